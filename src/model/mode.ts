@@ -1,0 +1,15 @@
+/** Cache modes of a disk. Write-back and ephemeral have their fields on the device but no request path yet. */
+export const MODES = ['write-through', 'write-around', 'pass-through'] as const
+export type Mode = (typeof MODES)[number]
+export const DEFAULT_MODE: Mode = 'write-through'
+
+export function isMode(text: string): text is Mode {
+  return (MODES as readonly string[]).includes(text)
+}
+
+/** What the user asked for, what the disk does now, and why they differ (`null` where they do not). */
+export interface ModeState {
+  wanted: Mode
+  inForce: Mode
+  reason: string | null
+}
