@@ -1,0 +1,95 @@
+/**
+ * engine/: the data plane. {@link Engine} is its face to the main thread: it opens caches, gives disks to I/O threads and
+ * answers questions about them. It knows no names beyond disk and cache names, no database and no policy.
+ */
+import type { Mode } from '../model/mode.js'
+import type { CacheDocument, DiskDocument, StatsDocument, StatsWindow } from '../protocol/control/documents.js'
+
+export interface Progress {
+  (done: number, total: number | null, unit: 'bytes' | 'pages' | 'chunks' | 'items', note?: string): void
+}
+
+export interface DiskSettings {
+  /** Unique on the host. */
+  readonly name: string
+  readonly cache: string
+  /** 32 hexadecimal digits: the id of the disk's log; a disk that is attached again with the same id finds its log. */
+  readonly logId: string
+  /** Absolute path or NBD URI. */
+  readonly origin: string
+  readonly mode: Mode
+  readonly replacement: string
+  readonly minBytes: number
+  readonly maxBytes: number | null
+  readonly shares: number
+  readonly readOnly: boolean
+  readonly blockBytes: number
+  readonly epoch: number
+  /** Raw descriptor of a listening unix socket that the I/O thread accepts connections from. */
+  readonly listenDescriptor: number
+  /** Where clients find that socket. */
+  readonly socket: string
+  /** False where somebody else may have written the origin since the log was closed: clean pages are dropped. */
+  readonly trustCleanPages: boolean
+}
+
+export interface CacheSettings {
+  readonly name: string
+  readonly devices: readonly string[]
+}
+
+/** The status that the engine itself knows; names of hosts, leases and VMs are added by the caller. */
+export type EngineCache = Omit<CacheDocument, 'host' | 'scope' | 'disks'>
+export type EngineDisk = Omit<DiskDocument, 'vm' | 'target' | 'lease' | 'uri'>
+
+/** What a device says of itself; null where it is not a vmcache device. */
+export interface DeviceIdentity {
+  readonly cacheName: string
+  readonly cacheId: string
+  readonly deviceId: string
+  readonly createdAt: string
+}
+
+/** A log that was found on a cache's devices, for `cache import`. */
+export interface FoundLog {
+  readonly logId: string
+  readonly disk: string
+  readonly origin: string
+  readonly sizeBytes: number
+  readonly epoch: number
+}
+
+export interface Engine {
+  readonly ioThreads: number
+  readonly ioBackend: string
+  /** Writes superblocks on empty devices; refuses what holds anything (DEVICE_NOT_EMPTY) unless `force`. Creates missing files of the given size. */
+  createCache(
+    settings: { name: string; blockBytes: number; chunkBytes: number; devices: readonly { path: string; sizeBytes: number | null }[] },
+    options: { force: boolean; dryRun: boolean; progress: Progress; signal: AbortSignal },
+  ): Promise<{ cacheId: string; devices: DeviceIdentity[]; indexBytes: number; steps: string[] }>
+  /** Opens with all devices, or with `allowMissing` with some of them missing. */
+  openCache(settings: CacheSettings, options: { allowMissing: boolean }): Promise<EngineCache>
+  /** Every log that has chunks in the open cache. */
+  logsOf(cache: string): Promise<FoundLog[]>
+  closeCache(cache: string): Promise<void>
+  /** Makes the devices unrecognisable; the cache is closed and has no attached disk. */
+  eraseCache(cache: string): Promise<void>
+  caches(): EngineCache[]
+  /** Serves a disk; recovers its log first as far as the first answer needs it. */
+  attach(settings: DiskSettings): Promise<EngineDisk>
+  /** Stops serving; what the origin lacks is written first. `keepLog` keeps the pages for the next attach, else its chunks are freed. */
+  detach(disk: string, options: { keepLog: boolean; progress: Progress; signal: AbortSignal }): Promise<void>
+  disks(): Promise<EngineDisk[]>
+  /** After it the origin has everything that was acknowledged before. */
+  flush(disk: string, options: { progress: Progress; signal: AbortSignal }): Promise<void>
+  /** Forgets clean pages. */
+  invalidate(disk: string): Promise<void>
+  change(disk: string, settings: { mode?: Mode; replacement?: string; minBytes?: number; maxBytes?: number | null; shares?: number }): Promise<void>
+  stats(names: readonly string[], window: StatsWindow): Promise<StatsDocument>
+  /** Prometheus text format. */
+  metrics(): Promise<string>
+  /** Called when a device fails or a disk changes its state. */
+  onEvent(listener: (event: { what: string; cache: string | null; disk: string | null; reason: string }) => void): void
+  /** Clean close: every log is committed, settled and marked closed; nothing is served afterwards. */
+  close(): Promise<void>
+}

@@ -1,0 +1,220 @@
+/**
+ * protocol/control/: the control API between the command line and the engine: HTTP and JSON on a unix socket.
+ *
+ * These types are the JSON contract of the command line too. Every key is always present, `null` where unknown; sizes are
+ * bytes, times are RFC 3339 UTC, ratios are 0..1. Adding keys is free, changing them is not.
+ */
+import type { Mode, ModeState } from '../../model/mode.js'
+
+export interface DeviceDocument {
+  id: string
+  path: string
+  sizeBytes: number
+  chunks: number
+  state: 'ok' | 'failed' | 'missing'
+  errors: number
+}
+
+export interface CacheDocument {
+  name: string
+  host: string
+  scope: 'local' | 'shared'
+  state: 'open' | 'degraded' | 'closed' | 'failed'
+  blockSizeBytes: number
+  chunkSizeBytes: number
+  chunks: { total: number; free: number; disk: number; checkpoint: number; mirror: number; reserved: number }
+  sizeBytes: number
+  indexBytes: number
+  dirtyBytes: number
+  dirtyAgeSeconds: number | null
+  devices: DeviceDocument[]
+  disks: string[]
+}
+
+/**
+ * `recovering`: served from the origin while the index is read; `waiting`: the origin is not there yet; `direct`: served without
+ * its log; `failed`: requests fail until somebody acts (`reason` says why).
+ */
+export type DiskState = 'serving' | 'recovering' | 'draining' | 'waiting' | 'direct' | 'changed' | 'failed'
+
+export interface DiskDocument {
+  disk: string
+  cache: string
+  vm: string | null
+  target: string | null
+  origin: string
+  uri: string
+  socket: string
+  sizeBytes: number
+  readOnly: boolean
+  mode: ModeState
+  replacement: string
+  minBytes: number
+  maxBytes: number | null
+  shares: number
+  allocatedBytes: number
+  cachedBytes: number
+  dirtyBytes: number
+  dirtyAgeSeconds: number | null
+  secondsToFlush: number | null
+  state: DiskState
+  reason: string | null
+  lease: { host: string; epoch: number }
+}
+
+export interface LatencyDocument {
+  p50: number | null
+  p99: number | null
+  p999: number | null
+}
+
+export type StatsWindow = '5m' | '1h' | '24h' | 'all'
+
+export interface DiskStatsDocument {
+  disk: string
+  cache: string
+  seconds: number
+  reads: number
+  writes: number
+  flushes: number
+  readBytes: number
+  writtenBytes: number
+  readHits: number
+  writeHits: number
+  /** Read hits over reads; null without reads. */
+  hitRatio: number | null
+  originReads: number
+  originWrites: number
+  dirtyBytes: number
+  dirtyAgeSeconds: number | null
+  evictions: number
+  reinsertions: number
+  /** Bytes written to the cache device per byte that the guest wrote or a miss filled; null where nothing was. */
+  deviceBytesPerByte: number | null
+  latencyMicroseconds: { read: LatencyDocument; write: LatencyDocument; flush: LatencyDocument }
+}
+
+export interface CacheStatsDocument {
+  cache: string
+  reads: number
+  readHits: number
+  hitRatio: number | null
+  deviceReadBytes: number
+  deviceWrittenBytes: number
+}
+
+export interface StatsDocument {
+  window: StatsWindow
+  disks: DiskStatsDocument[]
+  caches: CacheStatsDocument[]
+}
+
+export interface JobDocument {
+  id: string
+  /** Name of the operation: `cache.create`, `disk.flush` ... */
+  kind: string
+  /** What it works on: `cache fast`, `disk web01/vda`. */
+  object: string
+  state: 'running' | 'done' | 'failed' | 'cancelled'
+  progress: { done: number; total: number | null; unit: 'bytes' | 'pages' | 'chunks' | 'items'; note: string | null } | null
+  createdAt: string
+  endedAt: string | null
+  result: unknown
+  error: import('../../base/errors.js').ErrorDocument | null
+}
+
+export interface EventDocument {
+  at: string
+  what: string
+  why: string | null
+  who: string
+  result: string
+  vm: string | null
+  disk: string | null
+  cache: string | null
+}
+
+export interface EngineDocument {
+  host: string
+  hostId: string
+  state: 'starting' | 'running' | 'stopping'
+  pid: number
+  version: string
+  startedAt: string
+  socket: string
+  ioThreads: number
+  ioBackend: string
+  caches: string[]
+  degraded: { object: string; state: string; reason: string; mend: string }[]
+  safeToReboot: { now: boolean; reasons: string[]; secondsUntil: number | null }
+}
+
+export interface StatusDocument {
+  engine: EngineDocument
+  caches: CacheDocument[]
+  counts: { caches: number; disks: number; vms: number }
+  attention: { object: string; state: string; reason: string; mend: string }[]
+  jobs: JobDocument[]
+}
+
+export interface DoctorCheck {
+  id: string
+  state: 'ok' | 'warning' | 'failure' | 'skipped'
+  object: string
+  seen: string
+  expected: string
+  mend: string | null
+}
+
+/** One of several targets of a command. */
+export interface TargetResult {
+  name: string
+  ok: boolean
+  changed: boolean
+  error: import('../../base/errors.js').ErrorDocument | null
+}
+
+/** A change that was done (`changed`), was not needed, or would be done (`dryRun` with its `steps`). */
+export interface ChangeResult {
+  changed: boolean
+  dryRun?: boolean
+  steps?: string[]
+}
+
+export interface DeviceSpecification {
+  path: string
+  /** Bytes of the device to use; a file is created with it. Null: the whole existing device or file. */
+  sizeBytes: number | null
+}
+
+export interface CreateCacheRequest {
+  name: string
+  devices: DeviceSpecification[]
+  blockSizeBytes: number
+  chunkSizeBytes: number
+  force: boolean
+  dryRun: boolean
+}
+
+export interface AttachRequest {
+  cache: string
+  origin: string
+  /** Null: the base name of the image. */
+  name: string | null
+  mode: Mode
+  replacement: string
+  minBytes: number
+  /** Null: the whole cache. */
+  maxBytes: number | null
+  shares: number
+  readOnly: boolean
+  exclusive: boolean
+  dryRun: boolean
+}
+
+/** Names or globs; `all` with `exclude`. A name without wildcard that fits nothing is an error. */
+export interface Targets {
+  names: string[]
+  all: boolean
+  exclude: string[]
+}

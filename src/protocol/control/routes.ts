@@ -1,0 +1,91 @@
+import type * as documents from './documents.js'
+
+/**
+ * The route table: operation -> method, request and response. The path of `cache.create` is `/v1/cache/create`. A GET
+ * carries its request as a query string (arrays repeat the key); a POST as a JSON body.
+ *
+ * Every POST is recorded as a job, answered with {@link PostResponse} at once when the job has ended within
+ * `waitMilliseconds` (a query parameter, default 1000), else with the running job; `job.show` with `waitMilliseconds` goes on waiting. A failed
+ * request is `{"error": ErrorDocument}` with a 4xx or 5xx status.
+ */
+export interface Routes {
+  'status.show': Get<object, documents.StatusDocument>
+  'engine.status': Get<object, documents.EngineDocument>
+  'doctor.run': Get<object, { checks: documents.DoctorCheck[] }>
+  'cache.list': Get<object, { caches: documents.CacheDocument[] }>
+  'cache.show': Get<{ name: string }, documents.CacheDocument>
+  'disk.list': Get<object, { disks: documents.DiskDocument[] }>
+  'disk.show': Get<{ name: string }, documents.DiskDocument>
+  'device.list': Get<object, { devices: (documents.DeviceDocument & { cache: string })[] }>
+  'stats.show': Get<{ names: string[]; window: documents.StatsWindow }, documents.StatsDocument>
+  'job.list': Get<object, { jobs: documents.JobDocument[] }>
+  'job.show': Get<{ id: string; waitMilliseconds: number }, documents.JobDocument>
+  'event.list': Get<{ sinceAt: string | null; vm: string | null; disk: string | null }, { events: documents.EventDocument[] }>
+  'config.show': Get<object, { values: { key: string; value: unknown; source: string }[] }>
+
+  'cache.create': Post<documents.CreateCacheRequest, documents.ChangeResult & { cache: documents.CacheDocument | null }>
+  'cache.delete': Post<Changing<{ name: string; discardDirty: boolean }>, documents.ChangeResult & { name: string }>
+  'cache.import': Post<
+    Changing<{ devices: string[]; missing: boolean }>,
+    documents.ChangeResult & { cache: documents.CacheDocument | null }
+  >
+  'cache.attach': Post<documents.AttachRequest, documents.ChangeResult & { disk: documents.DiskDocument | null }>
+  'cache.detach': Post<Changing<documents.Targets & { discardDirty: boolean; force: boolean }>, Results>
+  'disk.flush': Post<Changing<documents.Targets>, Results>
+  'disk.invalidate': Post<Changing<documents.Targets>, Results>
+  /** Live change of a disk's own settings; a key that is absent stays. */
+  'disk.set': Post<
+    Changing<{ name: string; mode?: string; replacement?: string; minBytes?: number; maxBytes?: number | null; shares?: number }>,
+    documents.ChangeResult & { disk: documents.DiskDocument }
+  >
+  'job.cancel': Post<{ id: string }, documents.ChangeResult & { job: documents.JobDocument }>
+  'engine.stop': Post<{ detach: boolean; force: boolean }, documents.ChangeResult>
+}
+
+interface Get<Request, Response> {
+  method: 'GET'
+  request: Request
+  response: Response
+}
+interface Post<Request, Response> {
+  method: 'POST'
+  request: Request
+  response: Response
+}
+type Changing<Request> = Request & { dryRun: boolean }
+type Results = documents.ChangeResult & { results: documents.TargetResult[] }
+
+export type Operation = keyof Routes
+export type RequestOf<O extends Operation> = Routes[O]['request']
+export type ResponseOf<O extends Operation> = Routes[O]['response']
+
+export interface PostResponse<Result> {
+  job: documents.JobDocument
+  /** Null while the job runs. */
+  result: Result | null
+}
+
+/** Operations that are answered from memory and change nothing. */
+export const READS: readonly Operation[] = [
+  'status.show',
+  'engine.status',
+  'doctor.run',
+  'cache.list',
+  'cache.show',
+  'disk.list',
+  'disk.show',
+  'device.list',
+  'stats.show',
+  'job.list',
+  'job.show',
+  'event.list',
+  'config.show',
+]
+
+export function methodOf(operation: Operation): 'GET' | 'POST' {
+  return READS.includes(operation) ? 'GET' : 'POST'
+}
+
+export function pathOf(operation: Operation): string {
+  return `/v1/${operation.replace('.', '/')}`
+}
