@@ -67,10 +67,14 @@ export interface Engine {
     settings: { name: string; blockBytes: number; chunkBytes: number; devices: readonly { path: string; sizeBytes: number | null }[] },
     options: { force: boolean; dryRun: boolean; progress: Progress; signal: AbortSignal },
   ): Promise<{ cacheId: string; devices: DeviceIdentity[]; indexBytes: number; steps: string[] }>
+  /** What the superblock of a device says; null where it holds no vmcache device. Reads only; DEVICE_NOT_FOUND where there is nothing at `path`. */
+  identify(path: string): Promise<DeviceIdentity | null>
   /** Opens with all devices, or with `allowMissing` with some of them missing. */
   openCache(settings: CacheSettings, options: { allowMissing: boolean }): Promise<EngineCache>
   /** Every log that has chunks in the open cache. */
   logsOf(cache: string): Promise<FoundLog[]>
+  /** Frees the chunks of a log of an open cache whose disk is not attached; does nothing where there is no such log. */
+  discardLog(cache: string, logId: string): Promise<void>
   closeCache(cache: string): Promise<void>
   /** Makes the devices unrecognisable; the cache is closed and has no attached disk. */
   eraseCache(cache: string): Promise<void>
