@@ -15,10 +15,9 @@ export interface OperationContext {
 }
 
 export type Operations = {
-  [O in Exclude<Operation, 'job.list' | 'job.show' | 'job.cancel' | 'engine.stop' | 'config.show'>]: (
-    request: RequestOf<O>,
-    context: OperationContext,
-  ) => Promise<ResponseOf<O>>
+  [
+    O in Exclude<Operation, 'job.list' | 'job.show' | 'job.cancel' | 'engine.stop' | 'engine.restart' | 'config.show'>
+  ]: (request: RequestOf<O>, context: OperationContext) => Promise<ResponseOf<O>>
 }
 
 /**

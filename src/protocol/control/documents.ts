@@ -116,7 +116,12 @@ export interface JobDocument {
   /** What it works on: `cache fast`, `disk web01/vda`. */
   object: string
   state: 'running' | 'done' | 'failed' | 'cancelled'
-  progress: { done: number; total: number | null; unit: 'bytes' | 'pages' | 'chunks' | 'items'; note: string | null } | null
+  progress: {
+    done: number
+    total: number | null
+    unit: 'bytes' | 'pages' | 'chunks' | 'items'
+    note: string | null
+  } | null
   createdAt: string
   endedAt: string | null
   result: unknown

@@ -20,7 +20,10 @@ export interface Routes {
   'stats.show': Get<{ names: string[]; window: documents.StatsWindow }, documents.StatsDocument>
   'job.list': Get<object, { jobs: documents.JobDocument[] }>
   'job.show': Get<{ id: string; waitMilliseconds: number }, documents.JobDocument>
-  'event.list': Get<{ sinceAt: string | null; vm: string | null; disk: string | null }, { events: documents.EventDocument[] }>
+  'event.list': Get<
+    { sinceAt: string | null; vm: string | null; disk: string | null },
+    { events: documents.EventDocument[] }
+  >
   'config.show': Get<object, { values: { key: string; value: unknown; source: string }[] }>
 
   'cache.create': Post<documents.CreateCacheRequest, documents.ChangeResult & { cache: documents.CacheDocument | null }>
@@ -35,11 +38,21 @@ export interface Routes {
   'disk.invalidate': Post<Changing<documents.Targets>, Results>
   /** Live change of a disk's own settings; a key that is absent stays. */
   'disk.set': Post<
-    Changing<{ name: string; mode?: string; replacement?: string; minBytes?: number; maxBytes?: number | null; shares?: number }>,
+    Changing<{
+      name: string
+      mode?: string
+      replacement?: string
+      minBytes?: number
+      maxBytes?: number | null
+      shares?: number
+    }>,
     documents.ChangeResult & { disk: documents.DiskDocument }
   >
   'job.cancel': Post<{ id: string }, documents.ChangeResult & { job: documents.JobDocument }>
+  /** Ends engine and supervisor. `detach` first detaches every disk; without it REFUSED while a client is connected, unless `force`. */
   'engine.stop': Post<{ detach: boolean; force: boolean }, documents.ChangeResult>
+  /** Replaces the engine process behind its sockets; answered before the old one ends. */
+  'engine.restart': Post<object, documents.ChangeResult>
 }
 
 interface Get<Request, Response> {
