@@ -1,0 +1,73 @@
+import { accessSync, constants, readdirSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { describe, test } from 'vitest'
+import programs from './programs.json' with { type: 'json' }
+
+/** A foreign program that tests use; the Debian package that brings it stands in programs.json. */
+export type Program = keyof typeof programs
+
+/** Where Debian keeps what is not on everybody's PATH. */
+const FURTHER_DIRECTORIES = [
+  '/usr/local/sbin',
+  '/usr/sbin',
+  '/sbin',
+  ...versionsOf('/usr/lib/postgresql').map((version) => `/usr/lib/postgresql/${version}/bin`),
+]
+
+/** Absolute path of an installed program, or null. */
+export function findProgram(program: Program): string | null {
+  for (const directory of [...(process.env['PATH'] ?? '').split(delimiter), ...FURTHER_DIRECTORIES]) {
+    const path = join(directory, program)
+    try {
+      accessSync(path, constants.X_OK)
+      return path
+    } catch {
+      // Not here.
+    }
+  }
+  return null
+}
+
+/** Absolute path of a program that {@link describeWith} has found. */
+export function pathOf(program: Program): string {
+  const path = findProgram(program)
+  if (path === null) throw new Error(whyMissing(program))
+  return path
+}
+
+/** Why something cannot be tested here, or null where all of `needed` is installed. */
+export function missing(needed: readonly Program[]): string | null {
+  const absent = needed.filter((program) => findProgram(program) === null)
+  return absent.length === 0 ? null : absent.map(whyMissing).join('; ')
+}
+
+/**
+ * A suite that needs foreign programs: skipped with the reason where one is missing, failed with it where CI is set.
+ * `why` is a further reason that the caller found (null: none).
+ */
+export function describeWith(
+  needed: readonly Program[],
+  name: string,
+  body: () => void,
+  why: string | null = null,
+): void {
+  const reason = missing(needed) ?? why
+  if (reason === null) describe(name, body)
+  else
+    test(name, (context) => {
+      if (process.env['CI'] === 'true') throw new Error(reason)
+      context.skip(reason)
+    })
+}
+
+function whyMissing(program: Program): string {
+  return `${program} is not installed (package ${programs[program].package})`
+}
+
+function versionsOf(directory: string): string[] {
+  try {
+    return readdirSync(directory).sort()
+  } catch {
+    return []
+  }
+}
