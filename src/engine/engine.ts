@@ -76,7 +76,7 @@ export interface Engine {
   /** Frees the chunks of a log of an open cache whose disk is not attached; does nothing where there is no such log. */
   discardLog(cache: string, logId: string): Promise<void>
   closeCache(cache: string): Promise<void>
-  /** Makes the devices unrecognisable; the cache is closed and has no attached disk. */
+  /** Makes the devices of an open cache without attached disks unrecognisable, and closes it. */
   eraseCache(cache: string): Promise<void>
   caches(): EngineCache[]
   /** Serves a disk; recovers its log first as far as the first answer needs it. */

@@ -1,0 +1,464 @@
+/**
+ * An engine in memory, with the errors of the real one: for tests of what stands above the engine (operations, daemon).
+ *
+ * {@link FakeStorage} is what outlives an engine: devices with their superblocks, the logs on them and the sizes of origins that
+ * are not files. A second fake engine on the same storage is the engine after a restart. Every call is noted in `calls`;
+ * `failNext` plants the failure of the next call of a method.
+ */
+import { statSync } from 'node:fs'
+import type {
+  DeviceIdentity,
+  DiskSettings,
+  Engine,
+  EngineCache,
+  EngineDisk,
+  FoundLog,
+} from '../../src/engine/engine.js'
+import type { DiskStatsDocument } from '../../src/protocol/control/documents.js'
+import { VmcacheError, type ErrorCode } from '../../src/base/errors.js'
+import { SeededRandom, type Random } from '../../src/base/random.js'
+import { MINIMUM_SHARE_CHUNKS, SECTOR_BYTES } from '../../src/model/geometry.js'
+
+export interface FakeSuperblock extends DeviceIdentity {
+  readonly blockBytes: number
+  readonly chunkBytes: number
+  /** Paths of all devices of the cache. */
+  readonly paths: readonly string[]
+}
+
+export interface FakeDevice {
+  sizeBytes: number
+
+  content: 'empty' | 'foreign' | FakeSuperblock
+  /** True: nothing is found at its path. */
+  gone: boolean
+}
+
+export interface FakeLog extends FoundLog {
+  readonly cacheId: string
+  chunks: number
+  cachedBytes: number
+  dirtyBytes: number
+}
+
+export interface FakeStorage {
+  readonly devices: Map<string, FakeDevice>
+  readonly logs: Map<string, FakeLog>
+  /** Sizes of origins that are no files (NBD URIs), or that replace the size of a file. */
+  readonly origins: Map<string, number>
+  readonly random: Random
+}
+
+export function createFakeStorage(seed = 1): FakeStorage {
+  return { devices: new Map(), logs: new Map(), origins: new Map(), random: new SeededRandom(seed) }
+}
+
+type Method = keyof Engine
+type EngineEvent = Parameters<Parameters<Engine['onEvent']>[0]>[0]
+
+export interface FakeEngine extends Engine {
+  readonly storage: FakeStorage
+  /** Every call so far, oldest first. */
+  readonly calls: { method: Method; args: readonly unknown[] }[]
+  /** Names of the methods called so far that change something. */
+  changes(): Method[]
+  failNext(method: Method, error?: Error): void
+  /** Tells the listeners. */
+  emit(event: EngineEvent): void
+  /** What the guest wrote or read through an attached disk. */
+  setDisk(
+    disk: string,
+    values: Partial<
+      Pick<EngineDisk, 'dirtyBytes' | 'dirtyAgeSeconds' | 'secondsToFlush' | 'cachedBytes' | 'state' | 'reason'>
+    >,
+  ): void
+  settingsOf(disk: string): DiskSettings | undefined
+  readonly closed: boolean
+}
+
+const CHANGES: readonly Method[] = [
+  'createCache',
+  'openCache',
+  'discardLog',
+  'closeCache',
+  'eraseCache',
+  'attach',
+  'detach',
+  'flush',
+  'invalidate',
+  'change',
+  'close',
+]
+
+interface OpenCache {
+  readonly superblock: FakeSuperblock
+  readonly missing: boolean
+}
+
+interface Attached {
+  settings: DiskSettings
+  readonly sizeBytes: number
+  extra: Pick<EngineDisk, 'dirtyAgeSeconds' | 'secondsToFlush' | 'state' | 'reason'>
+}
+
+export function createFakeEngine(storage: FakeStorage = createFakeStorage()): FakeEngine {
+  const calls: FakeEngine['calls'] = []
+  const planted = new Map<Method, Error[]>()
+  const listeners: ((event: EngineEvent) => void)[] = []
+  const caches = new Map<string, OpenCache>()
+  const attached = new Map<string, Attached>()
+  let closed = false
+
+  function enter(method: Method, ...args: unknown[]): void {
+    calls.push({ method, args })
+    const error = planted.get(method)?.shift()
+    if (error !== undefined) throw error
+  }
+
+  function fail(code: ErrorCode, message: string): never {
+    throw new VmcacheError(code, message)
+  }
+
+  function deviceAt(path: string): FakeDevice {
+    const device = storage.devices.get(path)
+    if (device === undefined || device.gone) fail('DEVICE_NOT_FOUND', `device ${path} does not exist`)
+    return device
+  }
+
+  function superblockAt(path: string): FakeSuperblock | null {
+    const { content } = deviceAt(path)
+    return typeof content === 'string' ? null : content
+  }
+
+  const chunksOf = (path: string, chunkBytes: number) =>
+    Math.floor((storage.devices.get(path)?.sizeBytes ?? 0) / chunkBytes)
+
+  function openCacheNamed(name: string): OpenCache {
+    return caches.get(name) ?? fail('CACHE_NOT_FOUND', `cache ${name} is not open`)
+  }
+
+  function attachedDisk(name: string): Attached {
+    return attached.get(name) ?? fail('DISK_NOT_FOUND', `disk ${name} is not attached`)
+  }
+
+  const logsIn = (cache: OpenCache) =>
+    [...storage.logs.values()].filter((log) => log.cacheId === cache.superblock.cacheId)
+
+  function cacheDocument(name: string, cache: OpenCache): EngineCache {
+    const { superblock } = cache
+    const devices = superblock.paths.map((path) => {
+      const device = storage.devices.get(path)
+      const present = device !== undefined && !device.gone && typeof device.content !== 'string'
+      return {
+        id: present ? (device.content as FakeSuperblock).deviceId : '0'.repeat(32),
+        path,
+        sizeBytes: device?.sizeBytes ?? 0,
+        chunks: chunksOf(path, superblock.chunkBytes),
+        state: present ? ('ok' as const) : ('missing' as const),
+        errors: 0,
+      }
+    })
+    const logs = logsIn(cache)
+    const total = devices.reduce((sum, device) => sum + device.chunks, 0)
+    const disk = logs.reduce((sum, log) => sum + log.chunks, 0)
+    return {
+      name,
+      state: devices.every((device) => device.state === 'ok') ? 'open' : 'degraded',
+      blockSizeBytes: superblock.blockBytes,
+      chunkSizeBytes: superblock.chunkBytes,
+      chunks: { total, free: total - disk, disk, checkpoint: 0, mirror: 0, reserved: 0 },
+      sizeBytes: total * superblock.chunkBytes,
+      indexBytes: 0,
+      dirtyBytes: logs.reduce((sum, log) => sum + log.dirtyBytes, 0),
+      dirtyAgeSeconds: null,
+      devices,
+    }
+  }
+
+  function diskDocument(disk: Attached): EngineDisk {
+    const { settings, sizeBytes, extra } = disk
+    const log = storage.logs.get(settings.logId)
+    const chunkBytes = caches.get(settings.cache)?.superblock.chunkBytes ?? 0
+    return {
+      disk: settings.name,
+      cache: settings.cache,
+      origin: settings.origin,
+      socket: settings.socket,
+      sizeBytes,
+      readOnly: settings.readOnly,
+      mode: { wanted: settings.mode, inForce: settings.mode, reason: null },
+      replacement: settings.replacement,
+      minBytes: settings.minBytes,
+      maxBytes: settings.maxBytes,
+      shares: settings.shares,
+      allocatedBytes: (log?.chunks ?? 0) * chunkBytes,
+      cachedBytes: log?.cachedBytes ?? 0,
+      dirtyBytes: log?.dirtyBytes ?? 0,
+      ...extra,
+    }
+  }
+
+  function originSize(origin: string): number {
+    const known = storage.origins.get(origin)
+    if (known !== undefined) return known
+    if (!origin.startsWith('/')) fail('ORIGIN_FAILED', `origin ${origin}: connection refused`)
+    try {
+      return statSync(origin).size
+    } catch {
+      return fail('ORIGIN_NOT_FOUND', `origin ${origin} does not exist`)
+    }
+  }
+
+  return {
+    storage,
+    calls,
+    ioThreads: 1,
+    ioBackend: 'fake',
+    get closed() {
+      return closed
+    },
+    changes: () => calls.map((call) => call.method).filter((method) => CHANGES.includes(method)),
+    failNext(method, error = new VmcacheError('FAILED', `planted failure of ${method}`)) {
+      planted.set(method, [...(planted.get(method) ?? []), error])
+    },
+    emit(event) {
+      for (const listener of listeners) listener(event)
+    },
+    setDisk(name, { dirtyBytes, cachedBytes, ...extra }) {
+      const disk = attachedDisk(name)
+      const log = storage.logs.get(disk.settings.logId)!
+      if (dirtyBytes !== undefined) log.dirtyBytes = dirtyBytes
+      if (cachedBytes !== undefined) log.cachedBytes = cachedBytes
+      disk.extra = { ...disk.extra, ...extra }
+    },
+    settingsOf: (disk) => attached.get(disk)?.settings,
+
+    async createCache(settings, options) {
+      if (!options.dryRun) enter('createCache', settings, options)
+      if (caches.has(settings.name)) fail('CACHE_EXISTS', `cache ${settings.name} is open`)
+      const steps: string[] = []
+      for (const { path, sizeBytes } of settings.devices) {
+        const device = storage.devices.get(path)
+        if (device === undefined || device.gone) {
+          if (sizeBytes === null) fail('DEVICE_NOT_FOUND', `device ${path} does not exist`)
+          steps.push(`create the file ${path} with ${sizeBytes} bytes`)
+        } else if (device.content !== 'empty' && !options.force) {
+          fail('DEVICE_NOT_EMPTY', `device ${path} is not empty`)
+        }
+        steps.push(`write a superblock to ${path}`)
+      }
+      const cacheId = storage.random.id()
+      const superblocks = settings.devices.map((): FakeSuperblock => ({
+        cacheName: settings.name,
+        cacheId,
+        deviceId: storage.random.id(),
+        createdAt: '2026-01-01T00:00:00.000Z',
+        blockBytes: settings.blockBytes,
+        chunkBytes: settings.chunkBytes,
+        paths: settings.devices.map(({ path }) => path),
+      }))
+      if (!options.dryRun) {
+        settings.devices.forEach(({ path, sizeBytes }, index) => {
+          const size = sizeBytes ?? storage.devices.get(path)!.sizeBytes
+          storage.devices.set(path, { sizeBytes: size, content: superblocks[index]!, gone: false })
+          options.progress(index + 1, settings.devices.length, 'items')
+        })
+      }
+      return { cacheId, devices: superblocks, indexBytes: 0, steps }
+    },
+
+    async identify(path) {
+      enter('identify', path)
+      return superblockAt(path)
+    },
+
+    async openCache(settings, options) {
+      enter('openCache', settings, options)
+      if (caches.has(settings.name)) fail('WRONG_STATE', `cache ${settings.name} is open already`)
+      const found: FakeSuperblock[] = []
+      for (const path of settings.devices) {
+        const device = storage.devices.get(path)
+        if (device === undefined || device.gone) {
+          if (!options.allowMissing) fail('DEVICE_MISSING', `cache ${settings.name}: device ${path} is missing`)
+        } else if (typeof device.content === 'string') {
+          fail('DEVICE_FOREIGN', `cache ${settings.name}: ${path} is not a device of vmcache`)
+        } else {
+          found.push(device.content)
+        }
+      }
+      const first = found[0] ?? fail('DEVICE_MISSING', `cache ${settings.name}: no device is there`)
+      if (found.some((superblock) => superblock.cacheId !== first.cacheId)) {
+        fail('DEVICE_FOREIGN', `cache ${settings.name}: the devices belong to different caches`)
+      }
+      if (first.cacheName !== settings.name) {
+        fail('DEVICE_FOREIGN', `cache ${settings.name}: the devices belong to cache ${first.cacheName}`)
+      }
+      const missing = found.length < first.paths.length
+      if (missing && !options.allowMissing) {
+        fail('DEVICE_MISSING', `cache ${settings.name} has ${first.paths.length} devices, ${found.length} are there`)
+      }
+      const cache: OpenCache = { superblock: first, missing }
+      caches.set(settings.name, cache)
+      return cacheDocument(settings.name, cache)
+    },
+
+    async logsOf(name) {
+      enter('logsOf', name)
+      return logsIn(openCacheNamed(name)).map(({ logId, disk, origin, sizeBytes, epoch }) => ({
+        logId,
+        disk,
+        origin,
+        sizeBytes,
+        epoch,
+      }))
+    },
+
+    async discardLog(name, logId) {
+      enter('discardLog', name, logId)
+      const cache = openCacheNamed(name)
+      const log = storage.logs.get(logId)
+      if ([...attached.values()].some(({ settings }) => settings.logId === logId)) {
+        fail('IN_USE', `log ${logId} is in use`)
+      }
+      if (log?.cacheId === cache.superblock.cacheId) storage.logs.delete(logId)
+    },
+
+    async closeCache(name) {
+      enter('closeCache', name)
+      openCacheNamed(name)
+      if ([...attached.values()].some(({ settings }) => settings.cache === name)) {
+        fail('IN_USE', `cache ${name} has attached disks`)
+      }
+      caches.delete(name)
+    },
+
+    async eraseCache(name) {
+      enter('eraseCache', name)
+      const { superblock } = openCacheNamed(name)
+      if ([...attached.values()].some(({ settings }) => settings.cache === name)) {
+        fail('IN_USE', `cache ${name} has attached disks`)
+      }
+      for (const path of superblock.paths) {
+        const device = storage.devices.get(path)
+        if (device !== undefined) device.content = 'empty'
+      }
+      for (const [id, log] of storage.logs) if (log.cacheId === superblock.cacheId) storage.logs.delete(id)
+      caches.delete(name)
+    },
+
+    caches: () => [...caches].map(([name, cache]) => cacheDocument(name, cache)),
+
+    async attach(settings) {
+      enter('attach', settings)
+      const cache = openCacheNamed(settings.cache)
+      if (attached.has(settings.name)) fail('DISK_EXISTS', `disk ${settings.name} is attached`)
+      const sizeBytes = originSize(settings.origin)
+      if (sizeBytes === 0 || sizeBytes % SECTOR_BYTES !== 0) {
+        fail('ORIGIN_SIZE', `origin ${settings.origin} has ${sizeBytes} bytes`)
+      }
+      const known = storage.logs.get(settings.logId)
+      const free = cacheDocument(settings.cache, cache).chunks.free
+      if (known === undefined && free < MINIMUM_SHARE_CHUNKS) fail('NO_SPACE', `cache ${settings.cache} is full`)
+      storage.logs.set(settings.logId, {
+        logId: settings.logId,
+        cacheId: cache.superblock.cacheId,
+        disk: settings.name,
+        origin: settings.origin,
+        sizeBytes,
+        epoch: settings.epoch,
+        chunks: known?.chunks ?? 1,
+        cachedBytes: settings.trustCleanPages && !cache.missing ? (known?.cachedBytes ?? 0) : 0,
+        dirtyBytes: known?.dirtyBytes ?? 0,
+      })
+      const disk: Attached = {
+        settings,
+        sizeBytes,
+        extra: { dirtyAgeSeconds: null, secondsToFlush: null, state: 'serving', reason: null },
+      }
+      attached.set(settings.name, disk)
+      return diskDocument(disk)
+    },
+
+    async detach(name, options) {
+      enter('detach', name, options)
+      const { settings } = attachedDisk(name)
+      options.signal.throwIfAborted()
+      const log = storage.logs.get(settings.logId)!
+      options.progress(log.dirtyBytes, log.dirtyBytes, 'bytes')
+      log.dirtyBytes = 0
+      if (!options.keepLog) storage.logs.delete(settings.logId)
+      attached.delete(name)
+    },
+
+    async disks() {
+      enter('disks')
+      return [...attached.values()].map(diskDocument)
+    },
+
+    async flush(name, options) {
+      enter('flush', name)
+      const { settings } = attachedDisk(name)
+      options.signal.throwIfAborted()
+      storage.logs.get(settings.logId)!.dirtyBytes = 0
+      options.progress(1, 1, 'items')
+    },
+
+    async invalidate(name) {
+      enter('invalidate', name)
+      storage.logs.get(attachedDisk(name).settings.logId)!.cachedBytes = 0
+    },
+
+    async change(name, settings) {
+      enter('change', name, settings)
+      const disk = attachedDisk(name)
+      disk.settings = { ...disk.settings, ...settings }
+    },
+
+    async stats(names, window) {
+      enter('stats', names, window)
+      const disks = names.length === 0 ? [...attached.values()] : names.map(attachedDisk)
+      return { window, disks: disks.map(({ settings }) => emptyStats(settings)), caches: [] }
+    },
+
+    async metrics() {
+      enter('metrics')
+      return `vmcache_disks ${attached.size}\n`
+    },
+
+    onEvent(listener) {
+      listeners.push(listener)
+    },
+
+    async close() {
+      enter('close')
+      attached.clear()
+      caches.clear()
+      closed = true
+    },
+  }
+}
+
+function emptyStats({ name, cache }: DiskSettings): DiskStatsDocument {
+  const latency = { p50: null, p99: null, p999: null }
+  return {
+    disk: name,
+    cache,
+    seconds: 0,
+    reads: 0,
+    writes: 0,
+    flushes: 0,
+    readBytes: 0,
+    writtenBytes: 0,
+    readHits: 0,
+    writeHits: 0,
+    hitRatio: null,
+    originReads: 0,
+    originWrites: 0,
+    dirtyBytes: 0,
+    dirtyAgeSeconds: null,
+    evictions: 0,
+    reinsertions: 0,
+    deviceBytesPerByte: null,
+    latencyMicroseconds: { read: latency, write: latency, flush: latency },
+  }
+}
