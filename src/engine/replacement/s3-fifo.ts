@@ -1,0 +1,111 @@
+import type { ExactReplacement, ReplacementModule } from './replacement.js'
+import { SlotList, Slots } from './slot-lists.js'
+
+export const s3Fifo: ReplacementModule = {
+  name: 's3-fifo',
+  summary: 'three static queues: new pages must prove themselves, proven ones circle (default)',
+  exact: (capacity) => new ExactS3Fifo(capacity),
+  laid: () => ({ inserted: () => 0, hit: () => 1, reclaimed: (_page, heat) => heat - 1, resized: () => {} }),
+}
+
+const SMALL_SHARE = 0.1
+const GHOST_SHARE = 0.9
+/** Hits in the small queue that prove a page. */
+const PROVEN = 2
+const MOST_USES = 3
+
+/** Queue that a slot is in. */
+const SMALL = 0
+const MAIN = 1
+const GHOST = 2
+
+/**
+ * Yang et al., "FIFO queues are all you need for cache eviction" (SOSP 2023), as libCacheSim runs it: while nothing was
+ * evicted yet, what the small queue has no room for goes to the main queue.
+ */
+class ExactS3Fifo implements ExactReplacement {
+  readonly #slots: Slots
+  readonly #queues: readonly [SlotList, SlotList, SlotList]
+  /** Which of the queues a slot is in, and how often it was used there. */
+  readonly #queue: Uint8Array
+  readonly #uses: Uint8Array
+  readonly #smallCapacity: number
+  readonly #ghostCapacity: number
+  #evicted = false
+
+  constructor(readonly capacity: number) {
+    this.#smallCapacity = Math.max(1, Math.floor(capacity * SMALL_SHARE))
+    this.#ghostCapacity = Math.floor(capacity * GHOST_SHARE)
+    this.#slots = new Slots(capacity + this.#ghostCapacity + 1)
+    this.#queues = [new SlotList(this.#slots), new SlotList(this.#slots), new SlotList(this.#slots)]
+    this.#queue = new Uint8Array(this.#slots.keys.length)
+    this.#uses = new Uint8Array(this.#slots.keys.length)
+  }
+
+  get size(): number {
+    return this.#queues[SMALL].length + this.#queues[MAIN].length
+  }
+
+  access(key: number): boolean {
+    let slot = this.#slots.find(key)
+    if (slot >= 0 && this.#queue[slot] !== GHOST) {
+      if (this.#uses[slot]! < MOST_USES) this.#uses[slot]!++
+      return true
+    }
+    const wasGhost = slot >= 0
+    if (wasGhost) this.#queues[GHOST].remove(slot)
+    while (this.size >= this.capacity) this.#evict()
+    if (!wasGhost) slot = this.#slots.add(key)
+    const smallIsFull = this.#queues[SMALL].length >= this.#smallCapacity
+    this.#push(slot, wasGhost || (!this.#evicted && smallIsFull) ? MAIN : SMALL, 0)
+    return false
+  }
+
+  remove(key: number): void {
+    const slot = this.#slots.find(key)
+    if (slot < 0) return
+    this.#queues[this.#queue[slot]!]!.remove(slot)
+    this.#slots.delete(slot)
+  }
+
+  #evict(): void {
+    this.#evicted = true
+    const [small, main] = this.#queues
+    if (small.length === 0 || main.length > this.capacity - this.#smallCapacity) this.#evictMain()
+    else this.#evictSmall()
+  }
+
+  /** Evicts the first unproven page; those proven move to the main queue. */
+  #evictSmall(): void {
+    const small = this.#queues[SMALL]
+    while (small.length > 0) {
+      const slot = small.shift()
+      if (this.#uses[slot]! < PROVEN) return this.#becomeGhost(slot)
+      this.#push(slot, MAIN, 0)
+    }
+  }
+
+  /** Evicts the first page without a use left; each lap costs one. */
+  #evictMain(): void {
+    const main = this.#queues[MAIN]
+    let slot = main.shift()
+    while (this.#uses[slot]! > 0) {
+      this.#push(slot, MAIN, this.#uses[slot]! - 1)
+      slot = main.shift()
+    }
+    this.#slots.delete(slot)
+  }
+
+  #becomeGhost(slot: number): void {
+    const ghost = this.#queues[GHOST]
+    if (this.#ghostCapacity === 0) return this.#slots.delete(slot)
+    if (ghost.length === this.#ghostCapacity) this.#slots.delete(ghost.shift())
+    this.#push(slot, GHOST, 0)
+  }
+
+  #push(slot: number, queue: number, uses: number): void {
+    this.#queue[slot] = queue
+    this.#uses[slot] = uses
+    this.#queues[queue]!.push(slot)
+  }
+}
