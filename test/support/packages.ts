@@ -1,32 +1,9 @@
-import { accessSync, constants, readdirSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
 import { describe, test } from 'vitest'
+import { findProgram } from './programs.js'
 import programs from './programs.json' with { type: 'json' }
 
 /** A foreign program that tests use; the Debian package that brings it stands in programs.json. */
 export type Program = keyof typeof programs
-
-/** Where Debian keeps what is not on everybody's PATH. */
-const FURTHER_DIRECTORIES = [
-  '/usr/local/sbin',
-  '/usr/sbin',
-  '/sbin',
-  ...versionsOf('/usr/lib/postgresql').map((version) => `/usr/lib/postgresql/${version}/bin`),
-]
-
-/** Absolute path of an installed program, or null. */
-export function findProgram(program: Program): string | null {
-  for (const directory of [...(process.env['PATH'] ?? '').split(delimiter), ...FURTHER_DIRECTORIES]) {
-    const path = join(directory, program)
-    try {
-      accessSync(path, constants.X_OK)
-      return path
-    } catch {
-      // Not here.
-    }
-  }
-  return null
-}
 
 /** Absolute path of a program that {@link describeWith} has found. */
 export function pathOf(program: Program): string {
@@ -62,12 +39,4 @@ export function describeWith(
 
 function whyMissing(program: Program): string {
   return `${program} is not installed (package ${programs[program].package})`
-}
-
-function versionsOf(directory: string): string[] {
-  try {
-    return readdirSync(directory).sort()
-  } catch {
-    return []
-  }
 }
