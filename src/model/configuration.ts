@@ -1,0 +1,234 @@
+import { VmcacheError } from '../base/errors.js'
+import { parseDuration } from '../base/units.js'
+
+/**
+ * What an engine must know before it has a database: one table of keys with their meaning, default and rule. All other
+ * wishes are policy and live in the state database. A new host needs no configuration at all.
+ */
+
+/** Where vmcache keeps things on this host; both absolute. */
+export interface Directories {
+  /** Host id, state database, log. */
+  readonly stateDir: string
+  /** Sockets. */
+  readonly runDir: string
+}
+
+/** What defaults depend on. */
+export interface HostFacts {
+  readonly hostName: string
+  readonly processors: number
+  /** A private engine of a user (`--user`), in place of the machine's. */
+  readonly user: boolean
+  readonly homeDirectory: string
+  readonly environment: Readonly<Record<string, string | undefined>>
+}
+
+interface Setting<Value> {
+  readonly summary: string
+  /** What a good value is, for people: ends the sentence "expected ...". */
+  readonly expected: string
+  readonly environment?: string
+  readonly flag?: string
+  /** `read` gives the value of another key. */
+  readonly initial: (facts: HostFacts, read: (key: 'state-dir') => string) => Value
+  /** The value of what a file (scalar) or an environment variable or flag (text) says; undefined where it is wrong. */
+  readonly parse: (seen: unknown) => Value | undefined
+}
+
+const text = (pattern: RegExp) => (seen: unknown) => (typeof seen === 'string' && pattern.test(seen) ? seen : undefined)
+const optional =
+  <Value>(parse: (seen: unknown) => Value | undefined) =>
+  (seen: unknown) =>
+    seen === null ? null : parse(seen)
+const wholeNumber = (minimum: number, maximum: number) => (seen: unknown) => {
+  const value = typeof seen === 'string' && /^[0-9]{1,9}$/.test(seen) ? Number(seen) : seen
+  return typeof value === 'number' && Number.isInteger(value) && value >= minimum && value <= maximum
+    ? value
+    : undefined
+}
+const seconds = (seen: unknown) => {
+  try {
+    return typeof seen === 'string' ? parseDuration(seen) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+const ABSOLUTE_PATH = /^\/[^\0\n]*$/
+const GROUP = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$/
+const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const
+
+const settings = {
+  'host-name': setting({
+    summary: 'Label of this host in lists and stamps.',
+    expected: 'up to 63 letters, digits, dots and hyphens, such as kvm07',
+    initial: (facts) => facts.hostName,
+    parse: text(/^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$/),
+  }),
+  'state-dir': setting({
+    summary: 'Directory of the host id, the state database and the log.',
+    expected: 'an absolute path',
+    environment: 'VMCACHE_STATE_DIR',
+    flag: 'state-dir',
+    initial: (facts) =>
+      facts.user
+        ? `${facts.environment['XDG_STATE_HOME'] || `${facts.homeDirectory}/.local/state`}/vmcache`
+        : '/var/lib/vmcache',
+    parse: text(ABSOLUTE_PATH),
+  }),
+  'run-dir': setting({
+    summary: 'Directory of the sockets.',
+    expected: 'an absolute path',
+    environment: 'VMCACHE_RUN_DIR',
+    flag: 'run-dir',
+    initial: (facts, read) => {
+      if (!facts.user) return '/run/vmcache'
+      const runtime = facts.environment['XDG_RUNTIME_DIR']
+      return runtime ? `${runtime}/vmcache` : `${read('state-dir')}/run`
+    },
+    parse: text(ABSOLUTE_PATH),
+  }),
+  'state-url': setting({
+    summary: 'State database: a SQLite file of this host, or a PostgreSQL database that hosts share.',
+    expected: 'sqlite:/ABSOLUTE/PATH or postgres://USER@HOST/DATABASE',
+    initial: (_facts, read) => `sqlite:${read('state-dir')}/state.db`,
+    parse: text(/^(sqlite:\/[^\0\n]+|postgres(ql)?:\/\/[^\s\0]+)$/),
+  }),
+  'state-password-file': setting<string | null>({
+    summary: 'File with the password of the state database.',
+    expected: 'an absolute path',
+    initial: () => null,
+    parse: optional(text(ABSOLUTE_PATH)),
+  }),
+  'control-group': setting({
+    summary: 'Group that may use the control socket.',
+    expected: 'the name of a group',
+    initial: () => 'vmcache',
+    parse: text(GROUP),
+  }),
+  'disk-group': setting<string | null>({
+    summary: 'Group of the disk sockets: the one that QEMU runs with. Empty: the first of libvirt-qemu, qemu, kvm.',
+    expected: 'the name of a group other than control-group',
+    initial: () => null,
+    parse: optional(text(GROUP)),
+  }),
+  'io-threads': setting({
+    summary: 'Threads that serve disks.',
+    expected: 'a whole number from 1 to 64',
+    initial: (facts) => Math.min(Math.max(facts.processors, 1), 8),
+    parse: wholeNumber(1, 64),
+  }),
+  'max-disks': setting({
+    summary: 'Disks that this host is prepared to serve at once; together with origin-calls it sizes the thread pool.',
+    expected: 'a whole number from 1 to 1000',
+    initial: () => 64,
+    parse: wholeNumber(1, 1000),
+  }),
+  'origin-calls': setting({
+    summary: 'Calls that one origin may have in flight.',
+    expected: 'a whole number from 1 to 64',
+    initial: () => 8,
+    parse: wholeNumber(1, 64),
+  }),
+  'stop-timeout': setting({
+    summary: 'How long an engine may take to close before it is killed (nothing is lost by that).',
+    expected: 'a duration such as 60s',
+    initial: () => 60,
+    parse: seconds,
+  }),
+  'log-level': setting({
+    summary: 'The least that is logged.',
+    expected: LOG_LEVELS.join(', '),
+    environment: 'VMCACHE_LOG_LEVEL',
+    initial: (): (typeof LOG_LEVELS)[number] => 'info',
+    parse: (seen) => LOG_LEVELS.find((level) => level === seen),
+  }),
+}
+
+function setting<Value>(definition: Setting<Value>): Setting<Value> {
+  return definition
+}
+
+export type ConfigurationKey = keyof typeof settings
+export type Configuration = {
+  readonly [Key in ConfigurationKey]: (typeof settings)[Key] extends Setting<infer Value> ? Value : never
+}
+
+/** The keys with what people need to know of them, in the order of the documentation. */
+export const CONFIGURATION_KEYS: Readonly<
+  Record<ConfigurationKey, Pick<Setting<unknown>, 'summary' | 'expected' | 'environment' | 'flag'>>
+> = settings
+
+export function isConfigurationKey(key: string): key is ConfigurationKey {
+  return Object.hasOwn(settings, key)
+}
+
+/** What one source says of a key. `source` is for people: `file /etc/vmcache/config.yaml line 3`, `environment VMCACHE_RUN_DIR`. */
+export interface Said {
+  readonly value: unknown
+  readonly source: string
+}
+
+export interface ResolvedConfiguration {
+  readonly values: Configuration
+  /** Where each value comes from: `default` or the source that said it. */
+  readonly sources: Readonly<Record<ConfigurationKey, string>>
+}
+
+/**
+ * The value of every key: what `said` says, else the default. Throws BAD_CONFIG with source, key, seen and expected for a
+ * value that breaks its rule, and for values that break a rule together.
+ */
+export function resolveConfiguration(
+  said: ReadonlyMap<ConfigurationKey, Said>,
+  facts: HostFacts,
+): ResolvedConfiguration {
+  const valueOf = <Value>(key: ConfigurationKey, definition: Setting<Value>): Value => {
+    const entry = said.get(key)
+    if (entry === undefined) return definition.initial(facts, () => valueOf('state-dir', settings['state-dir']))
+    const value = definition.parse(entry.value)
+    if (value === undefined) throw badValue(entry, key, definition.expected)
+    return value
+  }
+  const keys = Object.keys(settings) as ConfigurationKey[]
+  const values = Object.fromEntries(
+    keys.map((key) => [key, valueOf<unknown>(key, settings[key])]),
+  ) as unknown as Configuration
+  const sources = Object.fromEntries(keys.map((key) => [key, said.get(key)?.source ?? 'default']))
+
+  if (values['disk-group'] === values['control-group']) {
+    throw badValue(said.get('disk-group')!, 'disk-group', settings['disk-group'].expected)
+  }
+  const calls = values['max-disks'] * values['origin-calls']
+  if (calls > MAXIMUM_ORIGIN_CALLS) {
+    const key = said.has('origin-calls') ? 'origin-calls' : 'max-disks'
+    const limit = `max-disks times origin-calls of at most ${MAXIMUM_ORIGIN_CALLS}, not ${calls}`
+    throw badValue(said.get(key)!, key, limit)
+  }
+  return { values, sources: sources as Record<ConfigurationKey, string> }
+}
+
+/** The thread pool of a process has at most 1024 threads; some are kept for the cache devices. */
+const MAXIMUM_ORIGIN_CALLS = 960
+const DEVICE_CALLS = 64
+
+/**
+ * Threads of the pool on which file calls wait: as many as all origins may have calls in flight, so that a hung origin
+ * never takes the last one.
+ */
+export function threadPoolSize(configuration: Configuration): number {
+  return configuration['max-disks'] * configuration['origin-calls'] + DEVICE_CALLS
+}
+
+export function directoriesOf(configuration: Configuration): Directories {
+  return { stateDir: configuration['state-dir'], runDir: configuration['run-dir'] }
+}
+
+function badValue(said: Said, key: string, expected: string): VmcacheError {
+  const shown = JSON.stringify(said.value) ?? String(said.value)
+  const seen = shown.length > 60 ? `${shown.slice(0, 60)}...` : shown
+  return new VmcacheError('BAD_CONFIG', `${said.source}: ${key} is ${seen}: expected ${expected}`, {
+    details: { source: said.source, key, seen: said.value, expected },
+  })
+}

@@ -1,0 +1,163 @@
+import * as z from 'zod'
+import { VmcacheError } from '../../base/errors.js'
+import { MODES } from '../../model/mode.js'
+import { methodOf, type Operation, type RequestOf } from './routes.js'
+
+/**
+ * What a request may look like: types, bounds and defaults. What a name, a size or a path means is checked by the operation,
+ * which can say more about it. Unknown keys are refused, so that a misspelt option is never silently ignored.
+ */
+const text = z
+  .string()
+  .max(4096)
+  .refine((value) => !value.includes('\0'), { error: 'contains a zero byte' })
+const name = text.min(1)
+const bytes = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER)
+const flag = z.boolean().default(false)
+const texts = z.array(name).max(10_000)
+const shares = z.number().int().min(1).max(1_000_000)
+
+const targets = { names: texts.default([]), all: flag, exclude: texts.default([]) }
+const nothing = z.strictObject({})
+const named = z.strictObject({ name })
+
+/** Waiting is bounded; whoever wants to wait longer asks again. */
+const waitMilliseconds = (initial: number) =>
+  z
+    .string()
+    .regex(/^[0-9]{1,5}$/, { error: 'expected milliseconds, at most 60000' })
+    .transform(Number)
+    .pipe(z.number().max(60_000))
+    .default(initial)
+
+const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
+  'status.show': nothing,
+  'engine.status': nothing,
+  'doctor.run': nothing,
+  'cache.list': nothing,
+  'cache.show': named,
+  'disk.list': nothing,
+  'disk.show': named,
+  'device.list': nothing,
+  'stats.show': z.strictObject({
+    names: texts.default([]),
+    window: z.enum(['5m', '1h', '24h', 'all']).default('5m'),
+  }),
+  'job.list': nothing,
+  'job.show': z.strictObject({ id: name, waitMilliseconds: waitMilliseconds(0) }),
+  'event.list': z.strictObject({
+    sinceAt: z.iso.datetime().nullable().default(null),
+    vm: name.nullable().default(null),
+    disk: name.nullable().default(null),
+  }),
+  'config.show': nothing,
+
+  'cache.create': z.strictObject({
+    name,
+    devices: z
+      .array(z.strictObject({ path: name, sizeBytes: bytes.nullable().default(null) }))
+      .min(1)
+      .max(256),
+    blockSizeBytes: bytes,
+    chunkSizeBytes: bytes,
+    force: flag,
+    dryRun: flag,
+  }),
+  'cache.delete': z.strictObject({ name, discardDirty: flag, dryRun: flag }),
+  'cache.import': z.strictObject({ devices: texts.min(1), missing: flag, dryRun: flag }),
+  'cache.attach': z.strictObject({
+    cache: name,
+    origin: name,
+    name: name.nullable().default(null),
+    mode: z.enum(MODES),
+    replacement: name,
+    minBytes: bytes,
+    maxBytes: bytes.nullable(),
+    shares,
+    readOnly: flag,
+    exclusive: flag,
+    dryRun: flag,
+  }),
+  'cache.detach': z.strictObject({ ...targets, discardDirty: flag, force: flag, dryRun: flag }),
+  'disk.flush': z.strictObject({ ...targets, dryRun: flag }),
+  'disk.invalidate': z.strictObject({ ...targets, dryRun: flag }),
+  'disk.set': z.strictObject({
+    name,
+    mode: name.optional(),
+    replacement: name.optional(),
+    minBytes: bytes.optional(),
+    maxBytes: bytes.nullable().optional(),
+    shares: shares.optional(),
+    dryRun: flag,
+  }),
+  'job.cancel': z.strictObject({ id: name }),
+  'engine.stop': z.strictObject({ detach: flag, force: flag }),
+  'engine.restart': nothing,
+}
+
+/** How long a POST waits for its job: a query parameter beside the body. */
+const postQuery = z.strictObject({ waitMilliseconds: waitMilliseconds(1000) })
+
+/** Keys of GET requests that may be repeated; every other one is a single value. */
+const LISTS: ReadonlySet<string> = new Set(['names'])
+
+export function isOperation(text: string): text is Operation {
+  return Object.hasOwn(schemas, text)
+}
+
+/** The request in a query string. BAD_REQUEST names the key that is wrong. */
+export function parseQuery<O extends Operation>(operation: O, query: URLSearchParams): RequestOf<O> {
+  return parse(schemas[operation], operation, queryDocument(operation, query)) as RequestOf<O>
+}
+
+/** The request in the body and the query string of a POST. BAD_REQUEST names the field that is wrong. */
+export function parsePost<O extends Operation>(
+  operation: O,
+  body: string,
+  query: URLSearchParams,
+): { request: RequestOf<O>; waitMilliseconds: number } {
+  const { waitMilliseconds } = parse(postQuery, operation, queryDocument(operation, query))
+  let document: unknown
+  try {
+    document = body === '' ? {} : JSON.parse(body)
+  } catch {
+    throw new VmcacheError('BAD_REQUEST', `${operation}: the body is not JSON`)
+  }
+  return { request: parse(schemas[operation], operation, document) as RequestOf<O>, waitMilliseconds }
+}
+
+function queryDocument(operation: Operation, query: URLSearchParams): Record<string, unknown> {
+  const entries = [...new Set(query.keys())].map((key): [string, unknown] => {
+    const values = query.getAll(key)
+    if (LISTS.has(key) && methodOf(operation) === 'GET') return [key, values]
+    if (values.length > 1) throw new VmcacheError('BAD_REQUEST', `${operation}: ${shown(key)} is given more than once`)
+    return [key, values[0]]
+  })
+  return Object.fromEntries(entries)
+}
+
+function parse<Value>(schema: z.ZodType<Value>, operation: string, document: unknown): Value {
+  const result = schema.safeParse(document)
+  if (result.success) return result.data
+  const issue = result.error.issues[0]!
+  const field = issue.path.map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`)).join('')
+  const where = field === '' ? operation : `${operation}: ${shown(field.replace(/^\./, ''))}`
+  const problem = plain(issue.message)
+    .replace(/^Invalid input: /, '')
+    .replace('received undefined', 'nothing was given')
+  throw new VmcacheError('BAD_REQUEST', `${where}: ${problem.length > 300 ? `${problem.slice(0, 300)}...` : problem}`, {
+    details: { operation, field: field.replace(/^\./, '') },
+  })
+}
+
+/** One line without control characters. */
+function plain(text: string): string {
+  // eslint-disable-next-line no-control-regex
+  return text.replace(/[\s\u0000-\u001f\u007f-\u009f]+/g, ' ')
+}
+
+/** What a stranger wrote, safe for a line of a terminal or a log. */
+function shown(text: string): string {
+  const short = text.length > 80 ? `${text.slice(0, 80)}...` : text
+  return JSON.stringify(short)
+}
