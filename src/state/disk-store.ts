@@ -1,0 +1,56 @@
+import type { Kysely, Selectable } from 'kysely'
+import type { Mode } from '../model/mode.js'
+import type { Schema } from './schema.js'
+
+/** An attachment that is wanted: it holds over restarts of VM, engine and host until it is detached. */
+export interface DiskRecord {
+  readonly host: string
+  readonly name: string
+  readonly cache: string
+  readonly logId: string
+  /** Canonical: an absolute path, or an NBD URI. */
+  readonly origin: string
+  /** Key of the origin's lease. */
+  readonly lease: string
+  readonly socket: string
+  readonly mode: Mode
+  readonly replacement: string
+  readonly minBytes: number
+  readonly maxBytes: number | null
+  readonly shares: number
+  readonly readOnly: boolean
+  readonly exclusive: boolean
+  readonly blockBytes: number
+  readonly createdAt: string
+}
+
+export interface DiskStore {
+  /** Adds the disk, or replaces what is known of it. */
+  save(disk: DiskRecord): Promise<void>
+  delete(host: string, name: string): Promise<void>
+  list(host: string): Promise<DiskRecord[]>
+}
+
+export function diskStore(db: Kysely<Schema>): DiskStore {
+  return {
+    async save(disk) {
+      const row = { ...disk, readOnly: Number(disk.readOnly), exclusive: Number(disk.exclusive) }
+      await db
+        .insertInto('disk')
+        .values(row)
+        .onConflict((conflict) => conflict.columns(['host', 'name']).doUpdateSet(row))
+        .execute()
+    },
+    async delete(host, name) {
+      await db.deleteFrom('disk').where('host', '=', host).where('name', '=', name).execute()
+    },
+    async list(host) {
+      const rows = await db.selectFrom('disk').selectAll().where('host', '=', host).orderBy('name').execute()
+      return rows.map(recordOf)
+    },
+  }
+}
+
+function recordOf(row: Selectable<Schema['disk']>): DiskRecord {
+  return { ...row, mode: row.mode as Mode, readOnly: row.readOnly === 1, exclusive: row.exclusive === 1 }
+}

@@ -1,0 +1,12 @@
+import type { Kysely } from 'kysely'
+import type { DialectName } from '../dialect.js'
+import { start } from './0001-start.js'
+
+export interface SchemaMigration {
+  /** Sorts in the order of application; kept for ever, as databases remember it. */
+  readonly name: string
+  up(db: Kysely<unknown>, dialect: DialectName): Promise<void>
+}
+
+/** Every step of the schema, oldest first. A step that was released is never changed: a later one mends it. */
+export const MIGRATIONS: readonly SchemaMigration[] = [{ name: '0001-start', up: start }]

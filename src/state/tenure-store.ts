@@ -1,0 +1,54 @@
+import type { Kysely, Selectable } from 'kysely'
+import type { Schema } from './schema.js'
+
+/** How the time in which a disk's origin was written by this host alone came to its end; `open`: it goes on, or nobody knows yet. */
+export type TenureEnding = 'open' | 'clean' | 'killed' | 'lost' | 'power-cut'
+
+/** What is remembered of an origin, to find out whether somebody else can have written it since. */
+export interface TenureRecord {
+  readonly host: string
+  readonly disk: string
+  /** Key of the origin's lease. */
+  readonly origin: string
+  /** Null where the origin carries no stamp. */
+  readonly stampId: string | null
+  readonly epoch: number
+  readonly sizeBytes: number
+  /** Decimal; null where the origin has none. */
+  readonly inode: string | null
+  /** Nanoseconds since 1970 in the origin's clock, decimal, when the tenure ended; null where the origin shows no times. */
+  readonly modifiedAt: string | null
+  readonly ending: TenureEnding
+  /** RFC 3339, in this host's clock; null while open, and where nobody saw the end. */
+  readonly endedAt: string | null
+}
+
+export interface TenureStore {
+  /** Adds the tenure of a disk, or replaces what is known of it. */
+  save(tenure: TenureRecord): Promise<void>
+  delete(host: string, disk: string): Promise<void>
+  list(host: string): Promise<TenureRecord[]>
+}
+
+export function tenureStore(db: Kysely<Schema>): TenureStore {
+  return {
+    async save(tenure) {
+      await db
+        .insertInto('tenure')
+        .values(tenure)
+        .onConflict((conflict) => conflict.columns(['host', 'disk']).doUpdateSet(tenure))
+        .execute()
+    },
+    async delete(host, disk) {
+      await db.deleteFrom('tenure').where('host', '=', host).where('disk', '=', disk).execute()
+    },
+    async list(host) {
+      const rows = await db.selectFrom('tenure').selectAll().where('host', '=', host).orderBy('disk').execute()
+      return rows.map(recordOf)
+    },
+  }
+}
+
+function recordOf(row: Selectable<Schema['tenure']>): TenureRecord {
+  return { ...row, ending: row.ending as TenureEnding }
+}

@@ -1,0 +1,240 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { openState } from '../../src/state/open-state.js'
+import type { CacheRecord } from '../../src/state/cache-store.js'
+import type { DiskRecord } from '../../src/state/disk-store.js'
+import type { JobRecord } from '../../src/state/job-store.js'
+import type { LeaseRecord } from '../../src/state/lease-store.js'
+import type { StateStore } from '../../src/state/state-store.js'
+import type { TenureRecord } from '../../src/state/tenure-store.js'
+
+const AT = '2026-11-20T10:00:00.000Z'
+const LATER = '2026-11-20T11:00:00.000Z'
+
+const cache: CacheRecord = {
+  host: 'h1',
+  name: 'fast',
+  cacheId: 'c1',
+  blockBytes: 4096,
+  chunkBytes: 16 * 2 ** 20,
+  createdAt: AT,
+  devices: [
+    { deviceId: 'd2', path: '/dev/b', sizeBytes: 2 ** 43, chunks: 524288 },
+    { deviceId: 'd1', path: '/dev/a', sizeBytes: 2 ** 30, chunks: 63 },
+  ],
+}
+
+const disk: DiskRecord = {
+  host: 'h1',
+  name: 'web01/vda',
+  cache: 'fast',
+  logId: 'l1',
+  origin: '/images/web01.img',
+  lease: 'stamp:1',
+  socket: '/run/vmcache/disks/web01%2Fvda.sock',
+  mode: 'write-through',
+  replacement: 's3-fifo',
+  minBytes: 0,
+  maxBytes: null,
+  shares: 100,
+  readOnly: false,
+  exclusive: true,
+  blockBytes: 65536,
+  createdAt: AT,
+}
+
+const lease: LeaseRecord = { origin: 'stamp:1', host: 'h1', disk: 'web01/vda', epoch: 1, changedAt: AT }
+
+const tenure: TenureRecord = {
+  host: 'h1',
+  disk: 'web01/vda',
+  origin: 'stamp:1',
+  stampId: '1',
+  epoch: 1,
+  sizeBytes: 2 ** 44,
+  inode: '18446744073709551615',
+  modifiedAt: '1795168800123456789',
+  ending: 'clean',
+  endedAt: AT,
+}
+
+const job: JobRecord = {
+  id: 'j1',
+  host: 'h1',
+  kind: 'disk.flush',
+  object: 'disk web01/vda',
+  state: 'running',
+  who: 'root (uid 0)',
+  request: { names: ['web01/vda'], all: false },
+  progress: { done: 1, total: null, unit: 'bytes', note: null },
+  createdAt: AT,
+  endedAt: null,
+  result: null,
+  error: null,
+}
+
+/** What every state database does. `newUrl` gives the URL of a new, empty one. */
+export function stateContract(newUrl: () => Promise<string>): void {
+  let url: string
+  let state: StateStore
+
+  beforeEach(async () => {
+    url = await newUrl()
+    state = await openState(url)
+  })
+  afterEach(() => state.close())
+
+  async function reopen(): Promise<void> {
+    await state.close()
+    state = await openState(url)
+  }
+
+  test('a new database is empty', async () => {
+    expect(await state.load('h1')).toEqual({ hosts: [], caches: [], disks: [], leases: [], tenures: [], jobs: [] })
+  })
+
+  test('what was saved is loaded in one call after the database was opened again, exactly', async () => {
+    const host = { id: 'h1', name: 'kvm07', seenAt: AT }
+    await state.hosts.save(host)
+    await state.caches.save(cache)
+    await state.disks.save(disk)
+    expect(await state.leases.compareAndSet(null, lease)).toBe(true)
+    await state.tenures.save(tenure)
+    await state.jobs.save(job)
+    await reopen()
+    expect(await state.load('h1')).toEqual({
+      hosts: [host],
+      caches: [cache],
+      disks: [disk],
+      leases: [lease],
+      tenures: [tenure],
+      jobs: [job],
+    })
+    expect(await state.load('h2')).toMatchObject({ caches: [], disks: [], leases: [], tenures: [], jobs: [] })
+  })
+
+  test('saving again replaces, also with nulls and fewer devices', async () => {
+    await state.caches.save(cache)
+    await state.disks.save({ ...disk, maxBytes: 2 ** 40 })
+    await state.tenures.save(tenure)
+    const changed = { ...cache, devices: [cache.devices[1]!] }
+    await state.caches.save(changed)
+    await state.disks.save({ ...disk, mode: 'pass-through', maxBytes: null })
+    await state.tenures.save({ ...tenure, ending: 'open', endedAt: null, modifiedAt: null })
+    const image = await state.load('h1')
+    expect(image.caches).toEqual([changed])
+    expect(image.disks).toEqual([{ ...disk, mode: 'pass-through' }])
+    expect(image.tenures).toEqual([{ ...tenure, ending: 'open', endedAt: null, modifiedAt: null }])
+  })
+
+  test('a cache of which disks are wanted cannot be deleted; without disks its devices go with it', async () => {
+    await state.caches.save(cache)
+    await state.disks.save(disk)
+    await expect(state.caches.delete('h1', 'fast')).rejects.toMatchObject({ code: 'FAILED' })
+    await state.disks.delete('h1', disk.name)
+    await state.caches.delete('h1', 'fast')
+    await state.caches.save({ ...cache, devices: [cache.devices[0]!] })
+    expect((await state.load('h1')).caches[0]!.devices).toHaveLength(1)
+  })
+
+  test('two hosts may have caches and disks of the same name', async () => {
+    const other = { ...cache, host: 'h2', cacheId: 'c2' }
+    await state.caches.save(cache)
+    await state.caches.save(other)
+    await state.disks.save(disk)
+    await state.disks.save({ ...disk, host: 'h2' })
+    await state.disks.delete('h1', disk.name)
+    expect((await state.load('h1')).disks).toEqual([])
+    expect((await state.load('h2')).disks).toEqual([{ ...disk, host: 'h2' }])
+    expect((await state.load('h2')).caches).toEqual([other])
+  })
+
+  test('a lease changes only from what it was seen to be', async () => {
+    expect(await state.leases.find(lease.origin)).toBeNull()
+    expect(await state.leases.compareAndSet(null, lease)).toBe(true)
+    expect(await state.leases.compareAndSet(null, { ...lease, host: 'h2' })).toBe(false)
+
+    const taken = { ...lease, host: 'h2', epoch: 2 }
+    expect(await state.leases.compareAndSet({ host: 'h1', epoch: 7 }, taken)).toBe(false)
+    expect(await state.leases.compareAndSet({ host: null, epoch: 1 }, taken)).toBe(false)
+    expect(await state.leases.find(lease.origin)).toEqual(lease)
+
+    const released = { ...lease, host: null, disk: null }
+    expect(await state.leases.compareAndSet(lease, released)).toBe(true)
+    expect(await state.leases.find(lease.origin)).toEqual(released)
+    expect(await state.leases.list('h1')).toEqual([])
+    expect(await state.leases.compareAndSet(released, taken)).toBe(true)
+    expect(await state.leases.compareAndSet(released, { ...taken, epoch: 3 })).toBe(false)
+  })
+
+  test('of many that take a lease at once exactly one gets it', async () => {
+    await state.leases.compareAndSet(null, { ...lease, host: null })
+    const tries = Array.from({ length: 8 }, (_, index) =>
+      state.leases.compareAndSet({ host: null, epoch: 1 }, { ...lease, host: `h${index}`, epoch: 2 }),
+    )
+    expect((await Promise.all(tries)).filter(Boolean)).toHaveLength(1)
+  })
+
+  test('a transaction that fails leaves nothing behind', async () => {
+    await expect(
+      state.transaction(async (stores) => {
+        await stores.caches.save(cache)
+        await stores.disks.save(disk)
+        throw new Error('on purpose')
+      }),
+    ).rejects.toThrow('on purpose')
+    expect((await state.load('h1')).caches).toEqual([])
+    await state.transaction(async (stores) => {
+      await stores.caches.save(cache)
+      await stores.disks.save(disk)
+    })
+    expect((await state.load('h1')).disks).toEqual([disk])
+  })
+
+  test('jobs are found, listed newest first, replaced when they end, and forgotten in time', async () => {
+    await state.jobs.save(job)
+    await state.jobs.save({ ...job, id: 'j2', createdAt: LATER })
+    const error = { code: 'ORIGIN_FAILED' as const, exit: 10, message: 'no', hint: null, details: { a: 1 } }
+    const ended: JobRecord = { ...job, state: 'failed', endedAt: AT, error, progress: null, result: { changed: false } }
+    await state.jobs.save(ended)
+    expect(await state.jobs.find('j1')).toEqual(ended)
+    expect(await state.jobs.find('j9')).toBeNull()
+    expect((await state.jobs.list('h1')).map(({ id }) => id)).toEqual(['j2', 'j1'])
+    expect((await state.jobs.list('h1', { limit: 1 })).map(({ id }) => id)).toEqual(['j2'])
+    expect((await state.jobs.list('h1', { state: 'running' })).map(({ id }) => id)).toEqual(['j2'])
+    await state.jobs.deleteEndedBefore('h1', LATER)
+    expect((await state.jobs.list('h1')).map(({ id }) => id)).toEqual(['j2'])
+  })
+
+  test('events come back in order, filtered, and are forgotten in time', async () => {
+    const event = {
+      at: AT,
+      what: 'cache.attach',
+      why: null,
+      who: 'root (uid 0)',
+      result: 'ok',
+      vm: null,
+      disk: 'a',
+      cache: 'fast',
+    }
+    await state.events.append('h1', event)
+    await state.events.append('h1', { ...event, what: 'second', disk: 'b', vm: 'web01', why: 'because' })
+    await state.events.append('h1', { ...event, what: 'third', at: LATER })
+    await state.events.append('h2', event)
+    const whats = async (query: { sinceAt?: string; vm?: string; disk?: string }) =>
+      (await state.events.list('h1', { sinceAt: null, vm: null, disk: null, ...query })).map(({ what }) => what)
+    expect(await whats({})).toEqual(['cache.attach', 'second', 'third'])
+    expect(await whats({ sinceAt: LATER })).toEqual(['third'])
+    expect(await whats({ vm: 'web01' })).toEqual(['second'])
+    expect(await whats({ disk: 'a' })).toEqual(['cache.attach', 'third'])
+    expect((await state.events.list('h2', { sinceAt: null, vm: null, disk: null }))[0]).toEqual(event)
+    await state.events.deleteBefore('h1', LATER)
+    expect(await whats({})).toEqual(['third'])
+  })
+
+  test('opening twice changes nothing', async () => {
+    await state.caches.save(cache)
+    await reopen()
+    await reopen()
+    expect((await state.load('h1')).caches).toEqual([cache])
+  })
+}
