@@ -25,6 +25,13 @@ export interface CacheStore {
   list(host: string): Promise<CacheRecord[]>
 }
 
+const deviceOf = ({ deviceId, path, sizeBytes, chunks }: CacheDeviceRecord): CacheDeviceRecord => ({
+  deviceId,
+  path,
+  sizeBytes,
+  chunks,
+})
+
 export function cacheStore(db: Kysely<Schema>): CacheStore {
   return {
     async save({ devices, ...cache }) {
@@ -52,7 +59,7 @@ export function cacheStore(db: Kysely<Schema>): CacheStore {
         .execute()
       return caches.map((cache) => ({
         ...cache,
-        devices: devices.filter((device) => device.cache === cache.name).map(({ cache: _, ...device }) => device),
+        devices: devices.filter((device) => device.cache === cache.name).map(deviceOf),
       }))
     },
   }

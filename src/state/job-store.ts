@@ -56,8 +56,8 @@ function recordOf(row: Selectable<Schema['job']>): JobRecord {
     ...row,
     state: row.state as JobDocument['state'],
     request: JSON.parse(row.request),
-    progress: JSON.parse(row.progress),
+    progress: JSON.parse(row.progress) as JobDocument['progress'],
     result: JSON.parse(row.result),
-    error: JSON.parse(row.error),
+    error: JSON.parse(row.error) as JobDocument['error'],
   }
 }

@@ -1,5 +1,5 @@
 import { Migrator, type Kysely } from 'kysely'
-import { VmcacheError } from '../base/errors.js'
+import { messageOf, VmcacheError } from '../base/errors.js'
 import type { OpenDialect } from './dialect.js'
 import { MIGRATIONS } from './migrations/migrations.js'
 import type { Schema } from './schema.js'
@@ -24,7 +24,7 @@ export async function migrate(db: Kysely<Schema>, opened: OpenDialect): Promise<
     migrationLockTableName: LOCK_TABLE,
   })
   const { error } = await migrator.migrateToLatest()
-  if (error !== undefined) throw error
+  if (error !== undefined) throw error instanceof Error ? error : new Error(messageOf(error))
   // Deletes nothing, and fails where nothing could be written: a file without permission, a standby server.
   await db.deleteFrom('event').where('at', '<', '').execute()
 }

@@ -99,7 +99,12 @@ function guarded<Store extends object>(label: string, store: Store): Store {
     (method: (...args: unknown[]) => Promise<unknown>) =>
     (...args: unknown[]) =>
       translated(label, () => method(...args))
-  return Object.fromEntries(Object.entries(store).map(([name, method]) => [name, wrap(method)])) as Store
+  return Object.fromEntries(
+    Object.entries<(...args: unknown[]) => Promise<unknown>>({ ...store }).map(([name, method]) => [
+      name,
+      wrap(method),
+    ]),
+  ) as Store
 }
 
 async function translated<Result>(label: string, work: () => Promise<Result>): Promise<Result> {

@@ -20,7 +20,7 @@ export async function openPostgresql(url: string, password: string | undefined):
     query_timeout: 2 * STATEMENT_MILLISECONDS,
     application_name: 'vmcache',
     types: {
-      getTypeParser: ((type: number, format?: 'text' | 'binary') =>
+      getTypeParser: ((type: number, format?: 'text' | 'binary'): unknown =>
         type === INT8 ? safeInteger : pg.types.getTypeParser(type, format)) as typeof pg.types.getTypeParser,
     },
   })

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync } from 'node:fs'
+import { chmod, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { SqliteDialect } from 'kysely'
 import { VmcacheError } from '../base/errors.js'
@@ -11,15 +11,15 @@ const BUSY_MILLISECONDS = 1000
 export async function openSqlite(path: string): Promise<OpenDialect> {
   const { default: Database } = await import('libsql')
   const label = `sqlite:${path}`
-  if (!existsSync(dirname(path))) {
+  if (!(await exists(dirname(path)))) {
     throw new VmcacheError('FAILED', `state database ${label}: the directory ${dirname(path)} does not exist`, {
       hint: `create it, or name another state directory`,
     })
   }
-  const existed = existsSync(path)
+  const existed = await exists(path)
   const database = new Database(path, { timeout: BUSY_MILLISECONDS })
   // The names of images and hosts are nobody else's business.
-  if (!existed && existsSync(path)) chmodSync(path, 0o600)
+  if (!existed) await chmod(path, 0o600)
   return {
     name: 'sqlite',
     label,
@@ -35,4 +35,11 @@ export async function openSqlite(path: string): Promise<OpenDialect> {
       database.exec('pragma wal_checkpoint(truncate)')
     },
   }
+}
+
+function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  )
 }

@@ -5,7 +5,7 @@ import { start } from './0001-start.js'
 export interface SchemaMigration {
   /** Sorts in the order of application; kept for ever, as databases remember it. */
   readonly name: string
-  up(db: Kysely<unknown>, dialect: DialectName): Promise<void>
+  readonly up: (db: Kysely<unknown>, dialect: DialectName) => Promise<void>
 }
 
 /** Every step of the schema, oldest first. A step that was released is never changed: a later one mends it. */
