@@ -25,6 +25,11 @@ export function build({ force = false } = {}) {
   return true
 }
 
+/** Compiles a further TypeScript project of the repository; the compiler itself skips what has not changed. */
+export function buildProject(project) {
+  run(join(root, 'node_modules', '.bin', 'tsc'), ['-p', join(root, project)])
+}
+
 /** The latest modification below `paths`; a directory counts too, so that a deleted file is noticed. */
 function newest(paths) {
   let latest = 0
@@ -36,12 +41,12 @@ function newest(paths) {
   return latest
 }
 
-/** Removes output whose source is gone, so that a deleted command does not live on. */
+/** Removes output whose source is gone, so that a deleted command does not live on. Hidden folders are others'. */
 function prune(directory) {
-  for (const entry of readdirSync(directory, { recursive: true, withFileTypes: true })) {
-    const path = join(entry.parentPath, entry.name)
+  for (const name of readdirSync(directory, { recursive: true })) {
+    const path = join(directory, name)
     const source = path.match(/^(.*)\.js(\.map)?$/)
-    if (source === null || !entry.isFile()) continue
+    if (source === null || name.startsWith('.')) continue
     if (!existsSync(join(root, 'src', relative(directory, source[1]) + '.ts'))) rmSync(path)
   }
 }

@@ -44,7 +44,8 @@ export interface Guest {
   readonly monitor: Monitor
   /** Time from the start of QEMU to the first command. */
   readonly bootMilliseconds: number
-  start(script: string): GuestCommand
+  /** `onLine` is called for each line of output as it comes. */
+  start(script: string, onLine?: (line: string) => void): GuestCommand
   /** Runs a script that must succeed, and returns its output. */
   run(script: string, timeoutMilliseconds?: number): Promise<string>
   /** Ends QEMU at once, as a power cut of the guest would. */
@@ -149,11 +150,14 @@ async function openCommands(socketPath: string): Promise<{ booted: Promise<void>
     else if (kind === '=') command?.onEnd(Number(rest))
   })
 
-  const register = (id: number): GuestCommand => {
+  const register = (id: number, onLine: (line: string) => void): GuestCommand => {
     const lines: string[] = []
     const ended = new Promise<{ code: number; output: string }>((resolve) => {
       running.set(id, {
-        onLine: (line) => lines.push(line),
+        onLine(line) {
+          lines.push(line)
+          onLine(line)
+        },
         onEnd(code) {
           running.delete(id)
           resolve({ code, output: lines.join('\n') })
@@ -167,10 +171,10 @@ async function openCommands(socketPath: string): Promise<{ booted: Promise<void>
 
   let lastId = 0
   return {
-    booted: register(0).ended.then(() => {}),
-    start(script) {
+    booted: register(0, () => {}).ended.then(() => {}),
+    start(script, onLine = () => {}) {
       const id = ++lastId
-      const command = register(id)
+      const command = register(id, onLine)
       socket.write(`${id} ${Buffer.from(script).toString('base64')}\n`)
       return command
     },

@@ -1,0 +1,89 @@
+import type { ChildProcess } from 'node:child_process'
+import { spawn } from 'node:child_process'
+import { access, cp, mkdir, readdir, rm, stat, truncate } from 'node:fs/promises'
+import { join } from 'node:path'
+import { must, until } from '../support/processes.js'
+import { findProgram } from '../support/programs.js'
+
+const MEBIBYTE = 1024 * 1024
+
+/** How much of real files the disk holds. */
+const FILE_BYTES = 48 * MEBIBYTE
+export const FILE_SYSTEM_BYTES = 80 * MEBIBYTE
+/** The image goes on behind the file system, for clients that mount nothing and yet want to write. */
+export const IMAGE_BYTES = FILE_SYSTEM_BYTES + MEBIBYTE
+
+/** Directories of this repository that the files come from: there is no machine that runs this and lacks them. */
+const SOURCES = ['src', 'test', 'bin', 'man', 'node_modules']
+
+/** Makes a disk image with an ext4 file system and real files on it. Returns how many. */
+export async function makeImage(image: string, root: string): Promise<{ files: number; bytes: number }> {
+  const mke2fs = findProgram('mke2fs')
+  if (mke2fs === null) throw new Error('mke2fs is not installed: apt-get install e2fsprogs')
+  const staging = `${image}.files`
+  let files = 0
+  let bytes = 0
+  for (const path of await filesBelow(root)) {
+    const { size } = await stat(join(root, path))
+    if (bytes + size > FILE_BYTES) continue
+    await mkdir(join(staging, path, '..'), { recursive: true })
+    await cp(join(root, path), join(staging, path))
+    files++
+    bytes += size
+  }
+  await must(mke2fs, ['-q', '-t', 'ext4', '-d', staging, image, `${FILE_SYSTEM_BYTES / 1024}k`])
+  await truncate(image, IMAGE_BYTES)
+  await rm(staging, { recursive: true })
+  return { files, bytes }
+}
+
+async function filesBelow(root: string): Promise<string[]> {
+  const found: string[] = []
+  for (const source of SOURCES) {
+    for (const entry of await readdir(join(root, source), { recursive: true, withFileTypes: true })) {
+      if (entry.isFile()) found.push(join(entry.parentPath, entry.name).slice(root.length + 1))
+    }
+  }
+  return found
+}
+
+/** Storage that takes its time: an NBD server over `image` that delays each request. */
+export interface SlowStorage {
+  readonly uri: string
+  readonly socket: string
+  readonly description: string
+  /** For `--keep`: what to kill in the end. */
+  readonly pid: number
+  stop(): void
+}
+
+export async function startSlowStorage(image: string, socket: string, delayMilliseconds: number): Promise<SlowStorage> {
+  const nbdkit = findProgram('nbdkit')
+  const delay = `${delayMilliseconds}ms`
+  const [description, program, ...args] =
+    nbdkit === null
+      ? [
+          'an NBD server of our own',
+          process.execPath,
+          join(import.meta.dirname, 'slow-server.js'),
+          image,
+          socket,
+          String(delayMilliseconds),
+        ]
+      : ['nbdkit', nbdkit, '-f', '-U', socket, '--filter=delay', 'file', image, `rdelay=${delay}`, `wdelay=${delay}`]
+  const child: ChildProcess = spawn(program!, args, { stdio: 'ignore', detached: true })
+  await until('the slow storage', () =>
+    access(socket).then(
+      () => true,
+      () => false,
+    ),
+  )
+  child.unref()
+  return {
+    uri: `nbd+unix:///?socket=${socket}`,
+    socket,
+    description: `${description}, ${delayMilliseconds} ms slower per request than this machine's disk`,
+    pid: child.pid!,
+    stop: () => void child.kill(),
+  }
+}
