@@ -1,0 +1,27 @@
+/**
+ * Joins calls of something that covers all that was done before it began, like a flush: at most one run is under way and
+ * one waits. A call gets the outcome of the first run that begins after it.
+ */
+export function coalesce(run: () => Promise<void>): () => Promise<void> {
+  let current: Promise<void> | undefined
+  let next: Promise<void> | undefined
+
+  const begin = (): Promise<void> => {
+    const started = run().finally(() => {
+      if (current === started) current = undefined
+    })
+    current = started
+    return started
+  }
+
+  return () => {
+    if (current === undefined) return begin()
+    next ??= current
+      .catch(() => undefined)
+      .then(() => {
+        next = undefined
+        return begin()
+      })
+    return next
+  }
+}
