@@ -15,7 +15,15 @@ export interface Tenure {
   readonly startedAt: string
   /** Null while the engine runs, and for ever where nobody saw its end. */
   readonly end: { readonly clean: boolean; readonly at: string } | null
+  /**
+   * What the engine was told of the one before it, until it has dealt with that (everything is served again). An engine that
+   * ended earlier leaves it to the next one.
+   */
+  readonly unsettled: PreviousEnd | null
 }
+
+/** From the best to the worst that the next engine may find. */
+const ENDINGS = ['none', 'clean', 'killed', 'lost', 'power-cut'] as const
 
 /**
  * How the engine before this one ended.
@@ -25,25 +33,36 @@ export interface Tenure {
  * the last one was. `power-cut`: the kernel is another one: what was not flushed may be gone.
  */
 export interface PreviousEnd {
-  readonly kind: 'none' | 'clean' | 'killed' | 'lost' | 'power-cut'
+  readonly kind: (typeof ENDINGS)[number]
   /** RFC 3339; null where nobody saw it. */
   readonly at: string | null
-  /** Whether the same supervisor has held the locks and sockets from that end until now. */
+  /** Whether this supervisor has held locks and sockets from that end until now. */
   readonly sameSupervisor: boolean
   readonly sameBoot: boolean
 }
 
-/** How the engine of `tenure` ended, as seen by a supervisor under the kernel `bootId`. */
+/** How the engine of `tenure`, and those whose end it has not dealt with, ended, for an engine that starts now. */
 export function previousEnd(tenure: Tenure | null, now: { bootId: string; supervisorId: string }): PreviousEnd {
   if (tenure === null) return { kind: 'none', at: null, sameSupervisor: false, sameBoot: false }
   const sameBoot = tenure.bootId === now.bootId
   const sameSupervisor = sameBoot && tenure.supervisorId === now.supervisorId
-  if (tenure.end !== null) {
-    // A kill that a supervisor saw, then a power cut before the next engine: what the dead one had not flushed may be gone.
-    const kind = tenure.end.clean ? 'clean' : sameBoot ? 'killed' : 'power-cut'
-    return { kind, at: tenure.end.at, sameSupervisor, sameBoot }
+  const own = ending(tenure.end === null ? 'lost' : tenure.end.clean ? 'clean' : 'killed', sameBoot)
+  const before = tenure.unsettled
+  return {
+    kind: before === null ? own : worse(own, ending(before.kind, sameBoot)),
+    at: tenure.end?.at ?? null,
+    sameSupervisor: sameSupervisor && (before === null || before.sameSupervisor || before.kind === 'none'),
+    sameBoot: sameBoot && (before === null || before.sameBoot || before.kind === 'none'),
   }
-  return { kind: sameBoot ? 'lost' : 'power-cut', at: null, sameSupervisor, sameBoot }
+}
+
+/** A kill that is found after the kernel has gone as well is a power cut: what was not flushed may be gone. */
+function ending(kind: PreviousEnd['kind'], sameBoot: boolean): PreviousEnd['kind'] {
+  return sameBoot || kind === 'none' || kind === 'clean' ? kind : 'power-cut'
+}
+
+function worse(one: PreviousEnd['kind'], other: PreviousEnd['kind']): PreviousEnd['kind'] {
+  return ENDINGS.indexOf(one) > ENDINGS.indexOf(other) ? one : other
 }
 
 export interface TenureFile {
@@ -68,16 +87,18 @@ export function tenureFile(stateDir: string): TenureFile {
 }
 
 /** A file that is no tenure is one whose end nobody saw, under no kernel that we know: the most careful reading. */
+const UNREADABLE: Tenure = { bootId: '', supervisorId: '', startedAt: '', end: null, unsettled: null }
+
 function parseTenure(text: string): Tenure {
-  const unknown: Tenure = { bootId: '', supervisorId: '', startedAt: '', end: null }
   try {
-    const { bootId, supervisorId, startedAt, end } = JSON.parse(text) as Partial<Record<keyof Tenure, unknown>>
-    if (typeof bootId !== 'string' || typeof supervisorId !== 'string' || typeof startedAt !== 'string') return unknown
-    if (end === null) return { bootId, supervisorId, startedAt, end }
-    const { clean, at } = end as { clean?: unknown; at?: unknown }
-    if (typeof clean !== 'boolean' || typeof at !== 'string') return unknown
-    return { bootId, supervisorId, startedAt, end: { clean, at } }
+    const tenure = JSON.parse(text) as Tenure
+    const { bootId, supervisorId, startedAt, end, unsettled } = tenure
+    const isWhole =
+      [bootId, supervisorId, startedAt].every((value) => typeof value === 'string') &&
+      (end === null || (typeof end.clean === 'boolean' && typeof end.at === 'string')) &&
+      (unsettled === null || ENDINGS.includes(unsettled.kind))
+    return isWhole ? tenure : UNREADABLE
   } catch {
-    return unknown
+    return UNREADABLE
   }
 }

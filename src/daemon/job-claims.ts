@@ -1,0 +1,60 @@
+import type { Operation, RequestOf } from '../protocol/control/routes.js'
+
+/** A thing that a job works on. Two jobs may share it only where both just lean on it (a disk that is attached to a cache). */
+export interface Claim {
+  /** `cache fast`, `disk web01/vda`, `device /dev/nvme1n1`. */
+  readonly object: string
+  readonly isShared: boolean
+}
+
+/** The operations that are jobs on objects, and the names that they need to be told. */
+export interface ClaimNames {
+  /** Names of the disks that targets mean; errors for unknown ones are the operation's business. */
+  readonly disksOf: (targets: { names: string[]; all: boolean; exclude: string[] }) => string[]
+  /** Name of the disk that an attachment without a name gets. */
+  readonly diskNameOf: (origin: string) => string
+}
+
+const sole = (object: string): Claim => ({ object, isShared: false })
+const shared = (object: string): Claim => ({ object, isShared: true })
+
+/** What an operation works on: the first claim names it to people. */
+export function claimsOf<O extends Operation>(operation: O, request: RequestOf<O>, names: ClaimNames): Claim[] {
+  const claims = CLAIMS[operation]
+  return claims === undefined ? [] : claims(request, names)
+}
+
+const disks = (request: RequestOf<'disk.flush'>, names: ClaimNames): Claim[] =>
+  names.disksOf(request).map((name) => sole(`disk ${name}`))
+
+const CLAIMS: { [O in Operation]?: (request: RequestOf<O>, names: ClaimNames) => Claim[] } = {
+  'cache.create': ({ name, devices }) => [sole(`cache ${name}`), ...devices.map(({ path }) => sole(`device ${path}`))],
+  'cache.delete': ({ name }) => [sole(`cache ${name}`)],
+  'cache.import': ({ devices }) => devices.map((path) => sole(`device ${path}`)),
+  'cache.attach': ({ name, cache, origin }, { diskNameOf }) => [
+    sole(`disk ${name ?? diskNameOf(origin)}`),
+    shared(`cache ${cache}`),
+  ],
+  'cache.detach': disks,
+  'disk.flush': disks,
+  'disk.invalidate': disks,
+  'disk.set': ({ name }) => [sole(`disk ${name}`)],
+  'engine.stop': () => [sole('engine')],
+  'engine.restart': () => [sole('engine')],
+}
+
+/** The object that both want and cannot share, or null. */
+export function conflictOf(some: readonly Claim[], others: readonly Claim[]): string | null {
+  const conflict = some.find(({ object, isShared }) =>
+    others.some((other) => other.object === object && !(isShared && other.isShared)),
+  )
+  return conflict?.object ?? null
+}
+
+/** The objects of a job in one line: `disk a, disk b and 3 more`. */
+export function objectText(claims: readonly Claim[]): string {
+  const objects = claims.filter(({ isShared }) => !isShared).map(({ object }) => object)
+  if (objects.length === 0) return 'nothing'
+  if (objects.length <= 3) return objects.join(', ')
+  return `${objects.slice(0, 2).join(', ')} and ${objects.length - 2} more`
+}
