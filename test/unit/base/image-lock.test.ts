@@ -1,0 +1,88 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { lockImage } from '../../../src/base/image-lock.js'
+import { Processes, run, until } from '../../support/processes.js'
+import { findProgram } from '../../support/programs.js'
+
+const MEBIBYTE = 1024 * 1024
+
+let directory: string
+let image: string
+
+beforeEach(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'vmcache-image-'))
+  image = join(directory, 'disk.raw')
+  await writeFile(image, '')
+  await truncate(image, MEBIBYTE)
+})
+
+afterEach(() => rmSync(directory, { recursive: true }))
+
+describe('lockImage', () => {
+  it('is held by one at a time', async () => {
+    const lock = await lockImage(image)
+    await expect(lockImage(image)).rejects.toMatchObject({ code: 'IN_USE' })
+    await lock.release()
+    const again = await lockImage(image)
+    await again.release()
+  })
+
+  it('names an image that is not there', async () => {
+    await expect(lockImage(join(directory, 'none.raw'))).rejects.toMatchObject({
+      code: 'ORIGIN_NOT_FOUND',
+      message: expect.stringContaining('none.raw'),
+    })
+  })
+})
+
+const qemuIo = findProgram('qemu-io')
+const qemuImg = findProgram('qemu-img')
+const qemuNbd = findProgram('qemu-nbd')
+
+describe.skipIf(qemuIo === null || qemuImg === null)('lockImage and QEMU (skipped where qemu-utils is missing)', () => {
+  const write = ['-f', 'raw', '-c', 'write 0 64k']
+
+  it('D10: keeps QEMU from writing and reading while it is held, and lets it after', async () => {
+    const lock = await lockImage(image)
+    const refused = await run(qemuIo!, [...write, image])
+    expect(refused.code).not.toBe(0)
+    expect(refused.stderr).toMatch(/Failed to get (shared )?"[\w ]+" lock/)
+    expect((await run(qemuImg!, ['info', '-f', 'raw', image])).stderr).toMatch(/lock/)
+    expect((await run(qemuImg!, ['info', '-U', '-f', 'raw', image])).code).toBe(0)
+    await lock.release()
+    expect(await run(qemuIo!, [...write, image])).toMatchObject({ code: 0 })
+  })
+
+  it.skipIf(qemuNbd === null)('D10: is refused while QEMU has the image open for writing', async () => {
+    const processes = new Processes()
+    const socket = join(directory, 'socket')
+    const server = processes.start(qemuNbd!, ['-t', '-f', 'raw', '-k', socket, image])
+    await until('qemu-nbd to lock the image', () =>
+      lockImage(image).then(
+        (lock) => lock.release().then(() => false),
+        () => true,
+      ),
+    )
+    await expect(lockImage(image)).rejects.toMatchObject({
+      code: 'IN_USE',
+      message: `image ${image} is in use by another program: it has it open for consistent read, write`,
+    })
+    await processes.stop(server)
+    await (await lockImage(image)).release()
+  })
+
+  it.skipIf(qemuNbd === null)('is refused while QEMU only reads the image', async () => {
+    const processes = new Processes()
+    const server = processes.start(qemuNbd!, ['-t', '-r', '-f', 'raw', '-k', join(directory, 'socket'), image])
+    await until('qemu-nbd to lock the image', () =>
+      lockImage(image).then(
+        (lock) => lock.release().then(() => false),
+        () => true,
+      ),
+    )
+    await processes.stop(server)
+  })
+})
