@@ -16,10 +16,13 @@ export default defineConfig(
       'no-unreachable': 'error',
       'no-self-assign': 'error',
       'no-constant-condition': ['error', { checkLoops: false }],
+      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
       '@typescript-eslint/consistent-type-imports': ['error', { disallowTypeAnnotations: false }],
       // `!` after an index says that it is within bounds; the compiler does not ask for it.
       '@typescript-eslint/no-unnecessary-type-assertion': 'off',
+      // Objects of this code are closures: their methods do not use `this`.
+      '@typescript-eslint/unbound-method': 'off',
       // An interface promises a promise; an implementation may need none. Bytes and numbers are printed as they are.
       '@typescript-eslint/require-await': 'off',
       '@typescript-eslint/restrict-template-expressions': [

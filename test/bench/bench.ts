@@ -1,0 +1,156 @@
+/**
+ * test/bench/: how fast vmcache is beside nbdkit's `file` plugin and qemu-nbd, all on one file in the page cache,
+ * alternating in one run, under fio's NBD engine. `npm run bench` builds and runs it.
+ *
+ *   npm run bench -- [--rounds N] [--seconds N] [--json FILE]
+ */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { commandLine } from '../support/command-line.js'
+import { must, Processes } from '../support/processes.js'
+import { findProgram } from '../support/programs.js'
+import { compare, median, type Result } from './compare.js'
+import { fio, type Load } from './fio.js'
+import { attach, foreignServers, type Server } from './servers.js'
+
+const MEBIBYTE = 1024 * 1024
+const DISK_BYTES = 256 * MEBIBYTE
+const CACHE = 'bench'
+const STARTS = 11
+
+/** A comparison and the bar it is held to: the rate of `vmcache`, as a share of that of `against`. */
+interface Case {
+  readonly name: string
+  readonly servers: readonly Server[]
+  readonly load: Load
+  readonly bar: { readonly of: string; readonly against: string; readonly least: number }
+}
+
+interface CacheShow {
+  indexBytes: number
+}
+interface DiskShow {
+  cachedBytes: number
+}
+
+const { values: options } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '3' },
+    json: { type: 'string' },
+  },
+})
+const rounds = Number(options.rounds)
+const seconds = Number(options.seconds)
+const root = process.cwd()
+
+for (const program of ['fio', 'nbdkit', 'qemu-nbd']) {
+  if (findProgram(program) === null) throw new Error(`the benchmark needs ${program}, which is not installed`)
+}
+const directory = await mkdtemp(join(tmpdir(), 'vmcache-bench-'))
+const processes = new Processes()
+const cli = commandLine(root, directory, () => {})
+try {
+  const report = await run()
+  if (options.json !== undefined) await writeFile(options.json, `${JSON.stringify(report, null, 2)}\n`)
+} finally {
+  await cli.ask('engine', 'stop').catch((error: unknown) => process.stderr.write(`${String(error)}\n`))
+  await processes.stopAll()
+  await rm(directory, { recursive: true, force: true })
+}
+
+async function run(): Promise<object> {
+  const foreign = await foreignServers(processes, directory, await makeImage('foreign.img'))
+  await cli.ask('cache', 'create', CACHE, '--device', `${join(directory, 'ssd.img')},size=1g`)
+  const warm = await attach(cli, CACHE, await makeImage('warm.img'), 'warm', 'write-through')
+  const cold = await attach(cli, CACHE, await makeImage('cold.img'), 'cold', 'write-through')
+  const through = await attach(cli, CACHE, await makeImage('pass.img'), 'pass', 'pass-through')
+  const whole: Load = { rw: 'randread', blockBytes: 64 * 1024, depth: 8, once: true, sizeBytes: DISK_BYTES, seconds: 0 }
+  await fio(warm.uri, whole)
+  const memory = await memoryPerPage()
+
+  const hits = [...foreign, { ...warm, name: 'vmcache, cached' }]
+  const misses: Server = {
+    ...cold,
+    name: 'vmcache, misses',
+    prepare: async () => void (await cli.ask('disk', 'invalidate', 'cold')),
+  }
+  const against = { of: 'vmcache, cached', against: 'nbdkit file' }
+  const behind = { against: 'vmcache pass-through', least: 0.9 }
+  const reads = { rw: 'randread', blockBytes: 4096, sizeBytes: DISK_BYTES, seconds } as const
+  const cases: Case[] = [
+    { name: '4 KiB reads, QD32', servers: hits, load: { ...reads, depth: 32 }, bar: { ...against, least: 1 } },
+    { name: '4 KiB reads, QD1', servers: hits, load: { ...reads, depth: 1 }, bar: { ...against, least: 0.85 } },
+    {
+      name: '1 MiB reads, QD4',
+      servers: hits,
+      load: { ...reads, blockBytes: MEBIBYTE, depth: 4 },
+      bar: { ...against, least: 0.8 },
+    },
+    {
+      name: '4 KiB writes, QD32',
+      servers: [...foreign, through, warm],
+      load: { ...reads, rw: 'randwrite', depth: 32 },
+      bar: { of: warm.name, ...behind },
+    },
+    {
+      name: '4 KiB misses, QD32, every page once',
+      servers: [through, misses],
+      load: { ...reads, depth: 32, once: true },
+      bar: { of: misses.name, ...behind },
+    },
+  ]
+  const results = []
+  for (const one of cases) results.push(report(one, await compare(one.servers, one.load, rounds)))
+  const start = await startMilliseconds()
+  bar('memory per cached page', memory, memory <= 20, 'bytes', 'at most 20')
+  bar('vmcache cache list --json', start, start <= 200, 'ms', 'at most 200')
+  return { rounds, seconds, results, bytesPerCachedPage: memory, cacheListMilliseconds: start }
+}
+
+function report({ name, bar: { of, against, least } }: Case, results: readonly Result[]): object {
+  const rateOf = (server: string): number => results.find((result) => result.server === server)!.median.perSecond
+  process.stdout.write(`\n${name} (median of ${rounds}, lowest to highest)\n`)
+  for (const { server, median, lowest, highest } of results) {
+    const share = `${((median.perSecond / rateOf(against)) * 100).toFixed(0)} %`
+    const latency = `p50 ${median.p50Microseconds.toFixed(0)} us, p99 ${median.p99Microseconds.toFixed(0)} us`
+    process.stdout.write(
+      `  ${server.padEnd(22)} ${median.perSecond.toFixed(0).padStart(8)}/s  ${share.padStart(6)}` +
+        `  (${lowest.toFixed(0)} to ${highest.toFixed(0)}; ${latency})\n`,
+    )
+  }
+  const ratio = rateOf(of) / rateOf(against)
+  bar(`${of} / ${against}`, ratio, ratio >= least, '', `at least ${least}`)
+  return { name, results, ratio, least }
+}
+
+function bar(name: string, value: number, met: boolean, unit: string, wanted: string): void {
+  process.stdout.write(`${met ? 'met   ' : 'MISSED'} ${name}: ${value.toFixed(2)} ${unit} (${wanted})\n`)
+}
+
+/** Random data, in the page cache. */
+async function makeImage(name: string): Promise<string> {
+  const image = join(directory, name)
+  await must('sh', ['-c', `head -c ${DISK_BYTES} /dev/urandom > ${image} && cat ${image} > /dev/null`])
+  return image
+}
+
+/** Index of the cache over pages in it. */
+async function memoryPerPage(): Promise<number> {
+  const { indexBytes } = await cli.ask<CacheShow>('cache', 'show', CACHE)
+  const { cachedBytes } = await cli.ask<DiskShow>('disk', 'show', 'warm')
+  return indexBytes / (cachedBytes / 4096)
+}
+
+/** Median time of the command, from the shell's view. */
+async function startMilliseconds(): Promise<number> {
+  const times: number[] = []
+  for (let start = 0; start < STARTS; start++) {
+    const begun = performance.now()
+    await cli.ask('cache', 'list')
+    times.push(performance.now() - begun)
+  }
+  return median(times)
+}
