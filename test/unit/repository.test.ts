@@ -42,9 +42,14 @@ interface BannedCall {
 
 const BANNED_CALLS: readonly BannedCall[] = [
   {
-    call: /^(Date\.now|performance\.now|process\.hrtime(\.bigint)?)$/,
+    call: /^(Date\.now|process\.hrtime(\.bigint)?)$/,
     instead: 'a Clock that was passed in (base/clock.ts)',
     except: [/^base\//],
+  },
+  {
+    call: /^performance\.now$/,
+    instead: 'a Clock that was passed in (base/clock.ts): an engine runs on simulated time too',
+    except: [/^base\//, /^(cli|commands)\//, /^protocol\/control\//],
   },
   {
     call: /^(Math\.random|crypto\.random\w+|random(Bytes|UUID|Int))$/,
@@ -59,7 +64,7 @@ const BANNED_CALLS: readonly BannedCall[] = [
   {
     call: /^process\.exit$/,
     instead: 'an error or process.exitCode: whoever owns the process ends it',
-    except: ENTRIES,
+    except: [...ENTRIES, /^cli\/interruption\.ts$/, /^daemon\/log-crashes\.ts$/],
   },
   {
     call: /(^|\.)(fsync|fdatasync)(Sync)?$/,
@@ -74,7 +79,16 @@ const BANNED_CALLS: readonly BannedCall[] = [
 ]
 
 /** Files of src/ that may call the file system synchronously, with the reason. */
-const SYNCHRONOUS: readonly (readonly [RegExp, string])[] = []
+const SYNCHRONOUS: readonly (readonly [RegExp, string])[] = [
+  [/^(cli|commands)\//, 'a short-lived process that does one thing'],
+  [/^protocol\/control\//, 'small files of RUN-DIR, read by the command line'],
+  [
+    /^daemon\//,
+    'small files of RUN-DIR and STATE-DIR, in the supervisor and the main thread: disks have their own threads',
+  ],
+  [/^base\/system\//, 'files of the kernel, once'],
+  [/^engine\/device\//, 'a write into the page cache is over sooner than a trip through the thread pool'],
+]
 
 /** Text that must not stay behind, in src/, test/, bin/ and the pages. */
 const BANNED_TEXT: readonly { readonly text: RegExp; readonly instead: string }[] = [
@@ -111,7 +125,8 @@ const TOP_LEVEL = [
 interface Import {
   /** Path below src/. */
   readonly target: string
-  readonly typeOnly: boolean
+  /** `start`: the file is run by another process or thread, as `new URL('./entry.js', import.meta.url)` says. */
+  readonly kind: 'value' | 'type' | 'start'
 }
 
 interface Module {
@@ -148,7 +163,10 @@ test('the command line sees the engine only through the control protocol', () =>
 
 test('files do not import each other in circles', () => {
   const graph = new Map(
-    modules.map(({ path, imports }) => [path, imports.filter(({ typeOnly }) => !typeOnly).map(({ target }) => target)]),
+    modules.map(({ path, imports }) => [
+      path,
+      imports.filter(({ kind }) => kind === 'value').map(({ target }) => target),
+    ]),
   )
   expect(cycles(graph)).toEqual([])
 })
@@ -156,7 +174,7 @@ test('files do not import each other in circles', () => {
 test('folders do not import each other in circles', () => {
   const graph = new Map<string, string[]>()
   for (const { path, imports } of modules) {
-    const values = imports.filter(({ typeOnly }) => !typeOnly).map(({ target }) => dirname(target))
+    const values = imports.filter(({ kind }) => kind === 'value').map(({ target }) => dirname(target))
     graph.set(dirname(path), [...(graph.get(dirname(path)) ?? []), ...values.filter((to) => to !== dirname(path))])
   }
   expect(cycles(graph)).toEqual([])
@@ -228,21 +246,20 @@ function parse(path: string): Module {
   const text = readFileSync(join(root, 'src', path), 'utf8')
   const imports: Import[] = []
   const calls: string[] = []
-  const add = (specifier: ts.Node | undefined, typeOnly: boolean): void => {
+  const add = (specifier: ts.Node | undefined, kind: Import['kind']): void => {
     if (specifier === undefined || !ts.isStringLiteral(specifier) || !specifier.text.startsWith('.')) return
     const target = normalize(join(dirname(path), specifier.text)).replace(/\.js$/, '.ts')
-    imports.push({ target, typeOnly })
+    imports.push({ target, kind })
   }
   const visit = (node: ts.Node): void => {
     if (ts.isImportDeclaration(node))
-      add(node.moduleSpecifier, node.importClause?.phaseModifier === ts.SyntaxKind.TypeKeyword)
-    else if (ts.isExportDeclaration(node)) add(node.moduleSpecifier, node.isTypeOnly)
-    else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) add(node.argument.literal, true)
+      add(node.moduleSpecifier, node.importClause?.phaseModifier === ts.SyntaxKind.TypeKeyword ? 'type' : 'value')
+    else if (ts.isExportDeclaration(node)) add(node.moduleSpecifier, node.isTypeOnly ? 'type' : 'value')
+    else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) add(node.argument.literal, 'type')
     else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword)
-      add(node.arguments[0], false)
+      add(node.arguments[0], 'value')
     else if (ts.isCallExpression(node)) calls.push(node.expression.getText())
-    // `new URL('./entry.js', import.meta.url)`: a file that another process or thread loads.
-    else if (ts.isNewExpression(node) && node.expression.getText() === 'URL') add(node.arguments?.[0], true)
+    else if (ts.isNewExpression(node) && node.expression.getText() === 'URL') add(node.arguments?.[0], 'start')
     ts.forEachChild(node, visit)
   }
   visit(ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true))
@@ -256,7 +273,9 @@ function layerOf(path: string): string {
 /** Every import of src/ for which `fits` holds, as `from -> to`. */
 function imports(fits: (from: string, to: string) => boolean): string[] {
   return modules.flatMap(({ path, imports }) =>
-    imports.filter(({ target }) => fits(path, target)).map(({ target }) => `${path} -> ${target}`),
+    imports
+      .filter(({ target, kind }) => kind !== 'start' && fits(path, target))
+      .map(({ target }) => `${path} -> ${target}`),
   )
 }
 
