@@ -12,6 +12,8 @@ import { isRangeLocked, lockRange, type OpenFile } from './system-calls.js'
 const PERMISSIONS = ['consistent read', 'write', 'write unchanged', 'resize'] as const
 const PERMISSION_BASE = 100
 const UNSHARED_BASE = 200
+/** Consistent read alone is shared, as a QEMU that runs a disk does: tools may read the image meanwhile. */
+const UNSHARED = [1, 2, 3] as const
 
 export interface ImageLock {
   /** Lets others use the image; so does the death of this process. */
@@ -19,8 +21,8 @@ export interface ImageLock {
 }
 
 /**
- * Locks an image as a QEMU that has every permission and shares none: no other QEMU opens it, for writing or (without `-U`) for
- * reading, and no other engine. Rejects with IN_USE where somebody has it open in a way that does not go together with that,
+ * Locks an image as a QEMU that writes it and lets nobody else write: no other QEMU opens it for writing, and no other
+ * engine locks it. Rejects with IN_USE where somebody has it open in a way that does not go together with that,
  * ORIGIN_NOT_FOUND or DENIED where it cannot be opened. Programs that take no such locks (dd, nbdkit) are not kept out.
  */
 export async function lockImage(path: string): Promise<ImageLock> {
@@ -44,8 +46,9 @@ export async function lockImage(path: string): Promise<ImageLock> {
 
 /** Takes every byte, then looks for contradictions: null, or what the other one does. Of two that begin at once both may fail. */
 async function lockAll(file: OpenFile): Promise<string | null> {
-  for (const base of [PERMISSION_BASE, UNSHARED_BASE]) {
-    if (!(await lockRange(file, 'shared', base, PERMISSIONS.length))) return 'it is locked as a whole'
+  const bytes = [...PERMISSIONS.keys()].map((index) => PERMISSION_BASE + index)
+  for (const byte of [...bytes, ...UNSHARED.map((index) => UNSHARED_BASE + index)]) {
+    if (!(await lockRange(file, 'shared', byte, 1))) return 'it has locked it'
   }
   const isTaken = (byte: number): Promise<boolean> => isRangeLocked(file, 'exclusive', byte, 1)
   const used: string[] = []
