@@ -1,0 +1,15 @@
+import { VmcacheError } from '../base/errors.js'
+import { isInteractive } from './interactive.js'
+
+/** Returns when the user says yes; INTERRUPTED otherwise. USAGE without a terminal: --yes answers there. */
+export async function confirmed(question: string): Promise<void> {
+  if (!isInteractive()) {
+    throw new VmcacheError('USAGE', `${question} Nobody is there to answer`, {
+      hint: 'give --yes',
+      details: { missing: ['--yes'] },
+    })
+  }
+  const { confirm } = await import('@inquirer/prompts')
+  const yes = await confirm({ message: question, default: false }, { output: process.stderr })
+  if (!yes) throw new VmcacheError('INTERRUPTED', 'not confirmed: nothing was changed')
+}

@@ -1,0 +1,12 @@
+/** What the groups of commands are about, for help and manual pages. */
+export const TOPICS: Readonly<Record<string, string>> = {
+  cache: 'Make caches out of devices, and serve disks through them.',
+  config: 'Show and check the configuration of the engine.',
+  device: 'Show the devices of the caches.',
+  disk: 'Show and maintain the disks that are served.',
+  engine: 'Start, stop and install the engine of this host.',
+  event: 'Show what happened, why, and who did it.',
+  job: 'Show and cancel long operations.',
+  policy: 'Show and change how a disk is cached.',
+  stats: 'Show and export what the caches do.',
+}

@@ -1,0 +1,25 @@
+import type { ResolvedConfiguration } from '../../model/configuration.js'
+import type { Screen } from '../screen.js'
+import { renderTable, type Column } from '../table.js'
+import { NONE } from './text.js'
+
+export interface ConfigurationValue {
+  key: string
+  value: unknown
+  source: string
+}
+
+export function valuesOf({ values, sources }: ResolvedConfiguration): ConfigurationValue[] {
+  const sourceOf: Readonly<Record<string, string>> = sources
+  return Object.entries(values).map(([key, value]) => ({ key, value, source: sourceOf[key] ?? 'default' }))
+}
+
+/** `vmcache config show`. */
+export function configurationTable(values: readonly ConfigurationValue[], screen: Screen): Promise<string> {
+  const columns: Column<ConfigurationValue>[] = [
+    { head: 'KEY', value: ({ key }) => key },
+    { head: 'VALUE', value: ({ value }) => (value === null ? NONE : String(value)), cut: true },
+    { head: 'SOURCE', value: ({ source }) => source, cut: true },
+  ]
+  return renderTable(columns, values, screen)
+}

@@ -1,0 +1,83 @@
+import { formatSize } from '../../base/units.js'
+import type { DiskDocument, DiskStatsDocument } from '../../protocol/control/documents.js'
+import type { Screen } from '../screen.js'
+import { renderProperties, renderTable, type Column } from '../table.js'
+import { age, dirty, NONE, orNone, ratio, state } from './text.js'
+
+function mode({ mode: { wanted, inForce } }: DiskDocument): string {
+  return wanted === inForce ? inForce : `${inForce} (not ${wanted})`
+}
+
+/** `vmcache disk list`. `stats`: of the last five minutes. */
+export function diskTable(
+  disks: readonly DiskDocument[],
+  stats: readonly DiskStatsDocument[],
+  screen: Screen,
+): Promise<string> {
+  const { paint } = screen
+  const columns: Column<DiskDocument>[] = [
+    { head: 'DISK', value: ({ disk }) => disk, cut: true },
+    { head: 'CACHE', value: ({ cache }) => cache },
+    { head: 'STATE', value: (disk) => state(disk.state, paint) },
+    { head: 'MODE', value: (disk) => (disk.mode.reason === null ? mode(disk) : paint.warning(mode(disk))) },
+    { head: 'SIZE', value: ({ sizeBytes }) => formatSize(sizeBytes) },
+    { head: 'CACHED', value: ({ cachedBytes }) => formatSize(cachedBytes) },
+    { head: 'DIRTY', value: ({ dirtyBytes }) => dirty(dirtyBytes, paint) },
+    { head: 'OLDEST', value: ({ dirtyAgeSeconds }) => age(dirtyAgeSeconds), spare: 3 },
+    { head: 'HIT 5m', value: ({ disk }) => ratio(stats.find((entry) => entry.disk === disk)?.hitRatio ?? null) },
+    { head: 'VM', value: ({ vm }) => orNone(vm), spare: 2 },
+    { head: 'ORIGIN', value: ({ origin }) => origin, cut: true, spare: 1 },
+  ]
+  return renderTable(columns, disks, screen)
+}
+
+/** `vmcache disk show`. */
+export function diskProperties(disk: DiskDocument, screen: Screen): string {
+  const { paint } = screen
+  const oldest = disk.dirtyAgeSeconds === null ? '' : `, oldest ${age(disk.dirtyAgeSeconds)}`
+  const toFlush = disk.secondsToFlush === null ? '' : `, ${age(disk.secondsToFlush)} to flush`
+  return renderProperties(
+    [
+      ['disk', paint.strong(disk.disk)],
+      ['state', state(disk.state, paint)],
+      ['because', disk.reason],
+      ['mode', mode(disk)],
+      ['mode because', disk.mode.reason],
+      ['uri', disk.uri],
+      ['origin', disk.origin],
+      ['size', `${formatSize(disk.sizeBytes)}${disk.readOnly ? ', read-only' : ''}`],
+      ['cache', disk.cache],
+      ['cached', `${formatSize(disk.cachedBytes)} in ${formatSize(disk.allocatedBytes)} of chunks`],
+      ['dirty', `${dirty(disk.dirtyBytes, paint)}${oldest}${toFlush}`],
+      ['vm', disk.vm === null ? null : `${disk.vm} ${disk.target ?? NONE}`],
+      ...policyRows(disk),
+      ['lease', `${disk.lease.host}, epoch ${disk.lease.epoch}`],
+    ],
+    screen,
+  )
+}
+
+/** `vmcache policy show --disk`. */
+export function diskPolicy(disk: Pick<DiskDocument, 'disk' | 'mode' | PolicyKey>, screen: Screen): string {
+  return renderProperties(
+    [
+      ['disk', screen.paint.strong(disk.disk)],
+      ['mode', disk.mode.wanted],
+      ['mode in force', disk.mode.wanted === disk.mode.inForce ? null : disk.mode.inForce],
+      ['because', disk.mode.reason],
+      ...policyRows(disk),
+    ],
+    screen,
+  )
+}
+
+type PolicyKey = 'replacement' | 'minBytes' | 'maxBytes' | 'shares'
+
+function policyRows(disk: Pick<DiskDocument, PolicyKey>): [string, string][] {
+  return [
+    ['replacement', disk.replacement],
+    ['min', formatSize(disk.minBytes)],
+    ['max', disk.maxBytes === null ? 'the whole cache' : formatSize(disk.maxBytes)],
+    ['shares', String(disk.shares)],
+  ]
+}

@@ -1,0 +1,85 @@
+import { string, boolean } from '@oclif/core/flags'
+import { ChangeCommand } from '../../cli/base-command.js'
+import { DEFAULT_REPLACEMENT, DEFAULT_SHARES } from '../../cli/disk-defaults.js'
+import { diskFlags, optionalArgument } from '../../cli/flags.js'
+import { isInteractive } from '../../cli/interactive.js'
+import { missing } from '../../cli/missing.js'
+import { absoluteOrigin } from '../../cli/origin.js'
+import { maximumBytes, quotaBytes } from '../../cli/quota.js'
+import { checkedCacheName, checkedDiskName } from '../../model/names.js'
+import { DEFAULT_MODE } from '../../model/mode.js'
+import type { AttachRequest, ChangeResult, DiskDocument, JobDocument } from '../../protocol/control/documents.js'
+
+export default class CacheAttach extends ChangeCommand {
+  static override summary = 'Serve a disk through a cache, and print the NBD URI for its clients.'
+  static override description =
+    'ORIGIN is an image file, a block device or an NBD URI. The attachment holds over restarts of VM, engine and host ' +
+    'until the disk is detached. Without arguments, on a terminal, it asks for everything.'
+  static override examples = [
+    '<%= config.bin %> cache attach fast /images/web01.raw',
+    {
+      description: 'A share of the cache, and a name',
+      command: '<%= config.bin %> cache attach fast /dev/vg0/db01 --name db01/vda --min 20% --max 100g',
+    },
+    {
+      description: 'An image that many VMs read',
+      command: '<%= config.bin %> cache attach fast /images/debian-13.raw --read-only',
+    },
+    {
+      description: 'What qemu-nbd serves (qcow2, RBD, iSCSI)',
+      command: "<%= config.bin %> cache attach fast 'nbd+unix:///?socket=/run/web01.sock' --name web01/vda",
+    },
+  ]
+  static override args = {
+    cache: optionalArgument('Name of the cache.'),
+    origin: optionalArgument('Image file, block device or NBD URI.'),
+  }
+  static override flags = {
+    name: string({ summary: "Name of the disk; the image's base name where not given.", helpValue: 'DISK' }),
+    ...diskFlags,
+    'read-only': boolean({ summary: 'Serve it read-only, to any number of clients.' }),
+    exclusive: boolean({
+      summary: 'Nobody else ever writes the origin: its clean pages are trusted after a power cut.',
+    }),
+  }
+
+  async run(): Promise<(ChangeResult & { disk: DiskDocument | null }) | JobDocument> {
+    const { args, flags } = await this.parse(CacheAttach)
+    const bytesOfCache = async (): Promise<number> =>
+      (await this.ask('cache.show', { name: args.cache ?? '' })).sizeBytes
+    const given = {
+      cache: args.cache === undefined ? null : checkedCacheName(args.cache),
+      origin: args.origin === undefined ? null : absoluteOrigin(args.origin),
+      name: flags.name === undefined ? null : checkedDiskName(flags.name),
+      mode: flags.mode ?? DEFAULT_MODE,
+      replacement: flags.replacement ?? DEFAULT_REPLACEMENT,
+      minBytes: flags.min === undefined ? 0 : await quotaBytes(flags.min, bytesOfCache),
+      maxBytes: flags.max === undefined ? null : await maximumBytes(flags.max, bytesOfCache),
+      shares: flags.shares ?? DEFAULT_SHARES,
+      readOnly: flags['read-only'],
+      exclusive: flags.exclusive,
+      dryRun: this.options.dryRun,
+    }
+    const request = await this.#complete(given)
+    return this.change(
+      'cache.attach',
+      request,
+      ({ disk, changed }) =>
+        disk === null ? '' : `${disk.disk} ${changed ? 'is' : 'was already'} served through ${disk.cache}`,
+      { data: ({ disk }) => disk?.uri ?? '' },
+    )
+  }
+
+  async #complete(
+    given: Omit<AttachRequest, 'cache' | 'origin'> & { cache: string | null; origin: string | null },
+  ): Promise<AttachRequest> {
+    const { cache, origin } = given
+    if (cache !== null && origin !== null) return { ...given, cache, origin }
+    const names = [...(cache === null ? ['CACHE'] : []), ...(origin === null ? ['ORIGIN'] : [])]
+    if (!isInteractive() || this.options.json) throw missing('cache attach', names)
+    const { attachWizard } = await import('../../cli/wizard/attach-wizard.js')
+    const { caches } = await this.ask('cache.list', {})
+    const { disks } = await this.ask('disk.list', {})
+    return attachWizard(given, { caches, disks, yes: this.options.yes })
+  }
+}

@@ -1,0 +1,42 @@
+import { boolean } from '@oclif/core/flags'
+import { ChangeCommand } from '../../cli/base-command.js'
+import { targetFlags, targetsArgument } from '../../cli/flags.js'
+import { lostData } from '../../cli/lost-data.js'
+import { chosenTargets } from '../../cli/targets.js'
+import { targetsText } from '../../cli/views/targets-view.js'
+import type { ChangeResult, DiskDocument, JobDocument, TargetResult } from '../../protocol/control/documents.js'
+import type { RequestOf } from '../../protocol/control/routes.js'
+
+export default class CacheDetach extends ChangeCommand {
+  static override summary = 'Stop caching disks: flush, verify, and serve them no longer.'
+  static override examples = [
+    '<%= config.bin %> cache detach web01',
+    '<%= config.bin %> cache detach "test-*" db02/vdb',
+    '<%= config.bin %> cache detach --all --exclude db01',
+  ]
+  static override args = { disk: targetsArgument('Names or quoted globs of disks.') }
+  static override flags = {
+    ...targetFlags,
+    force: boolean({ summary: 'Detach although clients are connected.' }),
+    'discard-dirty': boolean({ summary: 'Lose what the origins still lack.' }),
+  }
+
+  async run(): Promise<(ChangeResult & { results: TargetResult[] }) | JobDocument> {
+    const { args, flags } = await this.parse(CacheDetach)
+    const request = {
+      ...chosenTargets(args.disk, flags, 'disk'),
+      force: flags.force,
+      discardDirty: flags['discard-dirty'],
+      dryRun: this.options.dryRun,
+    }
+    if (request.discardDirty) this.announce(lostData(await this.#disksOf(request)))
+    return this.change('cache.detach', request, ({ results }) => targetsText(results, 'detached'))
+  }
+
+  /** The disks that the request is about, as a dry run of it names them. */
+  async #disksOf(request: RequestOf<'cache.detach'>): Promise<DiskDocument[]> {
+    const { result } = await this.engine.change('cache.detach', { ...request, dryRun: true }, { wait: true })
+    const names = new Set(result?.results.map(({ name }) => name))
+    return (await this.ask('disk.list', {})).disks.filter(({ disk }) => names.has(disk))
+  }
+}

@@ -1,0 +1,42 @@
+import { string } from '@oclif/core/flags'
+import { ChangeCommand } from '../../cli/base-command.js'
+import { diskFlags } from '../../cli/flags.js'
+import { missing } from '../../cli/missing.js'
+import { maximumBytes, quotaBytes } from '../../cli/quota.js'
+import type { ChangeResult, DiskDocument, JobDocument } from '../../protocol/control/documents.js'
+import type { RequestOf } from '../../protocol/control/routes.js'
+
+export default class PolicySet extends ChangeCommand {
+  static override summary = 'Change how a disk is cached, while it is in use.'
+  static override description = 'What is not given stays as it is.'
+  static override examples = [
+    '<%= config.bin %> policy set --disk db01/vda --mode write-around',
+    '<%= config.bin %> policy set --disk web01 --min 2g --max 20% --shares 200',
+  ]
+  static override flags = {
+    disk: string({ summary: 'Name of the disk.', helpValue: 'DISK', required: true }),
+    ...diskFlags,
+  }
+
+  async run(): Promise<(ChangeResult & { disk: DiskDocument }) | JobDocument> {
+    const { flags } = await this.parse(PolicySet)
+    const { disk: name, mode, replacement, min, max, shares } = flags
+    if ([mode, replacement, min, max, shares].every((value) => value === undefined)) {
+      throw missing('policy set', ['--mode, --replacement, --min, --max or --shares'])
+    }
+    const bytesOfCache = async (): Promise<number> => {
+      const { cache } = await this.ask('disk.show', { name })
+      return (await this.ask('cache.show', { name: cache })).sizeBytes
+    }
+    const request: RequestOf<'disk.set'> = {
+      name,
+      ...(mode === undefined ? {} : { mode }),
+      ...(replacement === undefined ? {} : { replacement }),
+      ...(min === undefined ? {} : { minBytes: await quotaBytes(min, bytesOfCache) }),
+      ...(max === undefined ? {} : { maxBytes: await maximumBytes(max, bytesOfCache) }),
+      ...(shares === undefined ? {} : { shares }),
+      dryRun: this.options.dryRun,
+    }
+    return this.change('disk.set', request, ({ changed }) => `${name} ${changed ? 'is changed' : 'unchanged'}`)
+  }
+}
