@@ -20,8 +20,8 @@ const MAIN = 1
 const GHOST = 2
 
 /**
- * Yang et al., "FIFO queues are all you need for cache eviction" (SOSP 2023), as libCacheSim runs it: while nothing was
- * evicted yet, what the small queue has no room for goes to the main queue.
+ * Yang et al., "FIFO queues are all you need for cache eviction" (SOSP 2023), with libCacheSim's parameters: a tenth of
+ * the room for new pages, ghosts of nine tenths, two hits to be proven.
  */
 class ExactS3Fifo implements ExactReplacement {
   readonly #slots: Slots
@@ -31,7 +31,6 @@ class ExactS3Fifo implements ExactReplacement {
   readonly #uses: Uint8Array
   readonly #smallCapacity: number
   readonly #ghostCapacity: number
-  #evicted = false
 
   constructor(readonly capacity: number) {
     this.#smallCapacity = Math.max(1, Math.floor(capacity * SMALL_SHARE))
@@ -56,8 +55,7 @@ class ExactS3Fifo implements ExactReplacement {
     if (wasGhost) this.#queues[GHOST].remove(slot)
     while (this.size >= this.capacity) this.#evict()
     if (!wasGhost) slot = this.#slots.add(key)
-    const smallIsFull = this.#queues[SMALL].length >= this.#smallCapacity
-    this.#push(slot, wasGhost || (!this.#evicted && smallIsFull) ? MAIN : SMALL, 0)
+    this.#push(slot, wasGhost ? MAIN : SMALL, 0)
     return false
   }
 
@@ -69,7 +67,6 @@ class ExactS3Fifo implements ExactReplacement {
   }
 
   #evict(): void {
-    this.#evicted = true
     const [small, main] = this.#queues
     if (small.length === 0 || main.length > this.capacity - this.#smallCapacity) this.#evictMain()
     else this.#evictSmall()
