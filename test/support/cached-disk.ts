@@ -1,0 +1,93 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type {
+  DiskDocument,
+  DiskStatsDocument,
+  EngineDocument,
+  StatsDocument,
+} from '../../src/protocol/control/documents.js'
+import { commandLine, type CommandLine } from './command-line.js'
+import { until } from './processes.js'
+
+const CACHE = 'fast'
+const DISK = 'disk'
+
+/** A disk behind a cache in a file, served by an engine of its own that the command line started. */
+export interface CachedDisk {
+  readonly directory: string
+  readonly cli: CommandLine
+  readonly uri: string
+  readonly socket: string
+  stats(): Promise<DiskStatsDocument>
+  /** SIGKILL to the engine, and waits for the one that its supervisor starts. */
+  killEngine(): Promise<void>
+  /** Ends engine and supervisor, whatever state they are in, and removes the directory. */
+  stop(): Promise<void>
+}
+
+export interface CachedDiskOptions {
+  /** Given the directory, makes the origin there and returns its path or URI. */
+  readonly origin: (directory: string) => Promise<string>
+  readonly cacheSize?: string
+  readonly attachFlags?: readonly string[]
+}
+
+/** Creates a cache, attaches the origin to it and serves it; needs a built dist/. */
+export async function startCachedDisk(options: CachedDiskOptions): Promise<CachedDisk> {
+  const directory = await mkdtemp(join(tmpdir(), 'vmcache-'))
+  const cli = commandLine(join(import.meta.dirname, '..', '..'), directory, () => {})
+  const stop = async (): Promise<void> => {
+    await endSupervisor(directory)
+    await rm(directory, { recursive: true, force: true })
+  }
+  try {
+    const origin = await options.origin(directory)
+    const device = `${join(directory, 'ssd.img')},size=${options.cacheSize ?? '256m'}`
+    await cli.ask('cache', 'create', CACHE, '--device', device)
+    const attach = ['cache', 'attach', CACHE, origin, '--name', DISK, ...(options.attachFlags ?? [])]
+    const { disk } = await cli.ask<{ disk: DiskDocument }>(...attach)
+    return {
+      directory,
+      cli,
+      uri: disk.uri,
+      socket: disk.socket,
+      async stats() {
+        const { disks } = await cli.ask<StatsDocument>('stats', DISK, '--window', 'all')
+        return disks[0]!
+      },
+      async killEngine() {
+        const { pid } = await cli.ask<EngineDocument>('engine', 'status')
+        process.kill(pid, 'SIGKILL')
+        await until('the next engine', async () => {
+          const status = await cli.ask<EngineDocument>('engine', 'status').catch(() => null)
+          return status !== null && status.pid !== pid && status.state === 'running'
+        })
+      },
+      stop,
+    }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+/** SIGTERM, which closes everything in order; SIGKILL to both where that takes too long. */
+async function endSupervisor(directory: string): Promise<void> {
+  const status = await readFile(join(directory, 'run', 'supervisor.json'), 'utf8').catch(() => null)
+  if (status === null) return
+  const { pid, engine } = JSON.parse(status) as { pid: number; engine: { pid: number | null } }
+  signal(pid, 'SIGTERM')
+  await until('the end of the supervisor', () => !signal(pid, 0), 10_000).catch(() => {
+    for (const process of [pid, engine.pid]) if (process !== null) signal(process, 'SIGKILL')
+  })
+}
+
+/** Whether the process was there. */
+function signal(pid: number, name: NodeJS.Signals | 0): boolean {
+  try {
+    return process.kill(pid, name)
+  } catch {
+    return false
+  }
+}
