@@ -26,7 +26,7 @@ export interface EngineChildOptions {
   readonly onMessage: (message: Exclude<ToSupervisor, { say: 'request' }>) => void
 }
 
-const ENGINE = fileURLToPath(new URL('./engine-process.js', import.meta.url))
+const ENGINE = fileURLToPath(new URL('./engine-main.js', import.meta.url))
 
 /** Starts an engine process: standard output and error are the supervisor's standard error. */
 export function spawnEngine(options: EngineChildOptions): EngineChild {
@@ -43,7 +43,7 @@ export function spawnEngine(options: EngineChildOptions): EngineChild {
   })()
 
   const channel = child.stdio[ENGINE_DESCRIPTORS.messages] as Duplex as Socket
-  // An engine that dies closes the channel; how it died is told by its exit.
+  // An engine that dies breaks the channel; how it died is told by its exit.
   channel.on('error', () => undefined)
   let isGone = false
   const send = messageStream<ToEngine, ToSupervisor>(channel, (message) => {
@@ -65,7 +65,8 @@ export function spawnEngine(options: EngineChildOptions): EngineChild {
   }
 
   const exited = new Promise<EngineExit>((resolve) => {
-    child.once('exit', (code, signal) => resolve({ code, signal }))
+    // `close` is the exit and the end of the channel: its last words have been read.
+    child.once('close', (code, signal) => resolve({ code, signal }))
     child.once('error', () => {
       if (child.pid === undefined) resolve({ code: 1, signal: null })
     })

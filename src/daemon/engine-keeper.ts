@@ -82,7 +82,8 @@ export function createEngineKeeper(options: EngineKeeperOptions): EngineKeeper {
     if (child === null || isStopping) return
     const stopped = child
     isStopping = true
-    report('stopping')
+    // Who asks in between waits for the next one.
+    report(wanted === 'running' ? 'starting' : 'stopping')
     stopped.stop()
     const cancel = clock.after(options.stopTimeoutMilliseconds, () => {
       logger.warn({ engine: stopped.pid }, 'the engine did not close in time and is killed; nothing is lost by that')

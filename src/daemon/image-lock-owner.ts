@@ -1,7 +1,4 @@
-/** A lock on an image file, held until it is released or the process ends. */
-export interface HeldLock {
-  release(): Promise<void>
-}
+import type { ImageLock } from '../base/image-lock.js'
 
 /** The image locks of this host's engines. They outlive an engine, so nobody else writes an origin while one is restarted. */
 export interface ImageLockOwner {
@@ -11,8 +8,8 @@ export interface ImageLockOwner {
   releaseAll(): Promise<void>
 }
 
-export function createImageLockOwner(acquire: (path: string) => Promise<HeldLock>): ImageLockOwner {
-  const held = new Map<string, Promise<HeldLock>>()
+export function createImageLockOwner(acquire: (path: string) => Promise<ImageLock>): ImageLockOwner {
+  const held = new Map<string, Promise<ImageLock>>()
 
   const unlock = async (path: string): Promise<void> => {
     const lock = held.get(path)

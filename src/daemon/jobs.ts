@@ -1,7 +1,8 @@
 import type { Clock } from '../base/clock.js'
-import { messageOf, systemCode, VmcacheError } from '../base/errors.js'
+import { VmcacheError } from '../base/errors.js'
 import type { Logger } from '../base/logger.js'
 import type { Random } from '../base/random.js'
+import { asVmcacheError } from '../operations/as-vmcache-error.js'
 import type { OperationContext } from '../operations/operation.js'
 import type { JobDocument } from '../protocol/control/documents.js'
 import type { JobStore } from '../state/job-store.js'
@@ -29,7 +30,7 @@ export interface Jobs {
   show(id: string): JobDocument
   /** The job when it has ended, or after the time. */
   wait(id: string, milliseconds: number): Promise<JobDocument>
-  /** Newest first. */
+  /** Newest first; without those that leave no record. */
   list(): JobDocument[]
   /** Asks a job to stop; `changed` is false where it has ended. */
   cancel(id: string): { changed: boolean; job: JobDocument }
@@ -159,7 +160,7 @@ export async function openJobs(options: JobsOptions): Promise<Jobs> {
         (result) => finish({ state: 'done', result, error: null }),
         (error: unknown) => {
           const state = abort.signal.aborted ? 'cancelled' : 'failed'
-          finish({ state, result: null, error: failure(error, job.document, abort.signal, logger).toDocument() })
+          finish({ state, result: null, error: failure(error, job.document, logger).toDocument() })
         },
       )
     return job
@@ -191,7 +192,11 @@ export async function openJobs(options: JobsOptions): Promise<Jobs> {
       if (job.document.state === 'running' && milliseconds > 0) await earliest(job.ended, milliseconds, clock)
       return job.document
     },
-    list: () => [...jobs.values()].sort((one, other) => other.number - one.number).map(({ document }) => document),
+    list: () =>
+      [...jobs.values()]
+        .filter(({ request }) => request.isRecorded)
+        .sort((one, other) => other.number - one.number)
+        .map(({ document }) => document),
     cancel(id) {
       const job = find(id)
       const changed = job.document.state === 'running' && !job.abort.signal.aborted
@@ -219,15 +224,10 @@ function interrupted(document: JobDocument, at: string): JobDocument {
 }
 
 /** What a job's error says to whoever asked for it. What nobody expected is logged whole. */
-function failure(error: unknown, { kind, object, id }: JobDocument, signal: AbortSignal, logger: Logger): VmcacheError {
-  if (error instanceof VmcacheError) return error
-  if (signal.aborted) return new VmcacheError('INTERRUPTED', `${kind} of ${object} was cancelled`)
-  logger.error({ err: error, job: id }, `${kind} of ${object} failed in a way that nobody expected`)
-  if (systemCode(error)?.startsWith('E') === true)
-    return new VmcacheError('FAILED', `${kind} of ${object}: ${messageOf(error)}`)
-  return new VmcacheError('INTERNAL', `${kind} of ${object}: ${messageOf(error)}`, {
-    hint: 'this is a bug of vmcache; the log of the engine has the details',
-  })
+function failure(error: unknown, { kind, object, id }: JobDocument, logger: Logger): VmcacheError {
+  const failed = asVmcacheError(error)
+  if (failed.code === 'INTERNAL') logger.error({ err: error, job: id }, `${kind} of ${object} failed unexpectedly`)
+  return failed
 }
 
 /** JSON with sorted keys: the same text for the same request. */

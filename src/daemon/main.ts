@@ -1,6 +1,6 @@
 /**
  * daemon/: the processes of an engine. The *supervisor* (this entry) outlives engines and owns sockets and locks; the *engine
- * process* (engine-process.ts) serves the control API and runs operations and the data plane. A *job* is a change
+ * process* (engine-main.ts) serves the control API and runs operations and the data plane. A *job* is a change
  * that somebody asked for; a *tenure* is the time of one engine process.
  */
 import { messageOf, VmcacheError } from '../base/errors.js'

@@ -1,3 +1,4 @@
+import { Socket } from 'node:net'
 import { assert } from '../base/assert.js'
 import { VmcacheError } from '../base/errors.js'
 import { receiveDescriptor } from '../base/system-calls.js'
@@ -10,7 +11,6 @@ import {
   type ToEngine,
   type ToSupervisor,
 } from './supervisor-messages.js'
-import { Socket } from 'node:net'
 
 /** The engine's end of its connection to the supervisor. */
 export interface SupervisorLink {
@@ -19,8 +19,8 @@ export interface SupervisorLink {
   /** Ends with the supervisor's first message. */
   readonly started: Promise<StartMessage>
   say(message: Exclude<ToSupervisor, { say: 'request' }>): void
-  /** Lets the process end. */
-  close(): void
+  /** Ends the connection after everything was said, then calls `then`. */
+  close(then: () => void): void
 }
 
 /**
@@ -78,9 +78,9 @@ export function linkToSupervisor(handlers: { onStop: () => void; onGone: () => v
     },
     started,
     say: send,
-    close() {
+    close(then) {
       isClosed = true
-      channel.destroy()
+      channel.end(then)
     },
   }
 }

@@ -1,0 +1,130 @@
+import { execFile } from 'node:child_process'
+import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { messageOf, systemCode, VmcacheError } from '../base/errors.js'
+import { groupId } from './groups.js'
+import {
+  CONTROL_GROUP,
+  ENGINE_UNIT,
+  MARK,
+  serviceFiles,
+  SUPERVISOR_UNIT,
+  type ServiceFile,
+  type ServiceProgram,
+} from './service-files.js'
+
+/** One thing that an installation does; `text` says what, before and after. */
+export interface InstallStep {
+  readonly text: string
+  apply(): Promise<void>
+}
+
+export interface InstallOptions {
+  /** `/`, or the root of another system: then only files are laid down or removed, and nothing is run. */
+  readonly root: string
+  /** Runs a program that must succeed. */
+  readonly run: (program: string, args: readonly string[]) => Promise<void>
+}
+
+/** The programs of this vmcache. */
+export const THIS_PROGRAM: ServiceProgram = {
+  node: process.execPath,
+  daemon: fileURLToPath(new URL('./main.js', import.meta.url)),
+}
+
+const execute = promisify(execFile)
+
+/** This machine. */
+export const THIS_MACHINE: InstallOptions = {
+  root: '/',
+  async run(program, args) {
+    try {
+      await execute(program, [...args])
+    } catch (error) {
+      throw new VmcacheError('FAILED', `${[program, ...args].join(' ')} failed: ${messageOf(error)}`, { cause: error })
+    }
+  },
+}
+
+/** What is missing of the service, in the order in which to do it; nothing where all of it is there. */
+export async function installSteps(options: InstallOptions, program = THIS_PROGRAM): Promise<InstallStep[]> {
+  const steps: InstallStep[] = []
+  for (const file of serviceFiles(program)) {
+    if ((await oursAt(options.root, file)) !== file.text) steps.push(writing(options.root, file))
+  }
+  if (options.root !== '/') return steps
+  const isGrouped = groupId(CONTROL_GROUP) !== null
+  if (!isGrouped) steps.push(running(options, 'groupadd', ['--system', CONTROL_GROUP]))
+  if (steps.length === 0) return steps
+  return [
+    ...steps,
+    running(options, 'systemd-tmpfiles', ['--create', 'vmcache.conf']),
+    running(options, 'systemctl', ['daemon-reload']),
+    running(options, 'systemctl', ['enable', ENGINE_UNIT]),
+  ]
+}
+
+/** What there is of the service, in the order in which to remove it. The state directory stays: it knows the caches. */
+export async function uninstallSteps(options: InstallOptions, program = THIS_PROGRAM): Promise<InstallStep[]> {
+  const present: ServiceFile[] = []
+  for (const file of serviceFiles(program)) if ((await oursAt(options.root, file)) !== null) present.push(file)
+  const removals = present.map((file) => removing(options.root, file))
+  if (options.root !== '/') return removals
+  const group = groupId(CONTROL_GROUP) === null ? [] : [running(options, 'groupdel', [CONTROL_GROUP])]
+  if (removals.length === 0) return group
+  return [
+    running(options, 'systemctl', ['disable', '--now', ENGINE_UNIT, SUPERVISOR_UNIT]),
+    ...removals,
+    running(options, 'systemctl', ['daemon-reload']),
+    ...group,
+  ]
+}
+
+/** Does the steps one after the other; the first that fails ends it, and doing all again goes on from there. */
+export async function applySteps(steps: readonly InstallStep[]): Promise<void> {
+  for (const step of steps) {
+    try {
+      await step.apply()
+    } catch (error) {
+      if (error instanceof VmcacheError) throw error
+      const code = ['EACCES', 'EPERM', 'EROFS'].includes(systemCode(error) ?? '') ? 'DENIED' : 'FAILED'
+      throw new VmcacheError(code, `cannot ${step.text}: ${messageOf(error)}`, { hint: 'run it as root', cause: error })
+    }
+  }
+}
+
+/** The text of our file where it is already there, null where there is none. REFUSED for somebody else's. */
+async function oursAt(root: string, file: ServiceFile): Promise<string | null> {
+  const path = join(root, file.path)
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return null
+    throw error
+  })
+  if (text === null || text.split('\n').slice(0, 2).includes(MARK)) return text
+  throw new VmcacheError('REFUSED', `${path} was not made by vmcache: expected none, or one that says so`, {
+    hint: 'move it away, or turn it into a drop-in',
+  })
+}
+
+function writing(root: string, file: ServiceFile): InstallStep {
+  const path = join(root, file.path)
+  return {
+    text: `write ${path}`,
+    async apply() {
+      await mkdir(dirname(path), { recursive: true, mode: 0o755 })
+      await writeFile(path, file.text, { mode: file.mode })
+      await chmod(path, file.mode)
+    },
+  }
+}
+
+function removing(root: string, file: ServiceFile): InstallStep {
+  const path = join(root, file.path)
+  return { text: `remove ${path}`, apply: () => rm(path, { force: true }) }
+}
+
+function running({ run }: InstallOptions, program: string, args: readonly string[]): InstallStep {
+  return { text: `run ${[program, ...args].join(' ')}`, apply: () => run(program, args) }
+}

@@ -1,0 +1,137 @@
+import { readFile } from 'node:fs/promises'
+import type { Clock } from '../base/clock.js'
+import { messageOf, VmcacheError } from '../base/errors.js'
+import type { Logger } from '../base/logger.js'
+import type { Random } from '../base/random.js'
+import type { Engine } from '../engine/engine.js'
+import type { Configuration } from '../model/configuration.js'
+import { createOperations } from '../operations/create-operations.js'
+import { defaultDiskName } from '../operations/default-disk-name.js'
+import { systemMachine } from '../operations/machine.js'
+import { select } from '../operations/targets.js'
+import { controlSocketPath } from '../protocol/control/control-client.js'
+import type { EngineDocument } from '../protocol/control/documents.js'
+import { openState } from '../state/open-state.js'
+import { openControlServer } from './control-server.js'
+import { createControlService, type RunningEngine } from './control-service.js'
+import { createEngineControl } from './engine-control.js'
+import { socketGroups } from './groups.js'
+import { hostId } from './host-id.js'
+import { openJobs } from './jobs.js'
+import type { LoadedConfiguration } from './load-configuration.js'
+import type { SupervisorLink } from './supervisor-link.js'
+import type { PreviousEnd } from './tenure.js'
+import { VERSION } from './version.js'
+
+export interface RunOptions {
+  readonly configuration: LoadedConfiguration
+  readonly reload: () => Promise<LoadedConfiguration>
+  /** A private engine: its sockets are for one user. */
+  readonly user: boolean
+  readonly previousEnd: PreviousEnd
+  readonly link: Pick<SupervisorLink, 'sockets' | 'locks' | 'say'>
+  readonly openEngine: (options: { ioThreads: number; clock: Clock; logger: Logger }) => Promise<Engine>
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+}
+
+export interface RunningProcess {
+  /** Closes everything that was opened, last first. */
+  close(): Promise<void>
+}
+
+/** How long requests wait for an engine that starts, and an engine that ends for those in flight. */
+const START_WAIT_MILLISECONDS = 30_000
+const ANSWER_MILLISECONDS = 2000
+
+/**
+ * Opens, in this order: the control socket (which says `starting`), the state database, the data plane, the operations; then
+ * serves again what was attached. Ends when all of it runs.
+ */
+export async function runEngine(options: RunOptions): Promise<RunningProcess> {
+  const { clock, configuration, link, logger, random } = options
+  const { values } = configuration
+  const host = { id: await hostId(values['state-dir'], random), name: values['host-name'] }
+  const controlSocket = controlSocketPath(values['run-dir'])
+  const gid = options.user ? null : socketGroups(values).control
+  const closers: (() => Promise<unknown>)[] = []
+
+  let run: (engine: RunningEngine) => void = () => undefined
+  const service = createControlService({
+    startingDocument: startingDocument({ host, values, controlSocket, startedAt: new Date(clock.now()).toISOString() }),
+    running: new Promise((resolve) => (run = resolve)),
+    startWaitMilliseconds: START_WAIT_MILLISECONDS,
+  })
+  const server = await openControlServer(controlSocket, { mode: 0o660, gid }, service, logger)
+  closers.push(() => server.close(ANSWER_MILLISECONDS))
+
+  const state = await openState(values['state-url'], await password(values))
+  closers.push(() => state.close())
+  const engine = await options.openEngine({ ioThreads: values['io-threads'], clock, logger })
+  closers.push(() => engine.close())
+  const jobs = await openJobs({ store: state.jobs, host: host.id, clock, random, logger })
+  const operations = await createOperations({
+    engine,
+    state,
+    host,
+    stateDirectory: values['state-dir'],
+    runDirectory: values['run-dir'],
+    controlSocket,
+    sockets: link.sockets,
+    locks: link.locks,
+    clock,
+    random,
+    version: VERSION,
+    previousEnd: options.previousEnd,
+    runningJobs: () => jobs.list().filter((job) => job.state === 'running'),
+    machine: systemMachine,
+  })
+  closers.push(() => jobs.close())
+  await operations.restore()
+  run({
+    operations,
+    jobs,
+    control: createEngineControl({ ...options, engine, operations, jobs, say: link.say, version: VERSION }),
+    disksOf: (targets) => [],
+    diskNameOf: defaultDiskName,
+  })
+  return {
+    async close() {
+      for (const closer of closers.reverse()) await closer()
+    },
+  }
+}
+
+async function password(values: Configuration): Promise<{ password?: string }> {
+  const path = values['state-password-file']
+  if (path === null) return {}
+  try {
+    return { password: (await readFile(path, 'utf8')).trimEnd() }
+  } catch (error) {
+    throw new VmcacheError('BAD_CONFIG', `state-password-file ${path} cannot be read: ${messageOf(error)}`)
+  }
+}
+
+/** What is known of an engine before its state and devices are open. */
+function startingDocument(known: {
+  host: { id: string; name: string }
+  values: Configuration
+  controlSocket: string
+  startedAt: string
+}): () => EngineDocument {
+  return () => ({
+    host: known.host.name,
+    hostId: known.host.id,
+    state: 'starting',
+    pid: process.pid,
+    version: VERSION,
+    startedAt: known.startedAt,
+    socket: known.controlSocket,
+    ioThreads: known.values['io-threads'],
+    ioBackend: 'unknown',
+    caches: [],
+    degraded: [],
+    safeToReboot: { now: false, reasons: ['the engine is starting'], secondsUntil: null },
+  })
+}
