@@ -19,8 +19,8 @@ export const FRAME_KIND = { writes: 1, copies: 2 } as const
 export const FRAME_FLAG = {
   /** All that lies before and in this frame was made stable on a guest's demand. */
   barrier: 1,
-  /** The `touched` extents of this frame replace all earlier ones. */
-  touchedSnapshot: 2,
+  /** The session has begun: all that its recovery dropped is written down in frames before this one. */
+  sessionBegun: 2,
   /** The log was closed cleanly behind this frame: nothing in flight, origin flushed, all of it stable. */
   closed: 4,
 } as const
@@ -28,7 +28,7 @@ export const FRAME_FLAG = {
 /**
  * What an extent says of its pages. `data`: count pages, each with the sectors of the map stored back to back. `zero`, `trim`: the guest
  * zeroed or trimmed these sectors. `invalid`: nothing that was logged of them earlier may be served. `touched`, `quiet`: regions
- * that a power cut may leave stale, or no more.
+ * that a power cut may leave stale, or no more; the first frame of a chunk lists all that are touched.
  */
 export const EXTENT_KIND = { data: 1, zero: 2, trim: 3, invalid: 4, touched: 5, quiet: 6 } as const
 
@@ -113,7 +113,14 @@ export function roundUp(value: number, unit: number): number {
   return Math.ceil(value / unit) * unit
 }
 
-export function encodeExtent(target: Buffer, at: number, kind: number, page: number, count: number, sectorMap: number): void {
+export function encodeExtent(
+  target: Buffer,
+  at: number,
+  kind: number,
+  page: number,
+  count: number,
+  sectorMap: number,
+): void {
   target.writeUInt32LE(page, at)
   target.writeUInt32LE(0, at + 4)
   target.writeUInt32LE(count, at + 8)
@@ -151,6 +158,7 @@ export interface DecodedFrame {
   readonly local: LocalHeader
   readonly portable: PortableHeader
   readonly localChecksum: number
+  readonly portableChecksum: number
   readonly extents: readonly Extent[]
   readonly pageChecksums: readonly number[]
 }
@@ -206,6 +214,7 @@ export function decodeFrame(source: Buffer, at: number): DecodedFrame | undefine
     local: localHeader,
     portable: portableHeader,
     localChecksum: local.checksum(source, at),
+    portableChecksum: localHeader.portableChecksum,
     extents,
     pageChecksums,
   }

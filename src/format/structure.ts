@@ -14,7 +14,11 @@ export type FieldType = 'u8' | 'u16' | 'u32' | 'u64' | 'id' | `text:${number}` |
 
 export type Fields = Readonly<Record<string, FieldType>>
 
-type ValueOf<T extends FieldType> = T extends 'id' | `text:${number}` ? string : T extends `reserved:${number}` ? never : number
+type ValueOf<T extends FieldType> = T extends 'id' | `text:${number}`
+  ? string
+  : T extends `reserved:${number}`
+    ? never
+    : number
 
 export type Values<F extends Fields> = {
   -readonly [K in keyof F as F[K] extends `reserved:${number}` ? never : K]: ValueOf<F[K]>

@@ -1,0 +1,73 @@
+import type { Origin } from '../origin/origin.js'
+import { Fills, type Fill } from './fills.js'
+
+/** Bytes that are read ahead of a sequential reader, and streams that may have such a window at once. */
+export const READ_AHEAD_BYTES = 512 * 1024
+const WINDOWS = 4
+
+interface Window {
+  readonly offset: number
+  readonly data: Buffer
+  readonly fill: Fill
+  readonly ready: Promise<boolean>
+}
+
+/**
+ * What sequential readers will ask for next, read from the origin into memory. A stream too long to be cached still runs at the speed
+ * of large reads. A write, zero or trim of a page cancels the windows that hold it, as it cancels fills.
+ */
+export class ReadAhead {
+  #windows: Window[] = []
+
+  constructor(
+    readonly origin: Origin,
+    readonly fills: Fills,
+    /** Pages of a byte range of the disk, and whether a change of them is under way. */
+    readonly pagesOf: (offset: number, length: number) => { first: number; last: number; changing: boolean },
+  ) {}
+
+  /** Begins to read behind `offset` unless a window covers it. */
+  begin(offset: number): void {
+    const end = Math.min(this.origin.description.sizeBytes, offset + READ_AHEAD_BYTES)
+    if (
+      offset >= end ||
+      this.#windows.some((window) => window.offset <= offset && offset < window.offset + window.data.length)
+    )
+      return
+    if (this.#windows.length === WINDOWS) this.#drop(this.#windows[0]!)
+    const data = Buffer.allocUnsafeSlow(end - offset)
+    const { first, last, changing } = this.pagesOf(offset, data.length)
+    const fill = this.fills.begin(first, last, changing)
+    const ready = this.origin.read(offset, data).then(
+      () => true,
+      () => false,
+    )
+    this.#windows.push({ offset, data, fill, ready })
+  }
+
+  /** The bytes of a range, if a window holds all of them and nothing changed them since; waits for a read under way. */
+  async take(offset: number, length: number): Promise<{ data: Buffer; fill: Fill } | undefined> {
+    const window = this.#windows.find(
+      (each) => each.offset <= offset && offset + length <= each.offset + each.data.length,
+    )
+    if (window === undefined) return undefined
+    const good = await window.ready
+    if (!good || window.fill.cancelled) {
+      this.#drop(window)
+      return undefined
+    }
+    if (offset + length === window.offset + window.data.length)
+      this.#windows = this.#windows.filter((each) => each !== window)
+    return { data: window.data.subarray(offset - window.offset, offset - window.offset + length), fill: window.fill }
+  }
+
+  /** Drops windows that hold data which changed; they would only take room. */
+  clear(): void {
+    for (const window of [...this.#windows]) this.#drop(window)
+  }
+
+  #drop(window: Window): void {
+    this.#windows = this.#windows.filter((each) => each !== window)
+    this.fills.end(window.fill)
+  }
+}

@@ -1,0 +1,102 @@
+import { CHUNK_HEADER_BYTES } from '../../format/chunk-header.js'
+import { SUMMARY_ENTRY_BYTES, TRAILER_BYTES, encodeSummaryTrailer, summaryBytes } from '../../format/summary.js'
+import { checksumOf } from '../../base/checksum.js'
+import { ChunkColumns } from '../index/chunk-columns.js'
+import type { Chunk } from './chunk-source.js'
+
+export type ChunkState = 'open' | 'sealing' | 'sealed'
+
+/** One chunk of a log in memory. */
+export class LogChunk {
+  state: ChunkState
+  columns = new ChunkColumns()
+  /** Bytes of the chunk that frames and header fill. */
+  writtenOffset = CHUNK_HEADER_BYTES
+  /** Bytes of it that the device has been given; a read finds what lies below. */
+  deviceOffset = 0
+  /** Bytes of it that are on stable storage. */
+  stableOffset = 0
+  /** Entries that a read finds. */
+  published = 0
+  /** The frame and LSN behind the last ones in here. */
+  nextFrame: number
+  nextLsn: number
+  lastFrameChecksum = 0
+  lastWriteChecksum = 0
+  /** Pages of which the newest version is here. */
+  livePages = 0
+  /** Reads under way; a chunk is not given back while there are any. */
+  readers = 0
+  /** Called when the last reader has gone. */
+  onIdle: (() => void) | undefined
+
+  constructor(
+    readonly chunk: Chunk,
+    readonly generation: number,
+    /** Index in the log's chunk list: the upper part of a location. */
+    readonly slot: number,
+    readonly sequence: number,
+    readonly session: number,
+    readonly firstFrame: number,
+    readonly firstLsn: number,
+    state: ChunkState = 'open',
+  ) {
+    this.state = state
+    this.nextFrame = firstFrame
+    this.nextLsn = firstLsn
+  }
+
+  release(): void {
+    if (--this.readers === 0) this.onIdle?.()
+  }
+
+  /** Bytes left for frames if `entries` more entries have to fit into the summary. */
+  room(chunkBytes: number, entries: number): number {
+    return (
+      chunkBytes - this.writtenOffset - summaryBytes(this.columns.count + entries, this.chunk.device.logicalBlockBytes)
+    )
+  }
+}
+
+/** The summary of a chunk as the bytes that end it, and where in the chunk they begin. */
+export function encodeSummary(
+  chunk: LogChunk,
+  logId: string,
+  chunkBytes: number,
+  settledLsn: number,
+  writtenAt: number,
+  target: Buffer,
+): { offset: number; bytes: Buffer } {
+  const { columns } = chunk
+  const length = summaryBytes(columns.count, chunk.chunk.device.logicalBlockBytes)
+  const bytes = target.subarray(0, length)
+  bytes.fill(0)
+  const trailerAt = length - TRAILER_BYTES
+  const entriesAt = trailerAt - columns.count * SUMMARY_ENTRY_BYTES
+  for (let ordinal = 0, at = entriesAt; ordinal < columns.count; ordinal++, at += SUMMARY_ENTRY_BYTES) {
+    const sectorMap = columns.sectorMap[ordinal]!
+    bytes.writeUInt32LE(columns.page[ordinal]!, at)
+    bytes.writeUInt32LE(columns.checksum[ordinal]!, at + 4)
+    bytes.writeUInt16LE(columns.unit[ordinal]!, at + 8)
+    bytes.writeUInt8(sectorMap, at + 10)
+    // The heat of a page is not kept; the kind of another extent is.
+    bytes.writeUInt8(sectorMap === 0 ? columns.heat[ordinal]! : 0, at + 11)
+  }
+  encodeSummaryTrailer(bytes, trailerAt, {
+    flags: 0,
+    entryCount: columns.count,
+    entriesChecksum: checksumOf(bytes, entriesAt, trailerAt),
+    endOffset: chunk.writtenOffset,
+    generation: chunk.generation,
+    logId,
+    session: chunk.session,
+    sequence: chunk.sequence,
+    nextFrame: chunk.nextFrame,
+    nextLsn: chunk.nextLsn,
+    lastFrameChecksum: chunk.lastFrameChecksum,
+    lastWriteChecksum: chunk.lastWriteChecksum,
+    settledLsn,
+    writtenAt,
+  })
+  return { offset: chunkBytes - length, bytes }
+}

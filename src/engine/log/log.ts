@@ -1,0 +1,984 @@
+import { assert } from '../../base/assert.js'
+import type { Clock } from '../../base/clock.js'
+import { checksumOf } from '../../base/checksum.js'
+import { CHUNK_HEADER_BYTES, CHUNK_KIND, encodeChunkHeader, freeChunkHeader } from '../../format/chunk-header.js'
+import {
+  EXTENT_BYTES,
+  EXTENT_KIND,
+  FRAME_FLAG,
+  FRAME_KIND,
+  LOCAL_HEADER_BYTES,
+  PAGE_CHECKSUM_BYTES,
+  PORTABLE_HEADER_BYTES,
+  encodeExtent,
+  encodeFrameHeaders,
+  extentOffset,
+  frameDataOffset,
+  lsnUnitsOf,
+  pageChecksumOffset,
+  roundUp,
+  sectorCount,
+} from '../../format/frame.js'
+import { summaryBytes } from '../../format/summary.js'
+import { PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
+import type { ByteRange, Device } from '../device/device.js'
+import { NOWHERE, PageTable } from '../index/page-table.js'
+import type { LaidReplacement } from '../replacement/replacement.js'
+import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
+import { Append } from './append.js'
+import { Batch } from './batch.js'
+import type { Chunk, ChunkSource } from './chunk-source.js'
+import { LogChunk, encodeSummary } from './log-chunk.js'
+import { PAGES_PER_REGION, regionRanges } from './touched-regions.js'
+import { dataExtent, markExtent, splitExtent, type StagedExtent } from './staged-extent.js'
+
+/** Chunks that are written but not yet proven by a summary: as many as a recovery has to scan. */
+const MAXIMUM_UNSEALED_CHUNKS = 4
+/** Bytes of one append; a frame is never larger. */
+export const APPEND_BUFFER_BYTES = 2 * 1024 * 1024
+/** A chunk with less room for frames than this is full. */
+const MINIMUM_ROOM_BYTES = 16 * 1024
+/** Of a reclaimed chunk at most this part is appended again: a log that keeps everything would never have room. */
+const MAXIMUM_KEPT = 7 / 8
+/** Pages that a reclaim looks at before it lets others have the thread. */
+const RECLAIM_SLICE_PAGES = 64
+/** A snapshot of touched regions has at most as many ranges; beyond, close ones are joined (marking more is safe). */
+const MAXIMUM_SNAPSHOT_RANGES = 4096
+
+/** Whose log it is; every chunk header repeats it, so that a cache can be imported from its devices alone. */
+export interface LogIdentity {
+  readonly logId: string
+  readonly diskName: string
+  readonly origin: string
+  readonly diskBytes: number
+  /** Phase of the disk in sectors. */
+  readonly phase: number
+}
+
+/** Where a log goes on. */
+export interface LogPosition {
+  readonly session: number
+  readonly nextSequence: number
+  readonly nextFrame: number
+  readonly nextLsn: number
+  readonly settledLsn: number
+  readonly stableFrame: number
+  readonly lastFrameChecksum: number
+  readonly lastWriteChecksum: number
+}
+
+export const NEW_LOG: Omit<LogPosition, 'session'> = {
+  nextSequence: 1,
+  nextFrame: 1,
+  nextLsn: 1,
+  settledLsn: 1,
+  stableFrame: 1,
+  lastFrameChecksum: 0,
+  lastWriteChecksum: 0,
+}
+
+/** What a log counts; added to by the log alone. */
+export interface LogCounters {
+  deviceWrittenBytes: number
+  deviceReadBytes: number
+  evictions: number
+  reinsertions: number
+  badPages: number
+}
+
+export interface LogOptions {
+  readonly identity: LogIdentity
+  readonly epoch: number
+  readonly bootId: string
+  readonly source: ChunkSource
+  readonly clock: Clock
+  readonly counters: LogCounters
+  /** Runs a callback at the end of this turn of the event loop. */
+  readonly defer: (callback: () => void) => void
+  /** Called once, when a device failed under the log: nothing can be appended any more. */
+  readonly onFailed: (error: Error) => void
+}
+
+interface Waiter {
+  readonly resolve: () => void
+  readonly reject: (error: Error) => void
+}
+
+/**
+ * The log of one disk. Its methods never wait for an origin. After a failure of a device every append rejects; what is
+ * in the index may still be read as long as the device answers.
+ */
+export class Log {
+  readonly table: PageTable
+  /** Chunks by slot; a location is slot * entriesPerChunk + ordinal. */
+  readonly slots: (LogChunk | undefined)[] = []
+  readonly entriesPerChunk: number
+  replacement: LaidReplacement
+  /** Most chunks that the log may hold; it recycles its own beyond. */
+  maximumChunks: number
+
+  /**
+   * Set while the index is loaded behind the traffic: hears of pages that are forgotten, so that an older version of them is not
+   * found later. Nothing is reclaimed meanwhile.
+   */
+  onForgotten: ((page: number, count: number) => void) | undefined
+
+  readonly #options: LogOptions
+  /** Oldest first. */
+  readonly #chunks: LogChunk[] = []
+  #open: LogChunk | undefined
+  readonly #session: number
+  #sessionStart: number
+  #nextSequence: number
+  #nextFrame: number
+  #nextLsn: number
+  #settledLsn: number
+  #loggedSettledLsn: number
+  #stableFrame: number
+  #lastFrameChecksum: number
+  #lastWriteChecksum: number
+  #failure: Error | undefined
+
+  // What waits for the next append. Copies come first, so that a mark or a write of the same turn prevails over them.
+  #copies: StagedExtent[] = []
+  #marks: StagedExtent[] = []
+  #writes: StagedExtent[] = []
+  #batch: Batch | undefined
+  #flags = 0
+  #markSettled = false
+  #scheduled = false
+  #running = false
+  #appendWaiters: Waiter[] = []
+  /** Who waits for copies: those staged since the append began, and those of the append under way. */
+  #copyWaiters: (() => void)[] = []
+  #currentCopyWaiters: (() => void)[] = []
+  /** Appended batches that are not settled, oldest first. */
+  readonly #unsettled: Batch[] = []
+  /** Regions that are marked as touched by the frames so far. */
+  readonly #loggedRegions = new Set<number>()
+
+  #committing: Promise<void> | undefined
+  #nextCommit: Promise<void> | undefined
+  readonly #sealing = new Set<Promise<void>>()
+  #reclaiming: Promise<void> | undefined
+  #wakeChunkWait: (() => void) | undefined
+  /** The frame behind the last one that the device has. */
+  #writtenFrame: number
+
+  constructor(options: LogOptions, position: LogPosition, replacement: LaidReplacement, maximumChunks: number) {
+    this.#options = options
+    this.replacement = replacement
+    this.maximumChunks = maximumChunks
+    this.entriesPerChunk = options.source.chunkBytes / SECTOR_BYTES
+    const { slots, entriesPerChunk } = this
+    this.table = new PageTable(
+      (location) => slots[(location / entriesPerChunk) | 0]!.columns.page[location % entriesPerChunk]!,
+    )
+    this.#session = position.session
+    this.#sessionStart = position.nextSequence
+    this.#nextSequence = position.nextSequence
+    this.#nextFrame = position.nextFrame
+    this.#nextLsn = position.nextLsn
+    this.#settledLsn = position.settledLsn
+    this.#loggedSettledLsn = position.settledLsn
+    this.#stableFrame = position.stableFrame
+    this.#lastFrameChecksum = position.lastFrameChecksum
+    this.#lastWriteChecksum = position.lastWriteChecksum
+    this.#writtenFrame = position.nextFrame
+  }
+
+  get identity(): LogIdentity {
+    return this.#options.identity
+  }
+
+  get failure(): Error | undefined {
+    return this.#failure
+  }
+
+  get settledLsn(): number {
+    return this.#settledLsn
+  }
+
+  get chunkCount(): number {
+    return this.#chunks.length
+  }
+
+  get chunks(): readonly LogChunk[] {
+    return this.#chunks
+  }
+
+  get cachedBytes(): number {
+    return this.table.size * PAGE_BYTES
+  }
+
+  get indexBytes(): number {
+    let bytes = this.table.bytes
+    for (const chunk of this.#chunks) bytes += chunk.columns.bytes
+    return bytes
+  }
+
+  // ---------------------------------------------------------------------------------------------- chunks that exist
+
+  /** Takes over a chunk that recovery found; oldest first. Its entries are published by the caller. */
+  adopt(
+    chunk: Chunk,
+    generation: number,
+    sequence: number,
+    session: number,
+    firstFrame: number,
+    firstLsn: number,
+  ): LogChunk {
+    const slot = this.#freeSlot()
+    const adopted = new LogChunk(chunk, generation, slot, sequence, session, firstFrame, firstLsn, 'sealed')
+    this.slots[slot] = adopted
+    this.#chunks.push(adopted)
+    return adopted
+  }
+
+  // ------------------------------------------------------------------------------------------------------ appending
+
+  /** Stages guest data, zeroes or trims; the batch says when they are written and wants to hear when they are settled. */
+  stageWrite(extent: StagedExtent): Batch {
+    this.#writes.push(extent)
+    this.#batch ??= new Batch()
+    this.#schedule()
+    return this.#batch
+  }
+
+  /** Stages a fill or a relocated page; it is dropped without a word where there is no room for it. */
+  stageCopy(extent: StagedExtent): void {
+    this.#copies.push(extent)
+    this.#schedule()
+  }
+
+  /** Stages an extent without data that is no guest's request: invalid, touched or quiet. */
+  stageMark(extent: StagedExtent): void {
+    this.#marks.push(extent)
+    this.#schedule()
+  }
+
+  /** Ends when all that was staged before has been written (or, of copies, dropped). */
+  appended(): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    if (!this.#running && !this.#hasStaged()) return Promise.resolve()
+    return new Promise((resolve, reject) => this.#appendWaiters.push({ resolve, reject }))
+  }
+
+  /** Writes `settledLsn` down where it moved since the last frame, so that a kill finds the log settled. */
+  mark(): void {
+    if (this.#settledLsn === this.#loggedSettledLsn || this.#failure !== undefined || this.#open === undefined) return
+    this.#markSettled = true
+    this.#schedule()
+  }
+
+  #hasStaged(): boolean {
+    return this.#copies.length > 0 || this.#marks.length > 0 || this.#writes.length > 0 || this.#markSettled
+  }
+
+  #schedule(): void {
+    if (this.#running || this.#scheduled) {
+      this.#wakeChunkWait?.()
+      return
+    }
+    this.#scheduled = true
+    this.#options.defer(() => {
+      this.#scheduled = false
+      void this.#run()
+    })
+  }
+
+  async #run(): Promise<void> {
+    if (this.#running) return
+    this.#running = true
+    const append = new Append(alignedBuffer(APPEND_BUFFER_BYTES))
+    let waiters: Waiter[] = []
+    let batch: Batch | undefined
+    try {
+      while (this.#hasStaged() || this.#appendWaiters.length > 0) {
+        if (this.#failure !== undefined) throw this.#failure
+        const copies = this.#copies
+        const marks = this.#marks
+        const writes = this.#writes
+        const marking = this.#markSettled
+        batch = this.#batch
+        waiters = this.#appendWaiters
+        this.#currentCopyWaiters = this.#copyWaiters
+        this.#copies = []
+        this.#marks = []
+        this.#writes = []
+        this.#markSettled = false
+        this.#batch = undefined
+        this.#appendWaiters = []
+        this.#copyWaiters = []
+        if (copies.length > 0) {
+          await this.#appendCopies(append, copies)
+          if (this.#currentCopyWaiters.length > 0) {
+            await this.#write(append)
+            for (const resolve of this.#currentCopyWaiters.splice(0)) resolve()
+          }
+        }
+        if (marks.length > 0 || marking) await this.#appendAll(append, FRAME_KIND.copies, marks)
+        if (batch !== undefined) {
+          batch.firstLsn = this.#nextLsn
+          await this.#appendAll(append, FRAME_KIND.writes, writes)
+        }
+        const written = this.#write(append)
+        if (written !== undefined) await written
+        if (batch !== undefined) {
+          this.#unsettled.push(batch)
+          batch.complete(() => this.#advanceSettled())
+          batch = undefined
+        }
+        for (const resolve of this.#currentCopyWaiters.splice(0)) resolve()
+        for (const waiter of waiters) waiter.resolve()
+        waiters = []
+      }
+    } catch (error) {
+      batch?.fail(error as Error)
+      for (const waiter of waiters) waiter.reject(error as Error)
+      this.#fail(error as Error)
+    } finally {
+      releaseAligned(append.buffer)
+      this.#running = false
+    }
+  }
+
+  /** Encodes marks or writes as frames, through as many buffers and chunks as they need; the last frames stay in the buffer. */
+  async #appendAll(append: Append, kind: number, extents: StagedExtent[]): Promise<void> {
+    let index = 0
+    do {
+      const open = this.#open
+      if (open === undefined || this.#isFull(open)) {
+        await this.#roll(append, true)
+        continue
+      }
+      const taken = this.#encodeFrame(append, open, kind, extents, index)
+      if (taken === 0 && extents.length > 0) await this.#makeRoom(append, true)
+      index += taken
+    } while (index < extents.length)
+  }
+
+  /** The same for copies, which never wait: what finds no room is dropped. */
+  async #appendCopies(append: Append, staged: StagedExtent[]): Promise<void> {
+    const copies = staged.filter(
+      ({ relocated, page }) => relocated === undefined || this.table.find(page) === relocated.location,
+    )
+    for (let index = 0; index < copies.length;) {
+      const open = this.#open
+      if (open === undefined || this.#isFull(open)) {
+        if (await this.#roll(append, false)) continue
+        this.#dropped(copies, index)
+        return
+      }
+      const taken = this.#encodeFrame(append, open, FRAME_KIND.copies, copies, index)
+      if (taken === 0 && !(await this.#makeRoom(append, false))) {
+        this.#dropped(copies, index)
+        return
+      }
+      index += taken
+    }
+  }
+
+  #isFull(chunk: LogChunk): boolean {
+    return chunk.room(this.#options.source.chunkBytes, 1) < MINIMUM_ROOM_BYTES
+  }
+
+  /** After an extent that did not fit: empties the buffer, or where that is empty already goes on in the next chunk. */
+  async #makeRoom(append: Append, wait: boolean): Promise<boolean> {
+    if (append.length === 0) return this.#roll(append, wait)
+    await this.#write(append)
+    return true
+  }
+
+  /** Copies that found no room: relocated pages are evicted with their chunk, fills are forgotten. */
+  #dropped(extents: readonly StagedExtent[], from: number): void {
+    for (let index = from; index < extents.length; index++) {
+      const { relocated, page } = extents[index]!
+      if (relocated === undefined || this.table.find(page) !== relocated.location) continue
+      this.#forget(page)
+      this.#options.counters.evictions++
+    }
+  }
+
+  /**
+   * Encodes one frame with as many extents as fit, from `extents[from]` on; returns how many it took, 0 where not even one fits now. A part of
+   * an extent is taken by splitting it in place.
+   */
+  #encodeFrame(append: Append, open: LogChunk, kind: number, extents: StagedExtent[], from: number): number {
+    const { source, identity, epoch, clock } = this.#options
+    const block = open.chunk.device.logicalBlockBytes
+    const room = Math.min(
+      append.buffer.length - append.length,
+      source.chunkBytes - open.writtenOffset - summaryBytes(open.columns.count, block),
+    )
+    let headerBytes = LOCAL_HEADER_BYTES + PORTABLE_HEADER_BYTES
+    let sectors = 0
+    let entries = 0
+    let checksums = 0
+    let taken = 0
+    for (let index = from; index < extents.length; index++) {
+      const extent = extents[index]!
+      const isData = extent.kind === EXTENT_KIND.data
+      const perPage = isData ? sectorCount(extent.sectorMap) : 0
+      const fits = (count: number): boolean => {
+        const header = headerBytes + EXTENT_BYTES + (isData ? count * PAGE_CHECKSUM_BYTES : 0)
+        const frame = roundUp(frameDataOffset(header) + (sectors + perPage * count) * SECTOR_BYTES, block)
+        const added = entries + (isData ? count : 1)
+        const summary = summaryBytes(open.columns.count + added, block) - summaryBytes(open.columns.count, block)
+        return frame + summary <= room && open.columns.count + added <= this.entriesPerChunk
+      }
+      let count = extent.count
+      if (!fits(count)) {
+        if (!isData || count === 1) break
+        count = Math.min(count, Math.floor(room / PAGE_BYTES))
+        while (count > 0 && !fits(count)) count--
+        if (count === 0) break
+        const [head, tail] = splitExtent(extent, count)
+        extents.splice(index, 1, head, tail)
+      }
+      headerBytes += EXTENT_BYTES + (isData ? count * PAGE_CHECKSUM_BYTES : 0)
+      sectors += perPage * count
+      entries += isData ? count : 1
+      checksums += isData ? count : 0
+      taken++
+    }
+    if (taken === 0 && extents.length > 0) return 0
+
+    const { buffer } = append
+    const at = append.begin(open)
+    const dataOffset = frameDataOffset(headerBytes)
+    const frameBytes = roundUp(dataOffset + sectors * SECTOR_BYTES, block)
+    buffer.fill(0, at + headerBytes, at + dataOffset)
+    buffer.fill(0, at + dataOffset + sectors * SECTOR_BYTES, at + frameBytes)
+    let dataAt = at + dataOffset
+    let checksumIndex = 0
+    for (let index = 0; index < taken; index++) {
+      const extent = extents[from + index]!
+      encodeExtent(buffer, extentOffset(at, index), extent.kind, extent.page, extent.count, extent.sectorMap)
+      if (extent.kind !== EXTENT_KIND.data) {
+        open.columns.add(extent.page, extent.count, 0, 0, extent.kind)
+        this.#noteRegions(extent)
+        continue
+      }
+      buffer.set(extent.data, dataAt)
+      const pageBytes = sectorCount(extent.sectorMap) * SECTOR_BYTES
+      for (let page = extent.page; page < extent.page + extent.count; page++) {
+        const checksum = extent.relocated?.checksum ?? checksumOf(buffer, dataAt, dataAt + pageBytes)
+        buffer.writeUInt32LE(checksum, pageChecksumOffset(at, taken, checksumIndex++))
+        const unit = (open.writtenOffset + dataAt - at) / SECTOR_BYTES
+        open.columns.add(page, checksum, unit, extent.sectorMap, extent.relocated?.heat ?? this.#heatOf(page))
+        dataAt += pageBytes
+      }
+    }
+    const isWrite = kind === FRAME_KIND.writes
+    const lsnUnits = isWrite ? lsnUnitsOf(headerBytes, sectors) : 0
+    const sums = encodeFrameHeaders(
+      buffer,
+      at,
+      {
+        kind,
+        stream: 0,
+        headerBytes,
+        frameBytes,
+        generation: open.generation,
+        session: this.#session,
+        frame: this.#nextFrame,
+        stableFrame: this.#stableFrame,
+        floor: 0,
+        previousChecksum: this.#lastFrameChecksum,
+      },
+      {
+        kind,
+        flags: this.#flags,
+        extentCount: taken,
+        checksumCount: checksums,
+        dataSectors: sectors,
+        lsnUnits,
+        previousWriteChecksum: this.#lastWriteChecksum,
+        logId: identity.logId,
+        epoch,
+        lsn: this.#nextLsn,
+        settledLsn: this.#settledLsn,
+        writtenAt: clock.now(),
+      },
+    )
+    this.#flags = 0
+    this.#loggedSettledLsn = this.#settledLsn
+    this.#lastFrameChecksum = sums.localChecksum
+    if (isWrite) this.#lastWriteChecksum = sums.portableChecksum
+    this.#nextFrame++
+    this.#nextLsn += lsnUnits
+    open.writtenOffset += frameBytes
+    open.nextFrame = this.#nextFrame
+    open.nextLsn = this.#nextLsn
+    open.lastFrameChecksum = this.#lastFrameChecksum
+    open.lastWriteChecksum = this.#lastWriteChecksum
+    append.length += frameBytes
+    return taken
+  }
+
+  #heatOf(page: number): number {
+    const location = this.table.find(page)
+    if (location === NOWHERE) return this.replacement.inserted(page)
+    return this.replacement.hit(this.#columnsAt(location).heat[location % this.entriesPerChunk]!)
+  }
+
+  #noteRegions(extent: StagedExtent): void {
+    if (extent.kind !== EXTENT_KIND.touched && extent.kind !== EXTENT_KIND.quiet) return
+    for (let page = extent.page; page < extent.page + extent.count; page += PAGES_PER_REGION) {
+      const region = page / PAGES_PER_REGION
+      if (extent.kind === EXTENT_KIND.touched) this.#loggedRegions.add(region)
+      else this.#loggedRegions.delete(region)
+    }
+  }
+
+  /** Hands the buffer to the device; when that ended, its entries are what a read finds. */
+  #write(append: Append): Promise<void> | undefined {
+    if (append.length === 0) return undefined
+    const { target, length, targetOffset } = append
+    assert(target !== undefined, 'a filled buffer has a chunk')
+    const { device, offset } = target.chunk
+    const written = device.write(offset + targetOffset, append.buffer.subarray(0, length))
+    this.#options.counters.deviceWrittenBytes += length
+    append.reset()
+    if (written !== undefined) return written.then(() => this.#publish(target))
+    this.#publish(target)
+    return undefined
+  }
+
+  #publish(chunk: LogChunk): void {
+    const { columns } = chunk
+    chunk.deviceOffset = chunk.writtenOffset
+    this.#writtenFrame = chunk.nextFrame
+    for (; chunk.published < columns.count; chunk.published++) {
+      const ordinal = chunk.published
+      if (columns.sectorMap[ordinal] === 0) {
+        const kind = columns.heat[ordinal]!
+        if (kind === EXTENT_KIND.zero || kind === EXTENT_KIND.trim || kind === EXTENT_KIND.invalid) {
+          this.forgetRange(columns.page[ordinal]!, columns.checksum[ordinal]!)
+        }
+        continue
+      }
+      this.#place(columns.page[ordinal]!, chunk, ordinal)
+    }
+  }
+
+  #place(page: number, chunk: LogChunk, ordinal: number): void {
+    const before = this.table.set(page, chunk.slot * this.entriesPerChunk + ordinal)
+    chunk.livePages++
+    if (before !== NOWHERE) this.#chunkAt(before).livePages--
+  }
+
+  /** For recovery: puts a page where an adopted chunk has it unless a newer version is known. */
+  placeIfAbsent(page: number, chunk: LogChunk, ordinal: number): boolean {
+    if (this.table.find(page) !== NOWHERE) return false
+    this.#place(page, chunk, ordinal)
+    return true
+  }
+
+  #forget(page: number): void {
+    const location = this.table.delete(page)
+    if (location !== NOWHERE) this.#chunkAt(location).livePages--
+  }
+
+  /** Drops pages from the index alone; whoever calls it has the reason on the log, or needs none. */
+  forgetRange(page: number, count: number): void {
+    this.onForgotten?.(page, count)
+    if (count <= this.table.size) {
+      for (let index = 0; index < count; index++) this.#forget(page + index)
+      return
+    }
+    for (const chunk of this.#chunks) {
+      const { columns, slot } = chunk
+      for (let ordinal = 0; ordinal < chunk.published && chunk.livePages > 0; ordinal++) {
+        const candidate = columns.page[ordinal]!
+        if (columns.sectorMap[ordinal] === 0 || candidate < page || candidate >= page + count) continue
+        if (this.table.find(candidate) === slot * this.entriesPerChunk + ordinal) this.#forget(candidate)
+      }
+    }
+  }
+
+  #chunkAt(location: number): LogChunk {
+    return this.slots[(location / this.entriesPerChunk) | 0]!
+  }
+
+  #columnsAt(location: number): LogChunk['columns'] {
+    return this.#chunkAt(location).columns
+  }
+
+  // -------------------------------------------------------------------------------------------------- chunk by chunk
+
+  /**
+   * Opens the next chunk. Where none is to be had, `wait` says whether to wait for one (copies that arrive meanwhile are
+   * dropped, so that a reclaim under way can end); returns false where it did not wait.
+   */
+  async #roll(append: Append, wait: boolean): Promise<boolean> {
+    await this.#write(append)
+    const full = this.#open
+    if (full !== undefined) {
+      this.#open = undefined
+      this.#seal(full)
+    }
+    while (this.#sealing.size >= MAXIMUM_UNSEALED_CHUNKS - 1) await Promise.race(this.#sealing)
+    const chunk = this.#take() ?? (wait ? await this.#waitForChunk() : undefined)
+    if (chunk === undefined) return false
+    this.#openChunk(append, chunk)
+    // Reclaim ahead of need: the room for what stays hot is in the chunk that was just opened.
+    if (this.#chunks.length >= this.maximumChunks || this.#options.source.available === 0) this.reclaim()
+    return true
+  }
+
+  #take(): Chunk | undefined {
+    if (this.#chunks.length >= this.maximumChunks) return undefined
+    return this.#options.source.take(this.#chunks.at(-1)?.chunk.deviceIndex)
+  }
+
+  async #waitForChunk(): Promise<Chunk> {
+    for (;;) {
+      if (this.#failure !== undefined) throw this.#failure
+      const chunk = this.#take()
+      if (chunk !== undefined) return chunk
+      this.#dropped(this.#copies.splice(0), 0)
+      for (const resolve of [...this.#currentCopyWaiters.splice(0), ...this.#copyWaiters.splice(0)]) resolve()
+      this.reclaim()
+      await new Promise<void>((resolve) => {
+        this.#wakeChunkWait = resolve
+        this.#options.source.whenAvailable(resolve)
+      })
+      this.#wakeChunkWait = undefined
+    }
+  }
+
+  #openChunk(append: Append, chunk: Chunk): void {
+    const { identity, source, epoch, bootId, clock } = this.#options
+    const generation = ++chunk.generation
+    const slot = this.#freeSlot()
+    const open = new LogChunk(
+      chunk,
+      generation,
+      slot,
+      this.#nextSequence++,
+      this.#session,
+      this.#nextFrame,
+      this.#nextLsn,
+    )
+    this.slots[slot] = open
+    this.#chunks.push(open)
+    this.#open = open
+    this.replacement.resized(this.#chunks.length * (source.chunkBytes / PAGE_BYTES))
+    encodeChunkHeader(append.buffer, append.begin(open, 0), {
+      kind: CHUNK_KIND.log,
+      phase: identity.phase,
+      level: 0,
+      stream: 0,
+      flags: 0,
+      cacheId: source.cacheId,
+      generation,
+      logId: identity.logId,
+      sequence: open.sequence,
+      session: this.#session,
+      sessionStart: this.#sessionStart,
+      firstFrame: this.#nextFrame,
+      firstLsn: this.#nextLsn,
+      previousFrameChecksum: this.#lastFrameChecksum,
+      previousWriteChecksum: this.#lastWriteChecksum,
+      settledLsn: this.#settledLsn,
+      stableFrame: this.#stableFrame,
+      floor: 0,
+      epoch,
+      createdAt: clock.now(),
+      bootId,
+      diskBytes: identity.diskBytes,
+      diskName: identity.diskName,
+      origin: identity.origin,
+    })
+    append.length = CHUNK_HEADER_BYTES
+    const ranges = joinClosest(regionRanges([...this.#loggedRegions]), MAXIMUM_SNAPSHOT_RANGES)
+    const marks = ranges.map(({ page, count }) => markExtent(EXTENT_KIND.touched, page, count))
+    const taken = this.#encodeFrame(append, open, FRAME_KIND.copies, marks, 0)
+    assert(taken === marks.length, 'a new chunk has room for its snapshot')
+  }
+
+  #freeSlot(): number {
+    const free = this.slots.indexOf(undefined)
+    const slot = free === -1 ? this.slots.length : free
+    assert((slot + 1) * this.entriesPerChunk < NOWHERE, 'a log has at most 2^32 entries')
+    return slot
+  }
+
+  #seal(chunk: LogChunk): void {
+    chunk.state = 'sealing'
+    const sealing = this.#sealNow(chunk)
+      .catch((error: unknown) => this.#fail(error as Error))
+      .finally(() => {
+        this.#sealing.delete(sealing)
+        this.#wakeChunkWait?.()
+      })
+    this.#sealing.add(sealing)
+  }
+
+  async #sealNow(chunk: LogChunk): Promise<void> {
+    await this.commit()
+    const { source, identity, clock, counters } = this.#options
+    const buffer = alignedBuffer(APPEND_BUFFER_BYTES)
+    try {
+      const { offset, bytes } = encodeSummary(
+        chunk,
+        identity.logId,
+        source.chunkBytes,
+        this.#settledLsn,
+        clock.now(),
+        buffer,
+      )
+      await chunk.chunk.device.write(chunk.chunk.offset + offset, bytes)
+      counters.deviceWrittenBytes += bytes.length
+      chunk.columns.trim()
+      chunk.state = 'sealed'
+    } finally {
+      releaseAligned(buffer)
+    }
+  }
+
+  // --------------------------------------------------------------------------------------------------------- reclaim
+
+  /** Begins to give back the oldest chunk where that is possible now. */
+  reclaim(): void {
+    if (this.onForgotten !== undefined) return
+    this.#reclaiming ??= this.#reclaimOldest()
+      .catch((error: unknown) => this.#fail(error as Error))
+      .finally(() => {
+        this.#reclaiming = undefined
+        this.#wakeChunkWait?.()
+      })
+  }
+
+  /** Gives back chunks until at most `count` are left, or none can be given back now. */
+  async shrink(count: number): Promise<void> {
+    while (this.#chunks.length > Math.max(count, 1) && this.#failure === undefined) {
+      const before = this.#chunks.length
+      this.reclaim()
+      await this.#reclaiming
+      if (this.#chunks.length >= before) return
+    }
+  }
+
+  async #reclaimOldest(): Promise<void> {
+    const oldest = this.#chunks[0]
+    if (oldest === undefined || oldest.state !== 'sealed' || oldest.nextLsn > this.#settledLsn) return
+    const { columns, slot } = oldest
+    const { counters } = this.#options
+    const first = slot * this.entriesPerChunk
+    const mostKept = Math.floor((this.#options.source.chunkBytes / PAGE_BYTES) * MAXIMUM_KEPT)
+    let kept = 0
+    for (let ordinal = 0; ordinal < columns.count && oldest.livePages > 0; ordinal++) {
+      if (ordinal % RECLAIM_SLICE_PAGES === RECLAIM_SLICE_PAGES - 1) {
+        await new Promise<void>((resolve) => this.#options.defer(resolve))
+        if (this.#failure !== undefined) return
+      }
+      const page = columns.page[ordinal]!
+      if (columns.sectorMap[ordinal] === 0 || this.table.find(page) !== first + ordinal) continue
+      const heat = this.replacement.reclaimed(page, columns.heat[ordinal]!)
+      if (heat === -1 || kept >= mostKept) {
+        this.#forget(page)
+        counters.evictions++
+        continue
+      }
+      const data = await this.readEntry(oldest, ordinal)
+      if (data === undefined) {
+        this.#forget(page)
+        continue
+      }
+      kept++
+      counters.reinsertions++
+      const extent = dataExtent(page, 1, columns.sectorMap[ordinal]!, data)
+      this.stageCopy({
+        ...extent,
+        relocated: { checksum: columns.checksum[ordinal]!, heat, location: first + ordinal },
+      })
+      if (kept % RECLAIM_SLICE_PAGES === 0) await this.#copied()
+    }
+    await this.#copied()
+    for (let ordinal = 0; ordinal < columns.count && oldest.livePages > 0; ordinal++) {
+      const page = columns.page[ordinal]!
+      if (columns.sectorMap[ordinal] !== 0 && this.table.find(page) === first + ordinal) this.#forget(page)
+    }
+    if (this.#failure !== undefined) return
+    assert(
+      this.#chunks[0] === oldest && oldest.livePages === 0,
+      'only the oldest chunk is given back, and only when it is empty',
+    )
+    this.#chunks.shift()
+    await this.#free(oldest)
+  }
+
+  /** The stored sectors of an entry, verified; undefined where the device has something else there. */
+  async readEntry(chunk: LogChunk, ordinal: number): Promise<Buffer | undefined> {
+    const { columns } = chunk
+    const length = sectorCount(columns.sectorMap[ordinal]!) * SECTOR_BYTES
+    const data = Buffer.allocUnsafe(length)
+    const offset = chunk.chunk.offset + columns.unit[ordinal]! * SECTOR_BYTES
+    const checksum = columns.checksum[ordinal]!
+    chunk.readers++
+    try {
+      if (!chunk.chunk.device.tryRead(offset, data, 0, length)) await chunk.chunk.device.read(offset, data, 0, length)
+    } finally {
+      chunk.release()
+    }
+    this.#options.counters.deviceReadBytes += length
+    if (checksumOf(data) === checksum) return data
+    this.#options.counters.badPages++
+    return undefined
+  }
+
+  #copied(): Promise<void> {
+    if (this.#failure !== undefined || (!this.#running && this.#copies.length === 0)) return Promise.resolve()
+    return new Promise((resolve) => this.#copyWaiters.push(resolve))
+  }
+
+  /** Puts a free header on stable storage and gives the chunk back; nobody reads it any more then. */
+  async #free(chunk: LogChunk): Promise<void> {
+    this.slots[chunk.slot] = undefined
+    if (chunk.readers > 0) await new Promise<void>((resolve) => (chunk.onIdle = resolve))
+    const { source, clock } = this.#options
+    await writeFreeHeader(chunk.chunk, source.cacheId, clock.now())
+    source.give(chunk.chunk)
+  }
+
+  // --------------------------------------------------------------------------------------------- commit and settling
+
+  /** Ends when every frame that was written before is on stable storage. Calls share syncs. */
+  commit(): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    if (this.#committing === undefined) {
+      return (this.#committing = this.#commitNow().finally(() => (this.#committing = undefined)))
+    }
+    this.#nextCommit ??= this.#committing
+      .catch(() => undefined)
+      .then(() => {
+        this.#nextCommit = undefined
+        return this.commit()
+      })
+    return this.#nextCommit
+  }
+
+  async #commitNow(): Promise<void> {
+    const writtenFrame = this.#writtenFrame
+    const byDevice = new Map<Device, ByteRange[]>()
+    const reached: [LogChunk, number][] = []
+    for (const chunk of this.#chunks) {
+      const { stableOffset, deviceOffset } = chunk
+      if (stableOffset >= deviceOffset) continue
+      const { device, offset } = chunk.chunk
+      let ranges = byDevice.get(device)
+      if (ranges === undefined) byDevice.set(device, (ranges = []))
+      ranges.push({ offset: offset + stableOffset, length: deviceOffset - stableOffset })
+      reached.push([chunk, deviceOffset])
+    }
+    try {
+      await Promise.all([...byDevice].map(([device, ranges]) => device.commit(ranges)))
+    } catch (error) {
+      this.#fail(error as Error)
+      throw error
+    }
+    for (const [chunk, offset] of reached) chunk.stableOffset = offset
+    this.#stableFrame = Math.max(this.#stableFrame, writtenFrame)
+  }
+
+  #advanceSettled(): void {
+    while (this.#unsettled.length > 0 && this.#unsettled[0]!.settled) this.#unsettled.shift()
+    this.#settledLsn = this.#unsettled[0]?.firstLsn ?? this.#nextLsn
+    this.#wakeChunkWait?.()
+  }
+
+  /**
+   * Begins the session: writes down what the recovery before it dropped, on stable storage. Nothing may be answered before it ended.
+   */
+  async begin(invalid: readonly { readonly page: number; readonly count: number }[]): Promise<void> {
+    for (const { page, count } of invalid) this.stageMark(markExtent(EXTENT_KIND.invalid, page, count))
+    await this.appended()
+    await this.#appendFlag(FRAME_FLAG.sessionBegun)
+    await this.commit()
+  }
+
+  /** Appends an empty frame with a flag. */
+  async #appendFlag(flag: number): Promise<void> {
+    this.#flags |= flag
+    this.#markSettled = true
+    this.#schedule()
+    await this.appended()
+  }
+
+  /** Marks the log as cleanly closed: the origin has and has flushed everything, and so has the log. */
+  async close(): Promise<void> {
+    await this.appended()
+    assert(this.#unsettled.length === 0, 'a log is closed when all of it is settled')
+    if (this.#open !== undefined) {
+      for (const { page, count } of regionRanges([...this.#loggedRegions])) {
+        this.stageMark(markExtent(EXTENT_KIND.quiet, page, count))
+      }
+      await this.appended()
+      await this.#appendFlag(FRAME_FLAG.closed)
+      await this.commit()
+    }
+    await Promise.all(this.#sealing)
+    await this.#reclaiming
+    this.#fail(new Error('the log is closed'))
+  }
+
+  /** Gives back every chunk: the log is gone. */
+  async destroy(): Promise<void> {
+    await this.appended()
+    await this.#reclaiming
+    await Promise.all(this.#sealing)
+    this.table.clear()
+    this.#open = undefined
+    for (const chunk of this.#chunks.splice(0)) await this.#free(chunk)
+  }
+
+  /** Stops without any further write; for a log whose devices are gone. */
+  abandon(): void {
+    this.#fail(new Error('the log was abandoned'))
+  }
+
+  #fail(error: Error): void {
+    if (this.#failure !== undefined) return
+    this.#failure = error
+    this.#batch?.fail(error)
+    this.#batch = undefined
+    this.#writes = []
+    this.#marks = []
+    this.#copies = []
+    for (const waiter of this.#appendWaiters.splice(0)) waiter.reject(error)
+    for (const resolve of [...this.#currentCopyWaiters.splice(0), ...this.#copyWaiters.splice(0)]) resolve()
+    this.#wakeChunkWait?.()
+    this.#options.onFailed(error)
+  }
+}
+
+/** Raises the generation of a chunk and writes that it is free, on stable storage. */
+export async function writeFreeHeader(chunk: Chunk, cacheId: string, now: number): Promise<void> {
+  const bytes = alignedBuffer(CHUNK_HEADER_BYTES)
+  try {
+    encodeChunkHeader(bytes, 0, freeChunkHeader(cacheId, ++chunk.generation, now))
+    await chunk.device.write(chunk.offset, bytes)
+    await chunk.device.commit([{ offset: chunk.offset, length: CHUNK_HEADER_BYTES }])
+  } finally {
+    releaseAligned(bytes)
+  }
+}
+
+/** At most `most` ranges that cover all the given ones: the smallest gaps are closed. */
+function joinClosest(ranges: { page: number; count: number }[], most: number): { page: number; count: number }[] {
+  if (ranges.length <= most) return ranges
+  const gaps = ranges.slice(1).map((range, index) => range.page - ranges[index]!.page - ranges[index]!.count)
+  const widest = [...gaps].sort((a, b) => b - a)[most - 2]!
+  const joined: { page: number; count: number }[] = []
+  for (const range of ranges) {
+    const last = joined.at(-1)
+    const end = range.page + range.count
+    if (last !== undefined && (range.page - last.page - last.count < widest || joined.length === most))
+      last.count = end - last.page
+    else joined.push({ ...range })
+  }
+  return joined
+}

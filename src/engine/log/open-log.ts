@@ -1,0 +1,120 @@
+import { EXTENT_KIND } from '../../format/frame.js'
+import type { LaidReplacement } from '../replacement/replacement.js'
+import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
+import { DeadPages } from './dead-pages.js'
+import { LogChunk, encodeSummary } from './log-chunk.js'
+import { APPEND_BUFFER_BYTES, Log, NEW_LOG, writeFreeHeader, type LogOptions } from './log.js'
+import { readEntries, type RecoveredChunk, type RecoveryPlan } from './recovery.js'
+
+export interface OpenedLog {
+  readonly log: Log
+  /** Reads the index of what was there before, newest chunk first, beside the traffic; ends when all of it is warm. */
+  readonly load: () => Promise<void>
+}
+
+/** Carries out a recovery plan, up to its commit point. What `keepPages` is false for is dropped as if the log were new. */
+export async function openLog(
+  plan: RecoveryPlan,
+  options: LogOptions,
+  settings: { readonly replacement: LaidReplacement; readonly maximumChunks: number; readonly keepPages: boolean },
+): Promise<OpenedLog> {
+  const { source, clock } = options
+  const keep = settings.keepPages ? plan.chunks : []
+  const newest = plan.chunks.at(-1)
+  const log = new Log(
+    options,
+    newest === undefined
+      ? { ...NEW_LOG, session: plan.newestSession + 1, nextSequence: plan.nextSequence }
+      : {
+          session: plan.newestSession + 1,
+          nextSequence: newest.found.header.sequence + 1,
+          nextFrame: newest.nextFrame,
+          nextLsn: newest.nextLsn,
+          settledLsn: newest.nextLsn,
+          stableFrame: newest.nextFrame,
+          lastFrameChecksum: newest.lastFrameChecksum,
+          lastWriteChecksum: newest.lastWriteChecksum,
+        },
+    settings.replacement,
+    settings.maximumChunks,
+  )
+  const adopted: { chunk: LogChunk; recovered: RecoveredChunk }[] = []
+  for (const recovered of keep) {
+    const { found } = recovered
+    const { header } = found
+    const chunk = log.adopt(
+      found.chunk,
+      header.generation,
+      header.sequence,
+      header.session,
+      header.firstFrame,
+      header.firstLsn,
+    )
+    chunk.nextFrame = recovered.nextFrame
+    chunk.nextLsn = recovered.nextLsn
+    chunk.writtenOffset = recovered.endOffset
+    chunk.deviceOffset = recovered.endOffset
+    chunk.stableOffset = recovered.endOffset
+    chunk.lastFrameChecksum = recovered.lastFrameChecksum
+    chunk.lastWriteChecksum = recovered.lastWriteChecksum
+    adopted.push({ chunk, recovered })
+    if (!recovered.sealed) await seal(chunk, recovered, plan, options)
+  }
+  for (const { chunk } of [...plan.dropped, ...(settings.keepPages ? [] : plan.chunks.map(({ found }) => found))]) {
+    await writeFreeHeader(chunk, source.cacheId, clock.now())
+    source.give(chunk)
+  }
+  const dead = new DeadPages()
+  for (const { page, count } of plan.invalid) dead.add(page, count)
+  if (adopted.length > 0) log.onForgotten = (page, count) => dead.add(page, count)
+  await log.begin(settings.keepPages ? plan.invalid : [])
+  return { log, load: () => load(log, adopted.reverse(), dead, options) }
+}
+
+/** Syncs a chunk that was cut or never sealed, then proves it by a summary of what was found in it. */
+async function seal(
+  chunk: LogChunk,
+  recovered: RecoveredChunk,
+  plan: RecoveryPlan,
+  options: LogOptions,
+): Promise<void> {
+  const { source, identity, clock } = options
+  const { device, offset } = chunk.chunk
+  await device.commit([{ offset, length: recovered.endOffset }])
+  chunk.columns = recovered.columns
+  const buffer = alignedBuffer(APPEND_BUFFER_BYTES)
+  try {
+    const summary = encodeSummary(chunk, identity.logId, source.chunkBytes, plan.settledLsn, clock.now(), buffer)
+    await device.write(offset + summary.offset, summary.bytes)
+    await device.commit([{ offset: offset + summary.offset, length: summary.bytes.length }])
+  } finally {
+    releaseAligned(buffer)
+  }
+}
+
+async function load(
+  log: Log,
+  newestFirst: readonly { chunk: LogChunk; recovered: RecoveredChunk }[],
+  dead: DeadPages,
+  options: LogOptions,
+): Promise<void> {
+  for (const { chunk, recovered } of newestFirst) {
+    if (log.failure !== undefined) break
+    const columns = await readEntries(recovered, options.source.chunkBytes)
+    chunk.columns = columns
+    chunk.published = columns.count
+    for (let ordinal = columns.count - 1; ordinal >= 0; ordinal--) {
+      const page = columns.page[ordinal]!
+      if (columns.sectorMap[ordinal] !== 0) {
+        if (!dead.has(page) && log.placeIfAbsent(page, chunk, ordinal))
+          columns.heat[ordinal] = log.replacement.inserted(page)
+        continue
+      }
+      const kind = columns.heat[ordinal]!
+      if (kind === EXTENT_KIND.zero || kind === EXTENT_KIND.trim || kind === EXTENT_KIND.invalid)
+        dead.add(page, columns.checksum[ordinal]!)
+    }
+    await new Promise<void>((resolve) => options.defer(resolve))
+  }
+  log.onForgotten = undefined
+}

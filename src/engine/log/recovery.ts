@@ -1,0 +1,498 @@
+/**
+ * Recovery of a log: from the chunk headers that carry its id to a log that may answer requests. The whole argument is in
+ * vmcache-recovery(7); in short:
+ *
+ * 1. *Order.* Chunks of a log are numbered without gaps. The newest session that had begun counts from its start on, the one before below that,
+ *    and so on; what an older session has at or above a newer session's start was dropped by an earlier recovery.
+ * 2. *Prefix.* A sealed chunk is proven by its summary. An unsealed one is scanned, data included. The first frame that does not verify or does
+ *    not follow ends the log there, unless something behind it shows that it had been stable: then it is *damage*, and the log goes
+ *    on behind it without any page that is older.
+ * 3. *Drop*, by the table below.
+ * 4. *Commit point.* What is unsealed is synced and sealed, what is no part of the log is freed, and a new session begins in a new chunk whose
+ *    first frames say what was dropped; when the last of them (`sessionBegun`) is on stable storage the recovery counts. A crash before
+ *    that leaves the next recovery with the same decisions to take.
+ *
+ * | newest frame | boot is the same | pages that are dropped |
+ * | --- | --- | --- |
+ * | closed | any | none |
+ * | not closed | yes | those of write frames at or above `settledLsn` |
+ * | not closed | no | the same, and those in touched regions |
+ * | any, behind damage | any | the same, and all that are older than the damage |
+ */
+import { assert } from '../../base/assert.js'
+import { checksumOf } from '../../base/checksum.js'
+import { CHUNK_HEADER_BYTES, type ChunkHeader } from '../../format/chunk-header.js'
+import {
+  EXTENT_KIND,
+  FRAME_FLAG,
+  FRAME_KIND,
+  frameDataOffset,
+  sectorCount,
+  type DecodedFrame,
+} from '../../format/frame.js'
+import { decodeFrame, decodeLocalHeader } from '../../format/frame.js'
+import {
+  SUMMARY_ENTRY_BYTES,
+  TRAILER_BYTES,
+  decodeSummaryTrailer,
+  summaryBytes,
+  type SummaryTrailer,
+} from '../../format/summary.js'
+import { SECTOR_BYTES } from '../../model/geometry.js'
+import { ChunkColumns } from '../index/chunk-columns.js'
+import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
+import type { Chunk } from './chunk-source.js'
+import { PAGES_PER_REGION, regionRanges } from './touched-regions.js'
+
+/** A chunk whose header carries the log's id. */
+export interface FoundChunk {
+  readonly chunk: Chunk
+  readonly header: ChunkHeader
+}
+
+/** A chunk of the log as recovery understood it. */
+export interface RecoveredChunk {
+  readonly found: FoundChunk
+  /** Whether its summary proves it; else `columns` hold what was scanned, and it is to be sealed. */
+  readonly sealed: boolean
+  readonly columns: ChunkColumns
+  readonly endOffset: number
+  readonly nextFrame: number
+  readonly nextLsn: number
+  readonly lastFrameChecksum: number
+  readonly lastWriteChecksum: number
+}
+
+export interface PageRange {
+  readonly page: number
+  readonly count: number
+}
+
+/** What recovery decided; nothing has been written yet. */
+export interface RecoveryPlan {
+  /** The log's chunks, oldest first. */
+  readonly chunks: readonly RecoveredChunk[]
+  /** Chunks that carry the log's id and are no part of it; freed before the first answer. */
+  readonly dropped: readonly FoundChunk[]
+  /** Pages of which nothing that the log has may be served. */
+  readonly invalid: readonly PageRange[]
+  /** Highest session that any chunk names. */
+  readonly newestSession: number
+  readonly nextSequence: number
+  readonly settledLsn: number
+  readonly epoch: number
+  /** When the newest frame was written (milliseconds since 1970); 0 where there is none. */
+  readonly lastWrittenAt: number
+  readonly end: 'empty' | 'closed' | 'killed' | 'power-cut'
+  /** Places where frames that had been stable cannot be read. */
+  readonly damages: number
+}
+
+export interface RecoveryContext {
+  readonly chunkBytes: number
+  /** Boot of this host now. */
+  readonly bootId: string
+}
+
+/** Reads the chunks of one log and decides; writes nothing. Rejects where a device does not answer. */
+export async function planRecovery(found: readonly FoundChunk[], context: RecoveryContext): Promise<RecoveryPlan> {
+  const newestSession = Math.max(0, ...found.map(({ header }) => header.session))
+  const nextSequence = 1 + Math.max(0, ...found.map(({ header }) => header.sequence))
+  const { members, dropped } = orderChunks(found)
+  const trailers = await mapConcurrently(members, (member) => readTrailer(member, context.chunkBytes))
+  const walk = new Walk(context.chunkBytes)
+  for (const [index, member] of members.entries()) {
+    const laterProof = members.some(
+      (later, at) => at > index && trailers[at] !== undefined && later.header.session >= member.header.session,
+    )
+    await walk.visit(member, trailers[index], laterProof ? Infinity : stableFrameAfter(members, index))
+  }
+  walk.dropUnbegunSession()
+  const { chunks } = walk
+  const newest = chunks.at(-1)
+  dropped.push(...walk.dropped)
+  if (newest === undefined) {
+    return {
+      chunks: [],
+      dropped,
+      invalid: [],
+      newestSession,
+      nextSequence,
+      settledLsn: 1,
+      epoch: 0,
+      lastWrittenAt: 0,
+      end: 'empty',
+      damages: walk.damages,
+    }
+  }
+  const settledLsn = Math.min(walk.settledLsn, newest.nextLsn)
+  const end = walk.closed ? 'closed' : newest.found.header.bootId === context.bootId ? 'killed' : 'power-cut'
+  const invalid: PageRange[] = []
+  if (end !== 'closed') {
+    for (const chunk of chunks) {
+      if (chunk.nextLsn > settledLsn) invalid.push(...(await unsettledPages(chunk, settledLsn, context.chunkBytes)))
+    }
+  }
+  if (end === 'power-cut') invalid.push(...(await touchedPages(newest, context.chunkBytes)))
+  return {
+    chunks,
+    dropped,
+    invalid,
+    newestSession,
+    nextSequence,
+    settledLsn,
+    epoch: walk.epoch,
+    lastWrittenAt: walk.lastWrittenAt,
+    end,
+    damages: walk.damages,
+  }
+}
+
+/** Sorts the chunks into the log, oldest first, and what an earlier recovery had dropped. */
+function orderChunks(found: readonly FoundChunk[]): { members: FoundChunk[]; dropped: FoundChunk[] } {
+  const newestFirst = [...found].sort(
+    (a, b) => b.header.session - a.header.session || b.header.sequence - a.header.sequence,
+  )
+  const members: FoundChunk[] = []
+  const dropped: FoundChunk[] = []
+  let limit = Infinity
+  let session = Infinity
+  let sessionStart = Infinity
+  for (const candidate of newestFirst) {
+    const { header } = candidate
+    if (header.session !== session) {
+      limit = Math.min(limit, sessionStart)
+      session = header.session
+      sessionStart = header.sessionStart
+    }
+    if (header.sequence < limit) members.push(candidate)
+    else dropped.push(candidate)
+  }
+  return { members: members.reverse(), dropped }
+}
+
+/** The highest stable position that a later chunk of the same session names in its header; any newer session proves all of an older one. */
+function stableFrameAfter(members: readonly FoundChunk[], index: number): number {
+  let stable = 0
+  for (const { header } of members.slice(index + 1)) {
+    if (header.session > members[index]!.header.session) return Infinity
+    stable = Math.max(stable, header.stableFrame)
+  }
+  return stable
+}
+
+/** Goes through the chunks of a log from the oldest on. */
+class Walk {
+  readonly chunks: RecoveredChunk[] = []
+  readonly dropped: FoundChunk[] = []
+  damages = 0
+  settledLsn = 1
+  epoch = 0
+  lastWrittenAt = 0
+  closed = false
+  #ended = false
+  #sessionBegun = true
+
+  constructor(readonly chunkBytes: number) {}
+
+  /** @param stable frames below it are known to have been stable */
+  async visit(member: FoundChunk, trailer: SummaryTrailer | undefined, stable: number): Promise<void> {
+    if (this.#ended) {
+      this.dropped.push(member)
+      return
+    }
+    const { header } = member
+    const previous = this.chunks.at(-1)
+    if (previous !== undefined && !followsChunk(header, previous)) {
+      const wasStable =
+        header.session > previous.found.header.session || Math.max(stable, header.stableFrame) > previous.nextFrame
+      if (!wasStable) {
+        this.#ended = true
+        this.dropped.push(member)
+        return
+      }
+      this.#damage()
+    }
+    this.settledLsn = Math.max(this.settledLsn, header.settledLsn)
+    this.epoch = header.epoch
+    if (trailer !== undefined) {
+      this.settledLsn = Math.max(this.settledLsn, trailer.settledLsn)
+      this.lastWrittenAt = trailer.writtenAt
+      this.closed = false
+      this.#sessionBegun = true
+      this.chunks.push({ found: member, sealed: true, columns: new ChunkColumns(1), ...pick(trailer) })
+      return
+    }
+    await this.#scan(member, stable)
+  }
+
+  /** The newest session counts only when its first frames, which say what was dropped before it, are whole. */
+  dropUnbegunSession(): void {
+    if (this.#sessionBegun) return
+    const unbegun = this.chunks.pop()
+    assert(unbegun !== undefined, 'an unbegun session has a chunk')
+    this.dropped.push(unbegun.found)
+    this.#sessionBegun = true
+  }
+
+  /** All that came before is older than something that was lost. */
+  #damage(): void {
+    this.damages++
+    for (const { found } of this.chunks.splice(0)) this.dropped.push(found)
+  }
+
+  async #scan(member: FoundChunk, stable: number): Promise<void> {
+    await withBytes(member.chunk, 0, this.chunkBytes, (bytes) => this.#scanBytes(bytes, member, stable))
+  }
+
+  #scanBytes(buffer: Buffer, member: FoundChunk, stable: number): void {
+    const { chunk, header } = member
+    const block = chunk.device.logicalBlockBytes
+    let columns = new ChunkColumns()
+    let begun = header.sequence !== header.sessionStart
+    let at = CHUNK_HEADER_BYTES
+    let nextFrame = header.firstFrame
+    let nextLsn = header.firstLsn
+    let lastFrameChecksum = header.previousFrameChecksum
+    let lastWriteChecksum = header.previousWriteChecksum
+    let closed = false
+    for (;;) {
+      let frame = readFrame(buffer, at, header)
+      if (frame !== undefined) {
+        if (frame.local.frame !== nextFrame || frame.local.previousChecksum !== lastFrameChecksum) frame = undefined
+        else if (frame.portable.kind === FRAME_KIND.writes) {
+          const { lsn, previousWriteChecksum } = frame.portable
+          if (lsn !== nextLsn || previousWriteChecksum !== lastWriteChecksum) frame = undefined
+        }
+      }
+      if (frame === undefined) {
+        const found = findStableFrame(buffer, at + block, header, nextFrame, stable, block)
+        if (found === undefined) break
+        // The bad frame had been stable. Go on behind it: no page that is older than it may be served.
+        this.#damage()
+        columns = new ChunkColumns()
+        at = found.at
+        frame = found.frame
+        nextLsn = frame.portable.lsn
+      }
+      addEntries(columns, frame, at)
+      const { local, portable } = frame
+      at += local.frameBytes
+      nextFrame = local.frame + 1
+      nextLsn = portable.lsn + portable.lsnUnits
+      lastFrameChecksum = frame.localChecksum
+      if (portable.kind === FRAME_KIND.writes) lastWriteChecksum = frame.portableChecksum
+      begun ||= (portable.flags & FRAME_FLAG.sessionBegun) !== 0
+      closed = (portable.flags & FRAME_FLAG.closed) !== 0
+      this.settledLsn = Math.max(this.settledLsn, portable.settledLsn)
+      this.epoch = portable.epoch
+      this.lastWrittenAt = portable.writtenAt
+    }
+    this.closed = closed
+    this.#sessionBegun = begun
+    this.chunks.push({
+      found: member,
+      sealed: false,
+      columns,
+      endOffset: at,
+      nextFrame,
+      nextLsn,
+      lastFrameChecksum,
+      lastWriteChecksum,
+    })
+  }
+}
+
+function followsChunk(header: ChunkHeader, previous: RecoveredChunk): boolean {
+  return (
+    header.sequence === previous.found.header.sequence + 1 &&
+    header.firstFrame === previous.nextFrame &&
+    header.previousFrameChecksum === previous.lastFrameChecksum
+  )
+}
+
+function pick(trailer: SummaryTrailer): Omit<RecoveredChunk, 'found' | 'sealed' | 'columns'> {
+  const { endOffset, nextFrame, nextLsn, lastFrameChecksum, lastWriteChecksum } = trailer
+  return { endOffset, nextFrame, nextLsn, lastFrameChecksum, lastWriteChecksum }
+}
+
+/** The frame at `at` of a chunk's bytes, headers and data verified and of this life of the chunk; else undefined. */
+export function readFrame(bytes: Buffer, at: number, header: ChunkHeader): DecodedFrame | undefined {
+  const frame = decodeFrame(bytes, at)
+  if (frame === undefined) return undefined
+  if (frame.local.generation !== header.generation || frame.local.session !== header.session) return undefined
+  if (frame.portable.logId !== header.logId) return undefined
+  let dataAt = at + frameDataOffset(frame.local.headerBytes)
+  let index = 0
+  for (const extent of frame.extents) {
+    if (extent.kind !== EXTENT_KIND.data) continue
+    const length = sectorCount(extent.sectorMap) * SECTOR_BYTES
+    for (let page = 0; page < extent.count; page++, index++, dataAt += length) {
+      if (checksumOf(bytes, dataAt, dataAt + length) !== frame.pageChecksums[index]) return undefined
+    }
+  }
+  return frame
+}
+
+/** The first whole frame from `from` on that shows, or is shown by `stable`, that frame `missing` had been stable. */
+function findStableFrame(
+  bytes: Buffer,
+  from: number,
+  header: ChunkHeader,
+  missing: number,
+  stable: number,
+  block: number,
+): { at: number; frame: DecodedFrame } | undefined {
+  let first: { at: number; frame: DecodedFrame } | undefined
+  for (let at = from; at + block <= bytes.length; at += block) {
+    const local = decodeLocalHeader(bytes, at)
+    if (local === undefined || local.generation !== header.generation || local.session !== header.session) continue
+    if (local.frame <= missing) continue
+    const proven = Math.max(stable, local.stableFrame) > missing
+    const frame = readFrame(bytes, at, header)
+    if (frame !== undefined) first ??= { at, frame }
+    if (proven) {
+      if (first !== undefined) return first
+      // The proof itself may be torn in its data: its header is enough, and the log goes on at the next whole frame.
+      stable = Infinity
+    }
+  }
+  return undefined
+}
+
+function addEntries(columns: ChunkColumns, frame: DecodedFrame, at: number): void {
+  let dataAt = at + frameDataOffset(frame.local.headerBytes)
+  let index = 0
+  for (const extent of frame.extents) {
+    if (extent.kind !== EXTENT_KIND.data) {
+      columns.add(extent.page, extent.count, 0, 0, extent.kind)
+      continue
+    }
+    const length = sectorCount(extent.sectorMap) * SECTOR_BYTES
+    for (let page = extent.page; page < extent.page + extent.count; page++, index++, dataAt += length) {
+      columns.add(page, frame.pageChecksums[index]!, dataAt / SECTOR_BYTES, extent.sectorMap, 0)
+    }
+  }
+}
+
+/** Pages of write frames at or above `settledLsn`. */
+function unsettledPages(chunk: RecoveredChunk, settledLsn: number, chunkBytes: number): Promise<PageRange[]> {
+  return withBytes(chunk.found.chunk, 0, chunkBytes, (bytes) => {
+    const ranges: PageRange[] = []
+    for (const { frame } of framesOf(chunk, bytes)) {
+      if (frame === undefined || frame.portable.kind !== FRAME_KIND.writes || frame.portable.lsn < settledLsn) continue
+      for (const { page, count } of frame.extents) ranges.push({ page, count })
+    }
+    return ranges
+  })
+}
+
+/** The frames of a chunk that is known to be whole, in order; undefined stands for a block that cannot be read as one. */
+function* framesOf(chunk: RecoveredChunk, bytes: Buffer): Generator<{ at: number; frame: DecodedFrame | undefined }> {
+  const { found, endOffset } = chunk
+  for (let at = CHUNK_HEADER_BYTES; at < endOffset;) {
+    const decoded = decodeFrame(bytes, at)
+    const frame = decoded?.local.generation === found.header.generation ? decoded : undefined
+    yield { at, frame }
+    at += frame?.local.frameBytes ?? found.chunk.device.logicalBlockBytes
+  }
+}
+
+/** Reads a part of a chunk into aligned memory for as long as `use` runs. */
+async function withBytes<R>(chunk: Chunk, offset: number, length: number, use: (bytes: Buffer) => R): Promise<R> {
+  const bytes = alignedBuffer(Math.ceil(length / 4096) * 4096)
+  try {
+    await chunk.device.read(chunk.offset + offset, bytes, 0, length)
+    return use(bytes.subarray(0, length))
+  } finally {
+    releaseAligned(bytes)
+  }
+}
+
+/** Touched regions at the end of the log: the first frame of each chunk lists all, later ones add and take away. */
+async function touchedPages(newest: RecoveredChunk, chunkBytes: number): Promise<PageRange[]> {
+  const columns = await readEntries(newest, chunkBytes)
+  const regions = new Set<number>()
+  for (let ordinal = 0; ordinal < columns.count; ordinal++) {
+    if (columns.sectorMap[ordinal] !== 0) continue
+    const kind = columns.heat[ordinal]
+    if (kind !== EXTENT_KIND.touched && kind !== EXTENT_KIND.quiet) continue
+    const first = columns.page[ordinal]! / PAGES_PER_REGION
+    const count = columns.checksum[ordinal]! / PAGES_PER_REGION
+    for (let region = first; region < first + count; region++) {
+      if (kind === EXTENT_KIND.touched) regions.add(region)
+      else regions.delete(region)
+    }
+  }
+  return regionRanges([...regions])
+}
+
+/** The entries of a recovered chunk, read from its summary where they are not known yet. */
+export async function readEntries(chunk: RecoveredChunk, chunkBytes: number): Promise<ChunkColumns> {
+  if (!chunk.sealed) return chunk.columns
+  const trailer = await readTrailer(chunk.found, chunkBytes)
+  if (trailer === undefined) return new ChunkColumns(1)
+  const block = chunk.found.chunk.device.logicalBlockBytes
+  const length = summaryBytes(trailer.entryCount, block)
+  const columns = await withBytes(chunk.found.chunk, chunkBytes - length, length, (bytes) =>
+    decodeSummary(bytes, trailer),
+  )
+  if (columns !== undefined) return columns
+  // Bad entries behind a good trailer: the chunk is whole, so what the summary said stands in its frames.
+  return withBytes(chunk.found.chunk, 0, chunkBytes, (bytes) => {
+    let scanned = new ChunkColumns()
+    for (const { at, frame } of framesOf(chunk, bytes)) {
+      // What cannot be read may have replaced or invalidated what came before.
+      if (frame === undefined) scanned = new ChunkColumns()
+      else addEntries(scanned, frame, at)
+    }
+    return scanned
+  })
+}
+
+function decodeSummary(bytes: Buffer, trailer: SummaryTrailer): ChunkColumns | undefined {
+  const end = bytes.length - TRAILER_BYTES
+  const start = end - trailer.entryCount * SUMMARY_ENTRY_BYTES
+  if (checksumOf(bytes, start, end) !== trailer.entriesChecksum) return undefined
+  const columns = new ChunkColumns(Math.max(1, trailer.entryCount))
+  for (let at = start; at < end; at += SUMMARY_ENTRY_BYTES) {
+    const sectorMap = bytes.readUInt8(at + 10)
+    columns.add(
+      bytes.readUInt32LE(at),
+      bytes.readUInt32LE(at + 4),
+      bytes.readUInt16LE(at + 8),
+      sectorMap,
+      sectorMap === 0 ? bytes.readUInt8(at + 11) : 0,
+    )
+  }
+  return columns
+}
+
+/** The trailer of a chunk's summary if it belongs to this life of the chunk. */
+async function readTrailer(found: FoundChunk, chunkBytes: number): Promise<SummaryTrailer | undefined> {
+  const { chunk, header } = found
+  const block = chunk.device.logicalBlockBytes
+  const trailer = await withBytes(chunk, chunkBytes - block, block, (bytes) =>
+    decodeSummaryTrailer(bytes, block - TRAILER_BYTES),
+  )
+  if (trailer === undefined || trailer.generation !== header.generation || trailer.session !== header.session)
+    return undefined
+  if (trailer.logId !== header.logId || trailer.sequence !== header.sequence) return undefined
+  if (trailer.endOffset > chunkBytes || trailer.entryCount > chunkBytes / SECTOR_BYTES) return undefined
+  return trailer
+}
+
+const CONCURRENT_READS = 16
+
+async function mapConcurrently<T, R>(items: readonly T[], map: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = Array.from({ length: items.length })
+  let next = 0
+  const run = async (): Promise<void> => {
+    while (next < items.length) {
+      const index = next++
+      results[index] = await map(items[index]!)
+    }
+  }
+  await Promise.all(Array.from({ length: CONCURRENT_READS }, run))
+  return results
+}
