@@ -3,7 +3,8 @@ import { messageOf } from '../base/errors.js'
 import type { Logger } from '../base/logger.js'
 import type { SupervisorStatus } from '../protocol/control/supervisor-status.js'
 import type { BackOff } from './back-off.js'
-import { previousEnd, type PreviousEnd, type Tenure, type TenureFile } from './tenure.js'
+import type { PreviousEnd } from '../operations/previous-end.js'
+import { previousEnd, type Tenure, type TenureFile } from './tenure.js'
 
 /** How an engine process ended. `code` 0: it closed everything. */
 export interface EngineExit {

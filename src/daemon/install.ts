@@ -56,7 +56,7 @@ export async function installSteps(options: InstallOptions, program = THIS_PROGR
   }
   if (options.root !== '/') return steps
   const isGrouped = groupId(CONTROL_GROUP) !== null
-  if (!isGrouped) steps.push(running(options, 'groupadd', ['--system', CONTROL_GROUP]))
+  if (!isGrouped) steps.push(running(options, 'systemd-sysusers', ['vmcache.conf']))
   if (steps.length === 0) return steps
   return [
     ...steps,

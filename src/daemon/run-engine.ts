@@ -20,7 +20,7 @@ import { hostId } from './host-id.js'
 import { openJobs } from './jobs.js'
 import type { LoadedConfiguration } from './load-configuration.js'
 import type { SupervisorLink } from './supervisor-link.js'
-import type { PreviousEnd } from './tenure.js'
+import type { PreviousEnd } from '../operations/previous-end.js'
 import { VERSION } from './version.js'
 
 export interface RunOptions {

@@ -45,7 +45,8 @@ export function createSocketOwner(runDir: string, access: SocketAccess): SocketO
           { hint: 'use a shorter disk name or run-dir' },
         )
       }
-      mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
+      // Whoever may use the socket has to reach it, whatever the umask.
+      if (mkdirSync(dirname(path), { recursive: true }) !== undefined) chmodSync(dirname(path), 0o755)
       removeSocket(path)
       // Nobody but us may connect before group and mode are right: chown first, from the strictest mode.
       const descriptor = listenUnix(path, { mode: access.gid === null ? access.mode : 0o600, backlog: BACKLOG })

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { ErrorDocument } from '../base/errors.js'
-import type { PreviousEnd } from './tenure.js'
+import type { PreviousEnd } from '../operations/previous-end.js'
 
 /**
  * What supervisor and engine say to each other: lines of JSON over a socket pair that the engine inherits. Descriptors travel

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemCode } from '../base/errors.js'
+import type { PreviousEnd } from '../operations/previous-end.js'
 import { writeDurably } from './write-durably.js'
 
 /**
@@ -23,27 +24,11 @@ export interface Tenure {
 }
 
 /** From the best to the worst that the next engine may find. */
-const ENDINGS = ['none', 'clean', 'killed', 'lost', 'power-cut'] as const
-
-/**
- * How the engine before this one ended.
- *
- * `none`: there was none. `clean`: it closed everything. `killed`: its supervisor saw it die, so its writes ended by `at`.
- * `lost`: supervisor and engine died together and the kernel lived on: every write that it made is there, nobody saw when
- * the last one was. `power-cut`: the kernel is another one: what was not flushed may be gone.
- */
-export interface PreviousEnd {
-  readonly kind: (typeof ENDINGS)[number]
-  /** RFC 3339; null where nobody saw it. */
-  readonly at: string | null
-  /** Whether this supervisor has held locks and sockets from that end until now. */
-  readonly sameSupervisor: boolean
-  readonly sameBoot: boolean
-}
+const ENDINGS: readonly PreviousEnd['kind'][] = ['none', 'clean', 'killed', 'lost', 'power-cut']
 
 /** How the engine of `tenure`, and those whose end it has not dealt with, ended, for an engine that starts now. */
 export function previousEnd(tenure: Tenure | null, now: { bootId: string; supervisorId: string }): PreviousEnd {
-  if (tenure === null) return { kind: 'none', at: null, sameSupervisor: false, sameBoot: false }
+  if (tenure === null) return { kind: 'none', at: null, sameSupervisor: false }
   const sameBoot = tenure.bootId === now.bootId
   const sameSupervisor = sameBoot && tenure.supervisorId === now.supervisorId
   const own = ending(tenure.end === null ? 'lost' : tenure.end.clean ? 'clean' : 'killed', sameBoot)
@@ -52,7 +37,6 @@ export function previousEnd(tenure: Tenure | null, now: { bootId: string; superv
     kind: before === null ? own : worse(own, ending(before.kind, sameBoot)),
     at: tenure.end?.at ?? null,
     sameSupervisor: sameSupervisor && (before === null || before.sameSupervisor || before.kind === 'none'),
-    sameBoot: sameBoot && (before === null || before.sameBoot || before.kind === 'none'),
   }
 }
 
