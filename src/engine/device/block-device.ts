@@ -12,8 +12,8 @@ const fdatasync = promisify(fdatasyncCallback)
 
 /** Where neither device nor file system says otherwise: what every one of them accepts. */
 const LARGEST_LOGICAL_BLOCK_BYTES = 4096
-/** Pieces of unaligned requests in flight: 8 MiB of memory for each device and thread. */
-const BOUNCE_BUFFERS = 64
+/** Unaligned requests in flight; memory that was used once, up to 12 MiB for each device and thread, is shared by all devices. */
+const BOUNCE_BUFFERS = { small: 64, large: 8 } as const
 
 /**
  * A block device, or a regular file, by direct I/O. Everything that uses it does the same, so no dirty page of anybody waits in

@@ -2,7 +2,6 @@ import { alignedBuffer, releaseAligned } from './aligned-memory.js'
 
 /** Aligned buffers for data that comes from or goes to memory that is not: at most `count` in use, the rest waits in order. */
 export interface BounceBuffers {
-  readonly bufferBytes: number
   use<T>(action: (buffer: Buffer) => Promise<T>): Promise<T>
 }
 
@@ -11,7 +10,6 @@ export function createBounceBuffers(bufferBytes: number, count: number): BounceB
   let used = 0
 
   return {
-    bufferBytes,
     async use(action) {
       if (used < count) used++
       else await new Promise<void>((resolve) => waiting.push(resolve))
