@@ -64,7 +64,12 @@ export interface Engine {
   readonly ioBackend: string
   /** Writes superblocks on empty devices; refuses what holds anything (DEVICE_NOT_EMPTY) unless `force`. Creates missing files of the given size. */
   createCache(
-    settings: { name: string; blockBytes: number; chunkBytes: number; devices: readonly { path: string; sizeBytes: number | null }[] },
+    settings: {
+      name: string
+      blockBytes: number
+      chunkBytes: number
+      devices: readonly { path: string; sizeBytes: number | null }[]
+    },
     options: { force: boolean; dryRun: boolean; progress: Progress; signal: AbortSignal },
   ): Promise<{ cacheId: string; devices: DeviceIdentity[]; indexBytes: number; steps: string[] }>
   /** What the superblock of a device says; null where it holds no vmcache device. Reads only; DEVICE_NOT_FOUND where there is nothing at `path`. */
@@ -81,14 +86,23 @@ export interface Engine {
   caches(): EngineCache[]
   /** Serves a disk; recovers its log first as far as the first answer needs it. */
   attach(settings: DiskSettings): Promise<EngineDisk>
-  /** Stops serving; what the origin lacks is written first. `keepLog` keeps the pages for the next attach, else its chunks are freed. */
-  detach(disk: string, options: { keepLog: boolean; progress: Progress; signal: AbortSignal }): Promise<void>
+  /**
+   * Stops serving; what the origin lacks is written first, and where that fails the disk stays served, unless `discardDirty` gives it up.
+   * `keepLog` keeps the pages for the next attach, else its chunks are freed.
+   */
+  detach(
+    disk: string,
+    options: { keepLog: boolean; discardDirty: boolean; progress: Progress; signal: AbortSignal },
+  ): Promise<void>
   disks(): Promise<EngineDisk[]>
   /** After it the origin has everything that was acknowledged before. */
   flush(disk: string, options: { progress: Progress; signal: AbortSignal }): Promise<void>
   /** Forgets clean pages. */
   invalidate(disk: string): Promise<void>
-  change(disk: string, settings: { mode?: Mode; replacement?: string; minBytes?: number; maxBytes?: number | null; shares?: number }): Promise<void>
+  change(
+    disk: string,
+    settings: { mode?: Mode; replacement?: string; minBytes?: number; maxBytes?: number | null; shares?: number },
+  ): Promise<void>
   stats(names: readonly string[], window: StatsWindow): Promise<StatsDocument>
   /** Prometheus text format. */
   metrics(): Promise<string>

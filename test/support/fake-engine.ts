@@ -72,6 +72,8 @@ export interface FakeEngine extends Engine {
       Pick<EngineDisk, 'dirtyBytes' | 'dirtyAgeSeconds' | 'secondsToFlush' | 'cachedBytes' | 'state' | 'reason'>
     >,
   ): void
+  /** From now on the origin takes no writes. */
+  refuseWrites(origin: string): void
   settingsOf(disk: string): DiskSettings | undefined
   readonly closed: boolean
 }
@@ -107,6 +109,7 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
   const listeners: ((event: EngineEvent) => void)[] = []
   const caches = new Map<string, OpenCache>()
   const attached = new Map<string, Attached>()
+  const refusing = new Set<string>()
   let closed = false
 
   function enter(method: Method, ...args: unknown[]): void {
@@ -231,6 +234,7 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
       if (cachedBytes !== undefined) log.cachedBytes = cachedBytes
       disk.extra = { ...disk.extra, ...extra }
     },
+    refuseWrites: (origin) => void refusing.add(origin),
     settingsOf: (disk) => attached.get(disk)?.settings,
 
     async createCache(settings, options) {
@@ -384,6 +388,9 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
       const { settings } = attachedDisk(name)
       options.signal.throwIfAborted()
       const log = storage.logs.get(settings.logId)!
+      if (refusing.has(settings.origin) && log.dirtyBytes > 0 && !options.discardDirty) {
+        fail('ORIGIN_FAILED', `origin ${settings.origin} refuses writes`)
+      }
       options.progress(log.dirtyBytes, log.dirtyBytes, 'bytes')
       log.dirtyBytes = 0
       if (!options.keepLog) storage.logs.delete(settings.logId)
@@ -399,6 +406,7 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
       enter('flush', name)
       const { settings } = attachedDisk(name)
       options.signal.throwIfAborted()
+      if (refusing.has(settings.origin)) fail('ORIGIN_FAILED', `origin ${settings.origin} refuses writes`)
       storage.logs.get(settings.logId)!.dirtyBytes = 0
       options.progress(1, 1, 'items')
     },
