@@ -223,7 +223,8 @@ export class Transmission {
     this.#whenDone(this.disk.read(offset, length, buffer, this.#readHeaderBytes), buffer, () => {
       this.#encodeReadHeader(buffer, 0, cookieHigh, cookieLow, offset, length)
       if (total > COPIED_REPLY_BYTES) return output.append(buffer.subarray(0, total), buffer)
-      buffer.copy(output.buffer, output.reserve(total), 0, total)
+      const at = output.reserve(total)
+      buffer.copy(output.buffer, at, 0, total)
       output.commit(total)
       pool.give(buffer)
     })
