@@ -2,7 +2,6 @@ import { readFileSync, statSync } from 'node:fs'
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { dirname, join } from 'node:path'
 import { systemCode, VmcacheError, type ErrorDocument } from '../../base/errors.js'
-import type { JobDocument } from './documents.js'
 import {
   methodOf,
   pathOf,
@@ -35,11 +34,6 @@ export interface ControlClient {
     request: RequestOf<O>,
     options?: CallOptions & { waitMilliseconds?: number },
   ): Promise<PostResponse<ResponseOf<O>>>
-  /** Waits for the end of a job, telling `onProgress` about it; its result, or its error thrown. */
-  finish<O extends ChangeOperation>(
-    job: JobDocument,
-    options?: CallOptions & { onProgress?: (job: JobDocument) => void },
-  ): Promise<ResponseOf<O>>
   /** Prometheus text. */
   metrics(options?: CallOptions): Promise<string>
   close(): void
@@ -49,7 +43,10 @@ const ANSWER_MILLISECONDS = 30_000
 /** How long an engine that is being restarted is waited for, and how often it is tried. */
 const RESTART_MILLISECONDS = 10_000
 const RETRY_MILLISECONDS = 50
-const POLL_MILLISECONDS = 1000
+/** Nobody listens. */
+const AWAY: readonly string[] = ['ENOENT', 'ECONNREFUSED']
+/** Whoever listened has gone. */
+const BROKEN: readonly string[] = ['ECONNRESET', 'EPIPE']
 const MAXIMUM_ANSWER_BYTES = 256 * 1024 * 1024
 
 export function controlSocketPath(runDir: string): string {
@@ -72,24 +69,24 @@ export function controlClient(socketPath: string): ControlClient {
         const timeout = wait + (options.timeoutMilliseconds ?? ANSWER_MILLISECONDS)
         return await exchange(agent, { socketPath, method, path, body, timeout, signal: options.signal })
       } catch (error) {
-        const isAway = ['ENOENT', 'ECONNREFUSED'].includes(systemCode(error) ?? '')
-        const isRetried = error instanceof StaleConnection && method === 'GET'
-        if (!isRetried && !(isAway && isRestarting(socketPath) && performance.now() < deadline)) {
+        // What was never sent can be sent again, and so can a read, whatever became of it.
+        const isStale = error instanceof StaleConnection && method === 'GET'
+        const isAway =
+          AWAY.includes(systemCode(error) ?? '') || (method === 'GET' && BROKEN.includes(systemCode(error) ?? ''))
+        if (!isStale && !(isAway && isRestarting(socketPath) && performance.now() < deadline)) {
           throw connectionError(error, socketPath, what, options.signal)
         }
-        await new Promise((resolve) => setTimeout(resolve, isRetried ? 0 : RETRY_MILLISECONDS))
+        await new Promise((resolve) => setTimeout(resolve, isStale ? 0 : RETRY_MILLISECONDS))
       }
     }
   }
 
-  const get: ControlClient['get'] = async (operation, request, options = {}) => {
-    const wait = (request as { waitMilliseconds?: number }).waitMilliseconds ?? 0
-    const answer = await call(operation, 'GET', `${pathOf(operation)}${queryOf(request)}`, null, options, wait)
-    return documentOf(answer, operation)
-  }
-
   return {
-    get,
+    async get(operation, request, options = {}) {
+      const wait = (request as { waitMilliseconds?: number }).waitMilliseconds ?? 0
+      const answer = await call(operation, 'GET', `${pathOf(operation)}${queryOf(request)}`, null, options, wait)
+      return documentOf(answer, operation)
+    },
     async post(operation, request, options = {}) {
       const wait = options.waitMilliseconds ?? 1000
       const path = `${pathOf(operation)}?waitMilliseconds=${wait}`
@@ -97,19 +94,6 @@ export function controlClient(socketPath: string): ControlClient {
         await call(operation, methodOf(operation), path, JSON.stringify(request), options, wait),
         operation,
       )
-    },
-    async finish<O extends ChangeOperation>(
-      job: JobDocument,
-      options: CallOptions & { onProgress?: (job: JobDocument) => void } = {},
-    ) {
-      let current = job
-      while (current.state === 'running') {
-        options.onProgress?.(current)
-        current = await get('job.show', { id: job.id, waitMilliseconds: POLL_MILLISECONDS }, options)
-      }
-      options.onProgress?.(current)
-      if (current.error !== null) throw VmcacheError.fromDocument(current.error)
-      return current.result as ResponseOf<O>
     },
     async metrics(options = {}) {
       const answer = await call('metrics', 'GET', '/metrics', null, options)
@@ -141,7 +125,7 @@ function exchange(agent: Agent, { socketPath, method, path, body, timeout, signa
     const timer = setTimeout(() => request.destroy(new VmcacheError('TIMEOUT', 'no answer')), timeout)
     request.once('close', () => clearTimeout(timer))
     request.once('error', (error) => {
-      const isStale = request.reusedSocket && systemCode(error) === 'ECONNRESET'
+      const isStale = request.reusedSocket && BROKEN.includes(systemCode(error) ?? '')
       reject(isStale ? new StaleConnection(error.message) : error)
     })
     request.end(body ?? undefined)
@@ -204,7 +188,7 @@ function connectionError(
     return new VmcacheError('DENIED', `you may not use the control socket ${socketPath}`, { ...options, hint })
   }
   const status = readSupervisorStatus(dirname(socketPath))
-  if (code === 'ENOENT' || code === 'ECONNREFUSED') {
+  if (code !== undefined && AWAY.includes(code)) {
     if (status === null) {
       const hint = 'start it with "vmcache engine start"'
       return new VmcacheError('ENGINE_UNAVAILABLE', `no engine runs: nothing answers on ${socketPath}`, {

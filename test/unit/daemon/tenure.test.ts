@@ -21,20 +21,30 @@ describe('what the next engine is told', () => {
 
   test('a clean end stays clean over supervisors and reboots', () => {
     expect(previousEnd(tenure(), now)).toEqual({ kind: 'clean', at, sameSupervisor: true })
-    expect(previousEnd(tenure(), { ...now, supervisorId: 'other' })).toMatchObject({ kind: 'clean', sameSupervisor: false })
+    expect(previousEnd(tenure(), { ...now, supervisorId: 'other' })).toMatchObject({
+      kind: 'clean',
+      sameSupervisor: false,
+    })
     expect(previousEnd(tenure(), { bootId: 'boot-2', supervisorId: 'other' })).toMatchObject({ kind: 'clean', at })
   })
 
   test('a kill under this kernel has a time, and after a reboot is a power cut', () => {
     const killed = tenure({ end: { clean: false, at } })
     expect(previousEnd(killed, now)).toEqual({ kind: 'killed', at, sameSupervisor: true })
-    expect(previousEnd(killed, { ...now, supervisorId: 'other' })).toEqual({ kind: 'killed', at, sameSupervisor: false })
+    expect(previousEnd(killed, { ...now, supervisorId: 'other' })).toEqual({
+      kind: 'killed',
+      at,
+      sameSupervisor: false,
+    })
     expect(previousEnd(killed, { ...now, bootId: 'boot-2' })).toEqual({ kind: 'power-cut', at, sameSupervisor: false })
   })
 
   test('an end that nobody saw is lost under this kernel, a power cut under another', () => {
     expect(previousEnd(tenure({ end: null }), now)).toMatchObject({ kind: 'lost', at: null })
-    expect(previousEnd(tenure({ end: null }), { ...now, bootId: 'boot-2' })).toMatchObject({ kind: 'power-cut', at: null })
+    expect(previousEnd(tenure({ end: null }), { ...now, bootId: 'boot-2' })).toMatchObject({
+      kind: 'power-cut',
+      at: null,
+    })
   })
 
   test('an engine that died before it served everything leaves its inheritance to the next', () => {
