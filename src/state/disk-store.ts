@@ -10,8 +10,8 @@ export interface DiskRecord {
   readonly logId: string
   /** Canonical: an absolute path, or an NBD URI. */
   readonly origin: string
-  /** Key of the origin's lease. */
-  readonly lease: string
+  /** Key of the origin's lease; null until the origin was seen. */
+  readonly lease: string | null
   readonly socket: string
   readonly mode: Mode
   readonly replacement: string

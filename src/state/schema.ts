@@ -33,8 +33,7 @@ export interface Schema {
     cache: string
     logId: string
     origin: string
-    /** Key of the origin's lease and tenure. */
-    lease: string
+    lease: string | null
     socket: string
     mode: string
     replacement: string

@@ -45,7 +45,7 @@ export async function start(db: Kysely<unknown>, dialect: DialectName): Promise<
     .addColumn('cache', 'text', (column) => column.notNull())
     .addColumn('log_id', 'text', (column) => column.notNull())
     .addColumn('origin', 'text', (column) => column.notNull())
-    .addColumn('lease', 'text', (column) => column.notNull())
+    .addColumn('lease', 'text')
     .addColumn('socket', 'text', (column) => column.notNull())
     .addColumn('mode', 'text', (column) => column.notNull())
     .addColumn('replacement', 'text', (column) => column.notNull())

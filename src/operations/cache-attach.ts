@@ -1,0 +1,174 @@
+import { join } from 'node:path'
+import { VmcacheError } from '../base/errors.js'
+import { loadReplacement } from '../engine/replacement/modules.js'
+import { checkedDiskName, defaultDiskName } from '../model/names.js'
+import type { AttachRequest } from '../protocol/control/documents.js'
+import type { CacheRecord } from '../state/cache-store.js'
+import type { DiskRecord } from '../state/disk-store.js'
+import type { ControlPlane } from './control-plane.js'
+import { diskDocument } from './disk-document.js'
+import { disksOf, exclusively, knownCache } from './inventory.js'
+import { leaseKey } from './lease.js'
+import { checkLimits } from './limits.js'
+import { checkedMode } from './disk-set.js'
+import type { ObservedOrigin } from './observe-origin.js'
+import type { Operations } from './operation.js'
+import { checkPromisedSpace } from './promised-space.js'
+import { realPath } from './real-path.js'
+import { resumeDisk } from './resume-disk.js'
+import { serveDisk } from './serve-disk.js'
+import { withUndo } from './undo.js'
+
+/** Serves an origin as a disk through a cache. It holds over restarts of the engine and the host until it is detached. */
+export function cacheAttach(plane: ControlPlane): Operations['cache.attach'] {
+  const { inventory } = plane
+  return async (request) => {
+    const cache = knownCache(inventory, request.cache)
+    const name = checkedDiskName(request.name ?? defaultDiskName(request.origin))
+    checkedMode(request.mode)
+    checkLimits(request, cache.chunkBytes)
+    await loadReplacement(request.replacement)
+
+    const existing = inventory.disks.get(name)
+    if (existing !== undefined) return attachAgain(plane, existing, request)
+
+    const seen = await plane.observe(request.origin)
+    await refuseUsedOrigin(plane, seen)
+    refuseFullCache(plane, request)
+    const record = newRecord(plane, cache, name, seen, request)
+    if (request.dryRun) {
+      return { changed: true, dryRun: true, steps: stepsOf(record, seen), disk: null }
+    }
+    await exclusively(inventory, `disk ${name}`, async () => {
+      // Taken before anything is waited for: of two attachments at once each sees what the other was promised.
+      inventory.disks.set(name, record)
+      inventory.identities.set(name, seen.identity)
+      await withUndo(async (undo) => {
+        undo('the name', async () => {
+          inventory.disks.delete(name)
+          inventory.identities.delete(name)
+          inventory.epochs.delete(name)
+        })
+        await serveDisk(plane, record, seen, undo, { isNew: true, log: null })
+      })
+    })
+    return { changed: true, disk: await diskDocument(plane, name) }
+  }
+}
+
+/** The disk is recorded: it must be what is asked for, and is served again where it was not. */
+async function attachAgain(plane: ControlPlane, existing: DiskRecord, request: AttachRequest) {
+  await refuseDifference(plane, existing, request)
+  const isServed = (await plane.engine.disks()).some(({ disk }) => disk === existing.name)
+  if (request.dryRun) {
+    const steps = isServed ? [] : [`serve disk ${existing.name} again`]
+    return { changed: !isServed, dryRun: true, steps, disk: await diskDocument(plane, existing.name) }
+  }
+  if (!isServed) await resumeDisk(plane, existing)
+  return { changed: !isServed, disk: await diskDocument(plane, existing.name) }
+}
+
+async function refuseDifference(plane: ControlPlane, existing: DiskRecord, asked: AttachRequest): Promise<void> {
+  // The origin may be away, or named by a link: only where the names differ it is looked at.
+  const origin = asked.origin === existing.origin ? existing.origin : (await plane.observe(asked.origin)).uri
+  const settings: [what: string, is: string | number | boolean | null, wanted: string | number | boolean | null][] = [
+    ['cache', existing.cache, asked.cache],
+    ['origin', existing.origin, origin],
+    ['mode', existing.mode, asked.mode],
+    ['replacement', existing.replacement, asked.replacement],
+    ['min', existing.minBytes, asked.minBytes],
+    ['max', existing.maxBytes, asked.maxBytes],
+    ['shares', existing.shares, asked.shares],
+    ['read-only', existing.readOnly, asked.readOnly],
+    ['exclusive', existing.exclusive, asked.exclusive],
+  ]
+  const different = settings.find(([, is, wanted]) => is !== wanted)
+  if (different === undefined) return
+  const [what, is, wanted] = different
+  const shown = (value: typeof is) => value ?? 'the whole cache'
+  throw new VmcacheError(
+    'DISK_EXISTS',
+    `disk ${existing.name} is attached with ${what} ${shown(is)}, asked for ${shown(wanted)}`,
+    {
+      hint:
+        what === 'origin'
+          ? 'give the new disk another name: --name DISK'
+          : `detach it first, or change what can be changed: vmcache policy set --disk ${existing.name}`,
+      details: { setting: what, is, wanted },
+    },
+  )
+}
+
+/** An origin is attached once, and is never a device of a cache. */
+async function refuseUsedOrigin({ inventory }: ControlPlane, seen: ObservedOrigin): Promise<void> {
+  for (const disk of inventory.disks.values()) {
+    if (disk.origin !== seen.uri && inventory.identities.get(disk.name) !== seen.identity) continue
+    throw new VmcacheError('IN_USE', `origin ${seen.uri} is attached already, as disk ${disk.name}`, {
+      hint: `use disk ${disk.name}, or detach it first: vmcache cache detach ${disk.name}`,
+      details: { disk: disk.name },
+    })
+  }
+  if (seen.kind === 'nbd') return
+  const path = await realPath(seen.uri)
+  for (const cache of inventory.caches.values()) {
+    for (const device of cache.devices) {
+      if ((await realPath(device.path)) !== path) continue
+      throw new VmcacheError('IN_USE', `origin ${seen.uri} is a device of cache ${cache.name}`, {
+        hint: 'name the disk image that the cache is for',
+      })
+    }
+  }
+}
+
+function refuseFullCache({ engine, inventory }: ControlPlane, { cache: name, minBytes }: AttachRequest): void {
+  const open = engine.caches().find((cache) => cache.name === name)
+  if (open === undefined) {
+    const trouble = inventory.cacheTroubles.get(name)
+    throw new VmcacheError('WRONG_STATE', `cache ${name} is not open: ${trouble?.reason ?? 'it is being opened'}`, {
+      hint: trouble?.mend ?? 'see: vmcache status',
+    })
+  }
+  checkPromisedSpace(open, disksOf(inventory, name), minBytes)
+}
+
+function newRecord(
+  { clock, host, random, runDirectory }: ControlPlane,
+  cache: CacheRecord,
+  name: string,
+  seen: ObservedOrigin,
+  request: AttachRequest,
+): DiskRecord {
+  return {
+    host: host.id,
+    name,
+    cache: cache.name,
+    logId: random.id(),
+    origin: seen.uri,
+    lease: leaseKey(seen, host.id),
+    socket: socketPath(runDirectory, name),
+    mode: request.mode,
+    replacement: request.replacement,
+    minBytes: request.minBytes,
+    maxBytes: request.maxBytes,
+    shares: request.shares,
+    readOnly: request.readOnly,
+    exclusive: request.exclusive,
+    blockBytes: cache.blockBytes,
+    createdAt: new Date(clock.now()).toISOString(),
+  }
+}
+
+/** Where clients find a disk. */
+export function socketPath(runDirectory: string, disk: string): string {
+  return join(runDirectory, 'disks', `${disk}.sock`)
+}
+
+function stepsOf(record: DiskRecord, seen: ObservedOrigin): string[] {
+  return [
+    ...(record.readOnly ? [] : [`take the lease of ${record.origin}`]),
+    ...(record.readOnly || seen.kind !== 'file' ? [] : [`write a stamp beside ${record.origin}`]),
+    `record disk ${record.name} in the state database`,
+    `listen on ${record.socket}`,
+    `serve disk ${record.name} through cache ${record.cache}`,
+  ]
+}

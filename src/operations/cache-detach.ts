@@ -1,0 +1,110 @@
+import { VmcacheError } from '../base/errors.js'
+import { formatDuration, formatSize } from '../base/units.js'
+import type { EngineDisk } from '../engine/engine.js'
+import type { RequestOf } from '../protocol/control/routes.js'
+import type { DiskRecord } from '../state/disk-store.js'
+import { asVmcacheError } from './as-vmcache-error.js'
+import type { ControlPlane } from './control-plane.js'
+import { exclusively, knownDisk } from './inventory.js'
+import { releaseLease } from './lease.js'
+import type { OperationContext, Operations } from './operation.js'
+import { endTenure } from './origin-tenure.js'
+import { forgetDisk } from './serve-disk.js'
+import { overTargets } from './targets.js'
+
+/** Writes what the origins lack, stops serving the disks and gives their chunks back. */
+export function cacheDetach(plane: ControlPlane): Operations['cache.detach'] {
+  const { engine, inventory } = plane
+  return (request, context) =>
+    overTargets(request, [...inventory.disks.keys()], context, async (name, inner) => {
+      const record = knownDisk(inventory, name)
+      const served = (await engine.disks()).find(({ disk }) => disk === name) ?? null
+      if (served === null) refuseClosedCache(plane, record, request.force)
+      const steps = stepsOf(record, served, request.discardDirty)
+      if (!request.dryRun) {
+        await exclusively(inventory, `disk ${name}`, () => detach(plane, record, served, request, inner))
+      }
+      return { changed: true, steps }
+    })
+}
+
+/**
+ * Every step may be repeated, and the intention goes last: a detach that was interrupted is finished by the next one, or the engine
+ * serves the disk again when it starts.
+ */
+async function detach(
+  plane: ControlPlane,
+  record: DiskRecord,
+  served: EngineDisk | null,
+  { discardDirty, force }: RequestOf<'cache.detach'>,
+  { progress, signal }: OperationContext,
+): Promise<void> {
+  const { engine, inventory, locks, sockets, stamps } = plane
+  const { name } = record
+  if (served !== null) {
+    await engine
+      .detach(name, { keepLog: false, discardDirty, progress, signal })
+      .catch((error: unknown) => Promise.reject(refusedByOrigin(served, error)))
+    inventory.diskTroubles.set(name, {
+      state: 'failed',
+      reason: 'it is not served any more, but its detaching was not finished',
+      mend: `vmcache cache detach ${name}`,
+    })
+    await endTenure(plane, record)
+  } else if (isOpen(plane, record.cache)) {
+    await engine.discardLog(record.cache, record.logId)
+  }
+  const stampId = inventory.tenures.get(name)?.stampId ?? null
+  if (!record.readOnly) await releaseLease(plane, record)
+  if (stampId !== null) {
+    await stamps.remove(record.origin, stampId).catch((error: unknown) => {
+      // Its storage may be gone for good; a stamp that comes back with it is ours and is taken over.
+      if (!force) throw error
+    })
+  }
+  if (record.origin.startsWith('/')) await locks.unlock(record.origin)
+  await sockets.close(record.socket)
+  await forgetDisk(plane, name)
+}
+
+function isOpen({ engine }: ControlPlane, cache: string): boolean {
+  return engine.caches().some(({ name }) => name === cache)
+}
+
+/** The log of a disk can only be freed while its cache is open. */
+function refuseClosedCache(plane: ControlPlane, { name, cache }: DiskRecord, force: boolean): void {
+  if (force || isOpen(plane, cache)) return
+  const trouble = plane.inventory.cacheTroubles.get(cache)
+  throw new VmcacheError('REFUSED', `disk ${name}: cache ${cache} is not open, so its chunks cannot be freed`, {
+    hint: `${trouble?.mend ?? 'see: vmcache status'}; or leave them behind: vmcache cache detach ${name} --force`,
+  })
+}
+
+/** What keeps a disk from being detached where its origin does not take what it lacks. */
+function refusedByOrigin({ disk, dirtyBytes, dirtyAgeSeconds }: EngineDisk, error: unknown): VmcacheError {
+  const failure = asVmcacheError(error)
+  if (dirtyBytes === 0 || failure.code !== 'ORIGIN_FAILED') return failure
+  const age = dirtyAgeSeconds === null ? '' : `, the oldest for ${formatDuration(dirtyAgeSeconds)}`
+  return new VmcacheError(
+    'DIRTY_DATA',
+    `disk ${disk} holds ${formatSize(dirtyBytes)} that its origin lacks${age}, and the origin does not take it: ${failure.message}`,
+    {
+      hint: `mend the origin and try again, or lose it: vmcache cache detach ${disk} --discard-dirty`,
+      details: { dirtyBytes, dirtyAgeSeconds },
+      cause: failure,
+    },
+  )
+}
+
+function stepsOf(record: DiskRecord, served: EngineDisk | null, discardDirty: boolean): string[] {
+  const { name, origin, cache, socket, readOnly } = record
+  const dirty = served !== null && served.dirtyBytes > 0 ? formatSize(served.dirtyBytes) : null
+  return [
+    ...(dirty === null ? [] : [`write ${dirty} to ${origin}${discardDirty ? ', or lose what it refuses' : ''}`]),
+    ...(served === null ? [] : [`stop serving disk ${name}`]),
+    `free its chunks of cache ${cache}`,
+    ...(readOnly ? [] : [`release the lease of ${origin}`]),
+    `close ${socket}`,
+    `forget disk ${name}`,
+  ]
+}

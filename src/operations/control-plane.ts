@@ -1,0 +1,45 @@
+import type { Clock } from '../base/clock.js'
+import type { Random } from '../base/random.js'
+import type { Engine } from '../engine/engine.js'
+import type { JobDocument } from '../protocol/control/documents.js'
+import type { StateStore } from '../state/state-store.js'
+import type { Inventory } from './inventory.js'
+import type { Journal } from './journal.js'
+import type { Machine } from './machine.js'
+import type { ImageLocks, SocketKeeper } from './operation.js'
+import type { ObserveOrigin } from './observe-origin.js'
+import type { PreviousEnd } from './previous-end.js'
+import type { Stamps } from './stamps.js'
+
+/** What operations are given by the process that runs them. */
+export interface OperationsDependencies {
+  readonly engine: Engine
+  readonly state: StateStore
+  /** `id`: 32 hexadecimal digits, for ever; `name`: its label. */
+  readonly host: { readonly id: string; readonly name: string }
+  readonly stateDirectory: string
+  /** Sockets of disks lie in its `disks/`. */
+  readonly runDirectory: string
+  readonly controlSocket: string
+  readonly sockets: SocketKeeper
+  readonly locks: ImageLocks
+  readonly clock: Clock
+  readonly random: Random
+  readonly version: string
+  /** How the engine before this one ended, as the supervisor saw it. */
+  readonly previousEnd: PreviousEnd
+  /** Jobs that run now. */
+  readonly runningJobs: () => readonly JobDocument[]
+  readonly machine: Machine
+  readonly stamps: Stamps
+}
+
+/** What all operations of an engine share. */
+export interface ControlPlane extends OperationsDependencies {
+  readonly inventory: Inventory
+  readonly journal: Journal
+  readonly observe: ObserveOrigin
+  /** RFC 3339. */
+  readonly startedAt: string
+  phase: 'starting' | 'running' | 'stopping'
+}

@@ -1,0 +1,119 @@
+import { asVmcacheError } from './as-vmcache-error.js'
+import { cacheAttach } from './cache-attach.js'
+import { cacheCreate } from './cache-create.js'
+import { cacheDelete } from './cache-delete.js'
+import { cacheDetach } from './cache-detach.js'
+import { cacheImport } from './cache-import.js'
+import { cacheList, cacheShow, deviceList } from './cache-list.js'
+import type { ControlPlane, OperationsDependencies } from './control-plane.js'
+import { diskFlush } from './disk-flush.js'
+import { diskInvalidate } from './disk-invalidate.js'
+import { diskList, diskShow } from './disk-list.js'
+import { diskSet } from './disk-set.js'
+import { doctor } from './doctor.js'
+import { engineStatus } from './engine-status.js'
+import { eventList } from './event-list.js'
+import { createInventory } from './inventory.js'
+import { createJournal } from './journal.js'
+import { createOriginObserver } from './observe-origin.js'
+import type { Operations } from './operation.js'
+import { endTenure } from './origin-tenure.js'
+import { raiseEpochs } from './raise-epochs.js'
+import { recorded, recordedForEach } from './recorded.js'
+import { restore, retry, type RestoreReport } from './restore.js'
+import { stats } from './stats.js'
+import { status } from './status.js'
+
+export interface ControlPlaneHandle {
+  readonly operations: Operations
+  /** Opens every recorded cache and serves every recorded disk; once, before the first operation. */
+  restore(): Promise<RestoreReport>
+  /** Tries again what waits; to be called every few seconds to minutes. Calls do not overlap. */
+  retry(): Promise<void>
+  /** Names of all recorded disks. */
+  diskNames(): string[]
+  /** Closes the engine and writes down that it ended cleanly; sockets, leases and stamps stay for the next one. */
+  close(): Promise<void>
+}
+
+export function createOperations(dependencies: OperationsDependencies): ControlPlaneHandle {
+  const { clock, engine, host, state } = dependencies
+  const plane: ControlPlane = {
+    ...dependencies,
+    inventory: createInventory(),
+    journal: createJournal(state, host.id, clock),
+    observe: createOriginObserver(clock),
+    startedAt: new Date(clock.now()).toISOString(),
+    phase: 'starting',
+  }
+  let retrying: Promise<void> | null = null
+
+  engine.onEvent(({ what, cache, disk, reason }) => {
+    void plane.journal.record({ what, why: reason, who: 'engine', result: 'seen', cache, disk })
+    void raiseEpochs(plane).catch(() => {})
+  })
+
+  return {
+    operations: operationsOf(plane),
+    restore: async () => {
+      const report = await restore(plane)
+      await raiseEpochs(plane)
+      return report
+    },
+    retry: () => {
+      retrying ??= retry(plane)
+        .then(() => raiseEpochs(plane))
+        .finally(() => (retrying = null))
+      return retrying
+    },
+    diskNames: () => [...plane.inventory.disks.keys()],
+    close: () => close(plane, retrying),
+  }
+}
+
+function operationsOf(plane: ControlPlane): Operations {
+  const { journal } = plane
+  return {
+    'status.show': status(plane),
+    'engine.status': engineStatus(plane),
+    'doctor.run': doctor(plane),
+    'cache.list': cacheList(plane),
+    'cache.show': cacheShow(plane),
+    'disk.list': diskList(plane),
+    'disk.show': diskShow(plane),
+    'device.list': deviceList(plane),
+    'stats.show': stats(plane),
+    'event.list': eventList(plane),
+    'cache.create': recorded(journal, 'cache.create', cacheCreate(plane), ({ name }) => ({ cache: name })),
+    'cache.delete': recorded(journal, 'cache.delete', cacheDelete(plane), ({ name }) => ({ cache: name })),
+    'cache.import': recorded(journal, 'cache.import', cacheImport(plane), (_, result) => ({
+      cache: result?.cache?.name ?? null,
+    })),
+    'cache.attach': recorded(journal, 'cache.attach', cacheAttach(plane), ({ cache, name }, result) => ({
+      cache,
+      disk: result?.disk?.disk ?? name,
+    })),
+    'disk.set': recorded(journal, 'disk.set', diskSet(plane), ({ name }) => ({ disk: name })),
+    'cache.detach': recordedForEach(journal, 'cache.detach', cacheDetach(plane)),
+    'disk.flush': recordedForEach(journal, 'disk.flush', diskFlush(plane)),
+    'disk.invalidate': recordedForEach(journal, 'disk.invalidate', diskInvalidate(plane)),
+  }
+}
+
+/** Every tenure ends before the process does: the next engine then trusts what it finds. */
+async function close(plane: ControlPlane, retrying: Promise<void> | null): Promise<void> {
+  const { engine, inventory } = plane
+  plane.phase = 'stopping'
+  await retrying?.catch(() => {})
+  const served = (await engine.disks()).map(({ disk }) => disk)
+  // Only what the engine has closed well is clean: where that fails, the tenures stay open and the pages are not trusted.
+  await engine.close()
+  const ended = await Promise.allSettled(
+    served.map(async (name) => {
+      const record = inventory.disks.get(name)
+      if (record !== undefined) await endTenure(plane, record)
+    }),
+  )
+  const failure = ended.find((outcome) => outcome.status === 'rejected')
+  if (failure !== undefined) throw asVmcacheError(failure.reason)
+}

@@ -1,0 +1,94 @@
+import { VmcacheError } from '../base/errors.js'
+import type { CacheRecord } from '../state/cache-store.js'
+import type { DiskRecord } from '../state/disk-store.js'
+import type { TenureRecord } from '../state/tenure-store.js'
+
+/** Why a recorded cache or disk is not served, and the command that mends it. */
+export interface Trouble {
+  /** `waiting`: tried again by itself; `failed`: somebody must act. */
+  readonly state: 'waiting' | 'failed'
+  readonly reason: string
+  readonly mend: string
+}
+
+export interface CacheTrouble extends Trouble {
+  /** Paths of its devices at which something else, or nothing, was found. */
+  readonly missing: readonly string[]
+}
+
+/**
+ * This host's part of the state database, in memory: every change goes to the database first and then here, so reads are answered
+ * while the database is away.
+ */
+export interface Inventory {
+  readonly caches: Map<string, CacheRecord>
+  /** Also those that are being attached. */
+  readonly disks: Map<string, DiskRecord>
+  /** By disk. */
+  readonly tenures: Map<string, TenureRecord>
+  /** Epochs of the leases that this host holds, by disk. */
+  readonly epochs: Map<string, number>
+  /** What the origins of served disks were seen to be, by disk. */
+  readonly identities: Map<string, string>
+  readonly cacheTroubles: Map<string, CacheTrouble>
+  readonly diskTroubles: Map<string, Trouble>
+  /** Disks whose epoch has risen since they were attached, as they are served without their log. */
+  readonly raised: Set<string>
+  /** Objects that are being changed: `cache fast`, `disk web01/vda`. */
+  readonly busy: Set<string>
+}
+
+export function createInventory(): Inventory {
+  return {
+    caches: new Map(),
+    disks: new Map(),
+    tenures: new Map(),
+    epochs: new Map(),
+    identities: new Map(),
+    cacheTroubles: new Map(),
+    diskTroubles: new Map(),
+    raised: new Set(),
+    busy: new Set(),
+  }
+}
+
+export function knownCache(inventory: Inventory, name: string): CacheRecord {
+  const cache = inventory.caches.get(name)
+  if (cache !== undefined) return cache
+  throw new VmcacheError('CACHE_NOT_FOUND', `cache ${name} does not exist`, { hint: 'see: vmcache cache list' })
+}
+
+export function knownDisk(inventory: Inventory, name: string): DiskRecord {
+  const disk = inventory.disks.get(name)
+  if (disk !== undefined) return disk
+  throw diskNotFound(name)
+}
+
+export function diskNotFound(name: string): VmcacheError {
+  return new VmcacheError('DISK_NOT_FOUND', `disk ${name} is not attached`, { hint: 'see: vmcache disk list' })
+}
+
+/** Disks of a cache, also those that are not served now. */
+export function disksOf(inventory: Inventory, cache: string): DiskRecord[] {
+  return [...inventory.disks.values()].filter((disk) => disk.cache === cache)
+}
+
+/** Runs `work` while nobody else changes `object`; JOB_CONFLICT where somebody does. */
+export async function exclusively<Result>(
+  inventory: Inventory,
+  object: string,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  refuseBusy(inventory, object)
+  inventory.busy.add(object)
+  try {
+    return await work()
+  } finally {
+    inventory.busy.delete(object)
+  }
+}
+
+export function refuseBusy(inventory: Inventory, object: string): void {
+  if (!inventory.busy.has(object)) return
+  throw new VmcacheError('JOB_CONFLICT', `${object} is being changed`, { hint: 'wait for it: vmcache job list' })
+}

@@ -1,0 +1,86 @@
+import type { CacheRecord } from '../state/cache-store.js'
+import type { DiskRecord } from '../state/disk-store.js'
+import { asVmcacheError } from './as-vmcache-error.js'
+import type { ControlPlane } from './control-plane.js'
+import { openRecordedCache } from './open-cache.js'
+import { endedWith } from './origin-tenure.js'
+import { resumeDisk } from './resume-disk.js'
+
+export interface RestoreReport {
+  /** `reason` says why one is not open; null where it is. */
+  readonly caches: { readonly name: string; readonly reason: string | null }[]
+  /** `reason` says why one is not served; null where it is. */
+  readonly disks: { readonly name: string; readonly reason: string | null }[]
+}
+
+/** Disks whose recovery begins at a time. */
+const AT_ONCE = 8
+
+/** At the start of an engine: opens every recorded cache and serves every recorded disk. One that fails does not stop the others. */
+export async function restore(plane: ControlPlane): Promise<RestoreReport> {
+  const { clock, host, inventory, journal, previousEnd, state } = plane
+  await state.hosts.save({ ...host, seenAt: new Date(clock.now()).toISOString() })
+  const image = await state.load(host.id)
+  for (const cache of image.caches) inventory.caches.set(cache.name, cache)
+  for (const disk of image.disks) inventory.disks.set(disk.name, disk)
+  for (const lease of image.leases) if (lease.disk !== null) inventory.epochs.set(lease.disk, lease.epoch)
+  for (const tenure of image.tenures) {
+    // Written down: the engine after this one would take a disk that stays away for one that this one had served.
+    const ended = endedWith(tenure, previousEnd)
+    if (ended !== tenure) await state.tenures.save(ended)
+    inventory.tenures.set(tenure.disk, ended)
+  }
+  const report = await serveWanted(plane, image.caches, image.disks)
+  await journal.tidy()
+  plane.phase = 'running'
+  return report
+}
+
+/** Tries again what waits, and takes to the state database what it did not take before. Called from time to time. */
+export async function retry(plane: ControlPlane): Promise<RestoreReport> {
+  const { clock, host, inventory, journal, state } = plane
+  const waiting = <Record extends { name: string }>(
+    records: Iterable<Record>,
+    troubles: Map<string, { state: string }>,
+  ) => [...records].filter(({ name }) => troubles.get(name)?.state === 'waiting' && !inventory.busy.has(name))
+  const caches = waiting(inventory.caches.values(), inventory.cacheTroubles)
+  const disks = waiting(inventory.disks.values(), inventory.diskTroubles)
+  const report = await serveWanted(plane, caches, disks)
+  // A heartbeat for other hosts, and a sign whether the database takes writes.
+  await state.hosts.save({ ...host, seenAt: new Date(clock.now()).toISOString() }).catch(() => {})
+  await journal.tidy().catch(() => {})
+  return report
+}
+
+async function serveWanted(
+  plane: ControlPlane,
+  caches: readonly CacheRecord[],
+  disks: readonly DiskRecord[],
+): Promise<RestoreReport> {
+  const { inventory } = plane
+  const opened = await Promise.all(
+    caches.map(async (cache) => {
+      await openRecordedCache(plane, cache)
+      return { name: cache.name, reason: inventory.cacheTroubles.get(cache.name)?.reason ?? null }
+    }),
+  )
+  const queue = [...disks]
+  const served: { name: string; reason: string | null }[] = []
+  const worker = async () => {
+    for (let disk = queue.shift(); disk !== undefined; disk = queue.shift()) {
+      // It may have been detached or changed while others were served.
+      if (inventory.disks.get(disk.name) !== disk) continue
+      served.push({ name: disk.name, reason: await reasonOf(resumeDisk(plane, disk)) })
+    }
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, worker))
+  return { caches: opened, disks: served.sort((a, b) => (a.name < b.name ? -1 : 1)) }
+}
+
+/** Null where it succeeds. */
+function reasonOf(work: Promise<void>): Promise<string | null> {
+  return work.then(
+    () => null,
+    (error: unknown) => asVmcacheError(error).message,
+  )
+}

@@ -1,0 +1,53 @@
+import type { ErrorCode } from '../base/errors.js'
+import type { DiskRecord } from '../state/disk-store.js'
+import { asVmcacheError } from './as-vmcache-error.js'
+import type { ControlPlane } from './control-plane.js'
+import { exclusively } from './inventory.js'
+import { serveDisk } from './serve-disk.js'
+import { withUndo } from './undo.js'
+
+/** What may mend itself: storage that is not mounted yet, a server that starts later, a database that is away. */
+const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'ORIGIN_NOT_FOUND',
+  'ORIGIN_FAILED',
+  'CACHE_NOT_FOUND',
+  'DEVICE_MISSING',
+  'FAILED',
+  'TIMEOUT',
+])
+
+/**
+ * Serves a recorded disk that is not served. Where it cannot be, its trouble is kept in the inventory, with the command that mends it,
+ * and the error is thrown.
+ */
+export async function resumeDisk(plane: ControlPlane, record: DiskRecord): Promise<void> {
+  const { engine, inventory, journal } = plane
+  const { name, cache } = record
+  try {
+    const logs = await engine.logsOf(cache)
+    const log = logs.find(({ logId }) => logId === record.logId) ?? null
+    const dropped = await exclusively(inventory, `disk ${name}`, () =>
+      withUndo(async (undo) =>
+        serveDisk(plane, record, await plane.observe(record.origin), undo, { isNew: false, log }),
+      ),
+    )
+    if (dropped === null) return
+    await journal.record({
+      what: 'disk.pages-dropped',
+      why: dropped,
+      who: 'engine',
+      result: 'ok',
+      disk: name,
+      cache,
+    })
+  } catch (error) {
+    const failure = asVmcacheError(error)
+    const trouble = inventory.cacheTroubles.get(cache)
+    inventory.diskTroubles.set(name, {
+      state: PASSING.has(failure.code) ? 'waiting' : 'failed',
+      reason: trouble === undefined ? failure.message : `cache ${cache} is not open: ${trouble.reason}`,
+      mend: trouble?.mend ?? failure.hint ?? `vmcache cache detach ${name}`,
+    })
+    throw failure
+  }
+}
