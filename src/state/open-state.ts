@@ -95,15 +95,9 @@ function storesOver(db: Kysely<Schema>, label: string): Stores {
 
 /** The store with the errors of its driver turned into ours. */
 function guarded<Store extends object>(label: string, store: Store): Store {
-  const wrap =
-    (method: (...args: unknown[]) => Promise<unknown>) =>
-    (...args: unknown[]) =>
-      translated(label, () => method(...args))
+  const methods = Object.entries(store) as [name: string, method: (...args: unknown[]) => Promise<unknown>][]
   return Object.fromEntries(
-    Object.entries<(...args: unknown[]) => Promise<unknown>>({ ...store }).map(([name, method]) => [
-      name,
-      wrap(method),
-    ]),
+    methods.map(([name, method]) => [name, (...args: unknown[]) => translated(label, () => method(...args))]),
   ) as Store
 }
 
