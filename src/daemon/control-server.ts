@@ -1,5 +1,5 @@
 import { chownSync, chmodSync, rmSync } from 'node:fs'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { messageOf, VmcacheError } from '../base/errors.js'
 import type { Logger } from '../base/logger.js'
@@ -53,7 +53,13 @@ export async function openControlServer(
     if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
     else socket.destroy()
   })
+  let inFlight = 0
+  let onIdle: () => void = () => undefined
   server.on('request', (request, response) => {
+    inFlight++
+    response.once('close', () => {
+      if (--inFlight === 0) onIdle()
+    })
     const who = users.get(request.socket) ?? 'unknown'
     // A client that goes away in the middle is its own business.
     request.on('error', () => undefined)
@@ -73,19 +79,20 @@ export async function openControlServer(
     server.once('error', reject)
     server.listen({ fd: descriptor }, resolve)
   })
-  return { close: (milliseconds) => close(server, path, milliseconds) }
-}
-
-function close(server: Server, path: string, milliseconds: number): Promise<void> {
-  rmSync(path, { force: true })
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => server.closeAllConnections(), milliseconds)
-    server.close(() => {
+  return {
+    async close(milliseconds) {
+      rmSync(path, { force: true })
+      const closed = new Promise((resolve) => server.close(resolve))
+      const idle = new Promise<void>((resolve) => (onIdle = resolve))
+      let timer: NodeJS.Timeout | undefined
+      const late = new Promise((resolve) => (timer = setTimeout(resolve, milliseconds)))
+      // Connections that ask for nothing are not waited for.
+      if (inFlight > 0) await Promise.race([idle, late])
       clearTimeout(timer)
-      resolve()
-    })
-    server.closeIdleConnections()
-  })
+      server.closeAllConnections()
+      await closed
+    },
+  }
 }
 
 async function answer(request: IncomingMessage, response: ServerResponse, service: ControlService, who: string) {

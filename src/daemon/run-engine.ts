@@ -6,8 +6,10 @@ import type { Random } from '../base/random.js'
 import type { Engine } from '../engine/engine.js'
 import type { Configuration } from '../model/configuration.js'
 import { createOperations } from '../operations/create-operations.js'
-import { defaultDiskName } from '../operations/default-disk-name.js'
+import { defaultDiskName } from '../model/names.js'
 import { systemMachine } from '../operations/machine.js'
+import type { RestoreReport } from '../operations/restore.js'
+import { fileStamps } from '../operations/stamps.js'
 import { select } from '../operations/targets.js'
 import { controlSocketPath } from '../protocol/control/control-client.js'
 import type { EngineDocument } from '../protocol/control/documents.js'
@@ -44,6 +46,8 @@ export interface RunningProcess {
 /** How long requests wait for an engine that starts, and an engine that ends for those in flight. */
 const START_WAIT_MILLISECONDS = 30_000
 const ANSWER_MILLISECONDS = 2000
+/** How often what waits (storage that is not mounted yet) is tried again. */
+const RETRY_MILLISECONDS = 15_000
 
 /**
  * Opens, in this order: the control socket (which says `starting`), the state database, the data plane, the operations; then
@@ -69,9 +73,8 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
   const state = await openState(values['state-url'], await password(values))
   closers.push(() => state.close())
   const engine = await options.openEngine({ ioThreads: values['io-threads'], clock, logger })
-  closers.push(() => engine.close())
   const jobs = await openJobs({ store: state.jobs, host: host.id, clock, random, logger })
-  const operations = await createOperations({
+  const plane = createOperations({
     engine,
     state,
     host,
@@ -86,14 +89,21 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
     previousEnd: options.previousEnd,
     runningJobs: () => jobs.list().filter((job) => job.state === 'running'),
     machine: systemMachine,
+    stamps: fileStamps,
   })
+  closers.push(() => plane.close())
   closers.push(() => jobs.close())
-  await operations.restore()
+  report(await plane.restore(), logger)
+  const retrying = setInterval(() => {
+    plane.retry().catch((error: unknown) => logger.warn({ err: error }, 'what waits cannot be tried again'))
+  }, RETRY_MILLISECONDS)
+  closers.push(async () => clearInterval(retrying))
+  const { operations } = plane
   run({
     operations,
     jobs,
     control: createEngineControl({ ...options, engine, operations, jobs, say: link.say, version: VERSION }),
-    disksOf: (targets) => [],
+    disksOf: (targets) => select(targets, plane.diskNames()).names,
     diskNameOf: defaultDiskName,
   })
   return {
@@ -101,6 +111,13 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
       for (const closer of closers.reverse()) await closer()
     },
   }
+}
+
+/** What is not served after a start goes to the log; people see it in the status. */
+function report({ caches, disks }: RestoreReport, logger: Logger): void {
+  for (const { name, reason } of caches) if (reason !== null) logger.warn({ cache: name, reason }, 'cache is not open')
+  for (const { name, reason } of disks) if (reason !== null) logger.warn({ disk: name, reason }, 'disk is not served')
+  logger.info({ caches: caches.length, disks: disks.length }, 'engine runs')
 }
 
 async function password(values: Configuration): Promise<{ password?: string }> {
