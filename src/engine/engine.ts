@@ -106,6 +106,11 @@ export interface Engine {
   stats(names: readonly string[], window: StatsWindow): Promise<StatsDocument>
   /** Prometheus text format. */
   metrics(): Promise<string>
+  /**
+   * Sets what raises the epoch of a disk in stamp and state database: called, once, before a disk whose cache device failed goes on
+   * without its log. Where it rejects, the disk stops.
+   */
+  setEpochRaiser(raise: (disk: string) => Promise<void>): void
   /** Called when a device fails or a disk changes its state. */
   onEvent(listener: (event: { what: string; cache: string | null; disk: string | null; reason: string }) => void): void
   /** Clean close: every log is committed, settled and marked closed; nothing is served afterwards. */

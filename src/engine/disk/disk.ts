@@ -272,8 +272,8 @@ export class Disk implements ServedDisk, LoggingDisk {
     const last = Math.floor(lastPage / unit) * unit + unit - 1
     const start = Math.max(0, first * PAGE_BYTES - this.#phaseBytes)
     const end = Math.min(this.sizeBytes, (last + 1) * PAGE_BYTES - this.#phaseBytes)
-    const ahead = await this.#readAhead.take(start, end - start)
-    const { data, fill } = ahead ?? (await this.#readOrigin(start, end - start))
+    const { data, fill, done } =
+      (await this.#readAhead.take(start, end - start)) ?? (await this.#readOrigin(start, end - start))
     try {
       // Sectors that the log has are newer than, or the same as, what the origin answered.
       for (let page = firstPage; page <= lastPage; page++) await this.#overlay(page, data, start)
@@ -282,12 +282,12 @@ export class Disk implements ServedDisk, LoggingDisk {
       data.copy(target, at + from - offset, from - start, to - start)
       if (install && !fill.cancelled) this.#install(data, start)
     } finally {
-      if (ahead === undefined) this.#fills.end(fill)
+      done()
     }
     return true
   }
 
-  async #readOrigin(start: number, length: number): Promise<{ data: Buffer; fill: Fill }> {
+  async #readOrigin(start: number, length: number): Promise<{ data: Buffer; fill: Fill; done: () => void }> {
     const first = this.#firstPage(start)
     const last = this.#lastPage(start, length)
     const fill = this.#fills.begin(first, last, this.#locks.overlaps(first, last))
@@ -299,7 +299,7 @@ export class Disk implements ServedDisk, LoggingDisk {
       throw error
     }
     this.#options.meter.originRead(length)
-    return { data, fill }
+    return { data, fill, done: () => this.#fills.end(fill) }
   }
 
   async #overlay(page: number, data: Buffer, start: number): Promise<void> {
@@ -431,6 +431,7 @@ export class Disk implements ServedDisk, LoggingDisk {
     this.#fills.cancel(first, last)
     let batch: Batch | undefined
     try {
+      this.#checkOpen()
       if (this.#leavingLog !== undefined) await this.#leavingLog
       const log = this.#log
       if (log !== undefined) {

@@ -45,8 +45,11 @@ export class ReadAhead {
     this.#windows.push({ offset, data, fill, ready })
   }
 
-  /** The bytes of a range, if a window holds all of them and nothing changed them since; waits for a read under way. */
-  async take(offset: number, length: number): Promise<{ data: Buffer; fill: Fill } | undefined> {
+  /**
+   * The bytes of a range, if a window holds all of them and nothing changed them since; waits for a read under way. `done` says that the
+   * bytes, and what they may be installed as, are of no more use.
+   */
+  async take(offset: number, length: number): Promise<{ data: Buffer; fill: Fill; done: () => void } | undefined> {
     const window = this.#windows.find(
       (each) => each.offset <= offset && offset + length <= each.offset + each.data.length,
     )
@@ -56,9 +59,15 @@ export class ReadAhead {
       this.#drop(window)
       return undefined
     }
-    if (offset + length === window.offset + window.data.length)
-      this.#windows = this.#windows.filter((each) => each !== window)
-    return { data: window.data.subarray(offset - window.offset, offset - window.offset + length), fill: window.fill }
+    const start = offset - window.offset
+    const isLast = offset + length === window.offset + window.data.length
+    return {
+      data: window.data.subarray(start, start + length),
+      fill: window.fill,
+      done: () => {
+        if (isLast) this.#drop(window)
+      },
+    }
   }
 
   /** Drops windows that hold data which changed; they would only take room. */

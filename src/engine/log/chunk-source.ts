@@ -28,8 +28,8 @@ export interface ChunkSource {
   take(preferredDevice: number | undefined): Chunk | undefined
   /** Returns a chunk whose free header, with the chunk's present generation, is on stable storage. */
   give(chunk: Chunk): void
-  /** Chunks that `take` could give now. */
-  readonly available: number
-  /** Calls `callback` once when `take` may succeed again. */
-  whenAvailable(callback: () => void): void
+  /** No more chunks are to be had but those that logs give back. */
+  readonly exhausted: boolean
+  /** Calls `callback` once when `take` may succeed again, or when the source turned out to be exhausted. */
+  whenChanged(callback: () => void): void
 }

@@ -119,7 +119,7 @@ export class Log {
 
   /**
    * Set while the index is loaded behind the traffic: hears of pages that are forgotten, so that an older version of them is not
-   * found later. Nothing is reclaimed meanwhile.
+   * found later. A chunk that is reclaimed meanwhile is dropped as a whole.
    */
   onForgotten: ((page: number, count: number) => void) | undefined
 
@@ -162,6 +162,8 @@ export class Log {
   readonly #sealing = new Set<Promise<void>>()
   #reclaiming: Promise<void> | undefined
   #wakeChunkWait: (() => void) | undefined
+  /** Whether the chunk source will tell of a change. */
+  #watching = false
   /** The frame behind the last one that the device has. */
   #writtenFrame: number
 
@@ -197,6 +199,10 @@ export class Log {
 
   get settledLsn(): number {
     return this.#settledLsn
+  }
+
+  get pagesPerChunk(): number {
+    return this.#options.source.chunkBytes / PAGE_BYTES
   }
 
   get chunkCount(): number {
@@ -621,11 +627,27 @@ export class Log {
     }
     while (this.#sealing.size >= MAXIMUM_UNSEALED_CHUNKS - 1) await Promise.race(this.#sealing)
     const chunk = this.#take() ?? (wait ? await this.#waitForChunk() : undefined)
-    if (chunk === undefined) return false
+    if (chunk === undefined) {
+      this.#reclaimIfLast()
+      return false
+    }
     this.#openChunk(append, chunk)
-    // Reclaim ahead of need: the room for what stays hot is in the chunk that was just opened.
-    if (this.#chunks.length >= this.maximumChunks || this.#options.source.available === 0) this.reclaim()
+    // Ahead of need: the room for what stays hot is in the chunk that was just opened.
+    this.#reclaimIfLast()
     return true
+  }
+
+  /** Reclaims where there is no other way to another chunk; where the source does not know yet, when it knows. */
+  #reclaimIfLast(): void {
+    const { source } = this.#options
+    if (source.exhausted || this.#chunks.length >= this.maximumChunks) this.reclaim()
+    else if (!this.#watching) {
+      this.#watching = true
+      source.whenChanged(() => {
+        this.#watching = false
+        if (source.exhausted) this.reclaim()
+      })
+    }
   }
 
   #take(): Chunk | undefined {
@@ -640,10 +662,10 @@ export class Log {
       if (chunk !== undefined) return chunk
       this.#dropped(this.#copies.splice(0), 0)
       for (const resolve of [...this.#currentCopyWaiters.splice(0), ...this.#copyWaiters.splice(0)]) resolve()
-      this.reclaim()
+      this.#reclaimIfLast()
       await new Promise<void>((resolve) => {
         this.#wakeChunkWait = resolve
-        this.#options.source.whenAvailable(resolve)
+        this.#options.source.whenChanged(resolve)
       })
       this.#wakeChunkWait = undefined
     }
@@ -665,7 +687,7 @@ export class Log {
     this.slots[slot] = open
     this.#chunks.push(open)
     this.#open = open
-    this.replacement.resized(this.#chunks.length * (source.chunkBytes / PAGE_BYTES))
+    this.replacement.resized(this.#chunks.length * this.pagesPerChunk)
     encodeChunkHeader(append.buffer, append.begin(open, 0), {
       kind: CHUNK_KIND.log,
       phase: identity.phase,
@@ -743,7 +765,6 @@ export class Log {
 
   /** Begins to give back the oldest chunk where that is possible now. */
   reclaim(): void {
-    if (this.onForgotten !== undefined) return
     this.#reclaiming ??= this.#reclaimOldest()
       .catch((error: unknown) => this.#fail(error as Error))
       .finally(() => {
@@ -765,10 +786,16 @@ export class Log {
   async #reclaimOldest(): Promise<void> {
     const oldest = this.#chunks[0]
     if (oldest === undefined || oldest.state !== 'sealed' || oldest.nextLsn > this.#settledLsn) return
+    if (this.onForgotten !== undefined) {
+      // While the index is loaded nothing of the oldest chunk is known yet, so nothing of it is kept: no newer version can be in it.
+      if (oldest.livePages > 0) return
+      this.#chunks.shift()
+      return this.#free(oldest)
+    }
     const { columns, slot } = oldest
     const { counters } = this.#options
     const first = slot * this.entriesPerChunk
-    const mostKept = Math.floor((this.#options.source.chunkBytes / PAGE_BYTES) * MAXIMUM_KEPT)
+    const mostKept = Math.floor(this.pagesPerChunk * MAXIMUM_KEPT)
     let kept = 0
     for (let ordinal = 0; ordinal < columns.count && oldest.livePages > 0; ordinal++) {
       if (ordinal % RECLAIM_SLICE_PAGES === RECLAIM_SLICE_PAGES - 1) {
@@ -930,8 +957,8 @@ export class Log {
     await this.appended()
     await this.#reclaiming
     await Promise.all(this.#sealing)
+    this.#fail(new Error('the log was given back'))
     this.table.clear()
-    this.#open = undefined
     for (const chunk of this.#chunks.splice(0)) await this.#free(chunk)
   }
 

@@ -101,6 +101,8 @@ async function load(
   for (const { chunk, recovered } of newestFirst) {
     if (log.failure !== undefined) break
     const columns = await readEntries(recovered, options.source.chunkBytes)
+    // Reclaimed before its turn came.
+    if (log.slots[chunk.slot] !== chunk) continue
     chunk.columns = columns
     chunk.published = columns.count
     for (let ordinal = columns.count - 1; ordinal >= 0; ordinal--) {

@@ -1,0 +1,239 @@
+import { VmcacheError } from '../../base/errors.js'
+import type { Clock } from '../../base/clock.js'
+import type { Random } from '../../base/random.js'
+import { CHUNK_HEADER_BYTES, CHUNK_KIND, decodeChunkHeader, type ChunkHeader } from '../../format/chunk-header.js'
+import { FIRST_CHUNK_OFFSET, FORMAT_VERSION, type Superblock } from '../../format/superblock.js'
+import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
+import type { Device } from '../device/device.js'
+import { readSuperblock, writeSuperblock } from './superblocks.js'
+
+/** Chunk generations of one opening of a cache: each opening has its own, above all earlier ones. */
+const GENERATIONS_PER_OPEN = 2 ** 24
+const CONCURRENT_READS = 16
+
+/** A chunk by its place; what threads send each other. */
+export interface ChunkPlace {
+  readonly deviceIndex: number
+  readonly index: number
+  /** The last generation used for it. */
+  readonly generation: number
+}
+
+export interface FoundChunkPlace extends ChunkPlace {
+  readonly header: ChunkHeader
+}
+
+export interface PoolDevice {
+  readonly device: Device
+  superblock: Superblock
+}
+
+/** How many chunks a device of that size gives. */
+export function chunksOf(deviceBytes: number, chunkBytes: number): number {
+  return Math.max(0, Math.floor((deviceBytes - FIRST_CHUNK_OFFSET) / chunkBytes))
+}
+
+export function chunkOffset(superblock: { firstChunkOffset: number; chunkBytes: number }, index: number): number {
+  return superblock.firstChunkOffset + index * superblock.chunkBytes
+}
+
+/** Writes superblocks for a new cache on devices that were found fit for it. Returns them with the cache's new ids. */
+export async function formatDevices(
+  devices: readonly Device[],
+  settings: {
+    readonly name: string
+    readonly blockBytes: number
+    readonly chunkBytes: number
+    readonly hostId: string
+  },
+  { random, clock }: { readonly random: Random; readonly clock: Clock },
+): Promise<PoolDevice[]> {
+  const list = devices.map((device) => ({
+    id: random.id(),
+    chunkCount: chunksOf(device.sizeBytes, settings.chunkBytes),
+  }))
+  const cacheId = random.id()
+  const createdAt = clock.now()
+  const formatted: PoolDevice[] = []
+  for (const [index, device] of devices.entries()) {
+    const superblock: Superblock = {
+      version: FORMAT_VERSION,
+      deviceIndex: index,
+      deviceCount: devices.length,
+      flags: 0,
+      cacheId,
+      deviceId: list[index]!.id,
+      hostId: settings.hostId,
+      writeCount: 0,
+      openCount: 0,
+      createdAt,
+      firstChunkOffset: FIRST_CHUNK_OFFSET,
+      chunkBytes: settings.chunkBytes,
+      chunkCount: list[index]!.chunkCount,
+      logicalBlockBytes: device.logicalBlockBytes,
+      blockBytes: settings.blockBytes,
+      cacheName: settings.name,
+      devices: list,
+    }
+    formatted.push({ device, superblock: await writeSuperblock(device, superblock) })
+  }
+  return formatted
+}
+
+/** The chunks of an open cache: which are free, and which logs hold the others. One opening has one pool. */
+export class Pool {
+  readonly #free: ChunkPlace[][]
+  readonly #logs = new Map<string, FoundChunkPlace[]>()
+
+  private constructor(readonly devices: readonly PoolDevice[]) {
+    this.#free = devices.map(() => [])
+  }
+
+  /**
+   * Opens the devices of a cache: all that its superblocks list. DEVICE_MISSING names what is not there, DEVICE_FOREIGN what belongs to
+   * something else. Before anything else is written the opening is counted on stable storage.
+   */
+  static async open(opened: readonly Device[]): Promise<Pool> {
+    const found: PoolDevice[] = []
+    for (const device of opened) {
+      const superblock = await readSuperblock(device)
+      if (superblock === undefined) {
+        throw new VmcacheError('DEVICE_FOREIGN', `device ${device.path} holds no vmcache superblock`, {
+          hint: 'name the devices that the cache was created with',
+          details: { path: device.path },
+        })
+      }
+      found.push({ device, superblock })
+    }
+    checkBelongTogether(found)
+    found.sort((a, b) => a.superblock.deviceIndex - b.superblock.deviceIndex)
+    const openCount = Math.max(...found.map(({ superblock }) => superblock.openCount)) + 1
+    for (const each of found) each.superblock = await writeSuperblock(each.device, { ...each.superblock, openCount })
+    const pool = new Pool(found)
+    await pool.#scan(openCount * GENERATIONS_PER_OPEN)
+    return pool
+  }
+
+  get cacheId(): string {
+    return this.devices[0]!.superblock.cacheId
+  }
+  get cacheName(): string {
+    return this.devices[0]!.superblock.cacheName
+  }
+  get chunkBytes(): number {
+    return this.devices[0]!.superblock.chunkBytes
+  }
+  get blockBytes(): number {
+    return this.devices[0]!.superblock.blockBytes
+  }
+  get totalChunks(): number {
+    return this.devices.reduce((sum, { superblock }) => sum + superblock.chunkCount, 0)
+  }
+  get freeChunks(): number {
+    return this.#free.reduce((sum, free) => sum + free.length, 0)
+  }
+  /** Chunks that each log has, and the newest header that names its disk. */
+  get logs(): ReadonlyMap<string, readonly FoundChunkPlace[]> {
+    return this.#logs
+  }
+
+  async #scan(firstGeneration: number): Promise<void> {
+    const places = this.devices.flatMap(({ superblock }, deviceIndex) =>
+      Array.from({ length: superblock.chunkCount }, (_, index) => ({
+        deviceIndex,
+        index,
+        generation: firstGeneration,
+      })),
+    )
+    await this.#readHeaders(places, (place, header) => {
+      if (header !== undefined)
+        this.#found({ ...place, generation: Math.max(firstGeneration, header.generation) }, header)
+      else this.#free[place.deviceIndex]!.push(place)
+    })
+    for (const free of this.#free) free.sort((a, b) => b.index - a.index)
+  }
+
+  #found(place: ChunkPlace, header: ChunkHeader): void {
+    if (header.kind !== CHUNK_KIND.log) {
+      this.#free[place.deviceIndex]!.push(place)
+      return
+    }
+    const chunks = this.#logs.get(header.logId)
+    if (chunks === undefined) this.#logs.set(header.logId, [{ ...place, header }])
+    else chunks.push({ ...place, header })
+  }
+
+  /** Reads chunk headers; undefined stands for one that is none, or is not of this cache. */
+  async #readHeaders(
+    places: readonly ChunkPlace[],
+    each: (place: ChunkPlace, header: ChunkHeader | undefined) => void,
+  ): Promise<void> {
+    let next = 0
+    const run = async (): Promise<void> => {
+      const block = alignedBuffer(CHUNK_HEADER_BYTES)
+      try {
+        while (next < places.length) {
+          const place = places[next++]!
+          const { device, superblock } = this.devices[place.deviceIndex]!
+          await device.read(chunkOffset(superblock, place.index), block, 0, CHUNK_HEADER_BYTES)
+          const header = decodeChunkHeader(block, 0)
+          each(place, header?.cacheId === superblock.cacheId ? header : undefined)
+        }
+      } finally {
+        releaseAligned(block)
+      }
+    }
+    await Promise.all(Array.from({ length: CONCURRENT_READS }, run))
+  }
+
+  /** A free chunk, of the preferred device while that has any. */
+  take(preferredDevice?: number): ChunkPlace | undefined {
+    const preferred = preferredDevice === undefined ? undefined : this.#free[preferredDevice]
+    if (preferred !== undefined && preferred.length > 0) return preferred.pop()
+    let fullest: ChunkPlace[] | undefined
+    for (const free of this.#free) if (fullest === undefined || free.length > fullest.length) fullest = free
+    return fullest?.pop()
+  }
+
+  /** A chunk whose free header is on stable storage. */
+  give(place: ChunkPlace): void {
+    this.#free[place.deviceIndex]!.push(place)
+  }
+
+  /** The chunks of a log, which the caller now holds. */
+  claim(logId: string): readonly FoundChunkPlace[] {
+    const chunks = this.#logs.get(logId) ?? []
+    this.#logs.delete(logId)
+    return chunks
+  }
+
+  /** Takes back chunks that a tenant held, as far as their headers still say that they are a log's. */
+  async returnLog(places: readonly ChunkPlace[]): Promise<void> {
+    await this.#readHeaders(places, (place, header) => {
+      if (header?.kind === CHUNK_KIND.log)
+        this.#found({ ...place, generation: Math.max(place.generation, header.generation) }, header)
+    })
+  }
+}
+
+function checkBelongTogether(found: readonly PoolDevice[]): void {
+  const first = found[0]!.superblock
+  for (const { device, superblock } of found) {
+    if (superblock.cacheId !== first.cacheId) {
+      throw new VmcacheError(
+        'DEVICE_FOREIGN',
+        `device ${device.path} belongs to cache ${superblock.cacheName}, not to ${first.cacheName} like ${found[0]!.device.path}`,
+        { hint: 'name the devices of one cache', details: { path: device.path } },
+      )
+    }
+  }
+  const seen = new Set(found.map(({ superblock }) => superblock.deviceId))
+  const missing = first.devices.filter(({ id }) => !seen.has(id))
+  if (missing.length > 0 || seen.size !== found.length) {
+    throw new VmcacheError(
+      'DEVICE_MISSING',
+      `cache ${first.cacheName} has ${first.deviceCount} devices, ${seen.size} of them are here; missing: ${missing.map(({ id }) => id).join(', ') || 'none, one was named twice'}`,
+      { hint: 'bring the missing device back, then try again', details: { missing: missing.map(({ id }) => id) } },
+    )
+  }
+}

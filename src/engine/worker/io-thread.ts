@@ -1,0 +1,73 @@
+import { parentPort, workerData } from 'node:worker_threads'
+import { assert } from '../../base/assert.js'
+import { createLogger, type LogLevel } from '../../base/logger.js'
+import { Calls } from './calls.js'
+import type { MainCalls, ThreadCalls } from './messages.js'
+import { ThreadCache } from './thread-cache.js'
+import { ThreadDisk } from './thread-disk.js'
+
+export interface ThreadData {
+  readonly number: number
+  readonly logLevel: LogLevel
+}
+
+assert(parentPort !== null, 'an I/O thread is started by the main thread')
+const { number, logLevel } = workerData as ThreadData
+const logger = createLogger({ level: logLevel, part: `io-${number}` })
+const caches = new Map<string, ThreadCache>()
+const disks = new Map<string, ThreadDisk>()
+
+const main = new Calls<MainCalls, ThreadCalls>(parentPort, {
+  async openCache(settings) {
+    const { cacheId } = settings
+    const cache = await ThreadCache.open(settings, {
+      want: () => void main.call('wantChunks', { cacheId }),
+      give: (chunks) => void main.call('giveChunks', { cacheId, chunks }),
+    })
+    caches.set(cacheId, cache)
+  },
+  async closeCache(cacheId) {
+    await caches.get(cacheId)?.close()
+    caches.delete(cacheId)
+  },
+  async attach(wanted) {
+    const cache = caches.get(wanted.cacheId)
+    assert(cache !== undefined, 'a disk is attached to an open cache')
+    const disk = await ThreadDisk.open(wanted, cache, main, logger)
+    disks.set(wanted.settings.name, disk)
+    return disk.status()
+  },
+  async detach({ name, keepLog }) {
+    const chunks = await diskNamed(name).close({ keepLog })
+    disks.delete(name)
+    return chunks
+  },
+  flush: (name) => diskNamed(name).disk.flush(),
+  invalidate: (name) => diskNamed(name).disk.invalidate(),
+  async change({ name, mode, replacement, maximumChunks }) {
+    const disk = diskNamed(name)
+    if (replacement !== undefined) await disk.setReplacement(replacement)
+    if (mode !== undefined) await disk.disk.setMode(mode)
+    const { log } = disk.disk
+    if (maximumChunks !== undefined && log !== undefined) {
+      log.maximumChunks = maximumChunks
+      void log.shrink(maximumChunks)
+    }
+    return disk.status()
+  },
+  status: () => [...disks.values()].map((disk) => disk.status()),
+  grant({ cacheId, chunks, exhausted }) {
+    const cache = caches.get(cacheId)
+    if (cache === undefined) void main.call('giveChunks', { cacheId, chunks })
+    else cache.granted(chunks, exhausted)
+  },
+  async shrink({ name, count }) {
+    await disks.get(name)?.disk.log?.shrink(count)
+  },
+})
+
+function diskNamed(name: string): ThreadDisk {
+  const disk = disks.get(name)
+  assert(disk !== undefined, `disk ${name} is served by this thread`)
+  return disk
+}

@@ -1,0 +1,59 @@
+import type { DiskState } from '../../protocol/control/documents.js'
+import type { Mode } from '../../model/mode.js'
+import type { DiskSettings } from '../engine.js'
+import type { ChunkPlace, FoundChunkPlace } from '../pool/pool.js'
+
+export interface ThreadCacheSettings {
+  readonly cacheId: string
+  readonly chunkBytes: number
+  readonly firstChunkOffset: number
+  readonly devices: readonly string[]
+}
+
+export interface ThreadDiskSettings {
+  readonly settings: DiskSettings
+  readonly cacheId: string
+  readonly found: readonly FoundChunkPlace[]
+  readonly maximumChunks: number
+  readonly counters: SharedArrayBuffer
+}
+
+/** What a thread says of a disk that it serves. */
+export interface ThreadDiskStatus {
+  readonly name: string
+  readonly sizeBytes: number
+  readonly readOnly: boolean
+  readonly mode: Mode
+  readonly state: DiskState
+  readonly reason: string | null
+  readonly chunks: number
+  readonly cachedBytes: number
+  readonly indexBytes: number
+  readonly badPages: number
+}
+
+/** What the main thread asks of an I/O thread. */
+export interface ThreadCalls {
+  openCache(cache: ThreadCacheSettings): void
+  closeCache(cacheId: string): void
+  attach(disk: ThreadDiskSettings): ThreadDiskStatus
+  /** Returns the chunks that the closed log keeps. */
+  detach(options: { name: string; keepLog: boolean }): ChunkPlace[]
+  flush(name: string): void
+  invalidate(name: string): void
+  change(options: { name: string; mode?: Mode; replacement?: string; maximumChunks?: number }): ThreadDiskStatus
+  status(_: null): ThreadDiskStatus[]
+  /** Free chunks; `exhausted` says that there are no more behind them. */
+  grant(options: { cacheId: string; chunks: readonly ChunkPlace[]; exhausted: boolean }): void
+  /** Gives back chunks until the disk has at most `count`. */
+  shrink(options: { name: string; count: number }): void
+}
+
+/** What an I/O thread asks of the main thread. */
+export interface MainCalls {
+  /** The thread has no free chunk of this cache left; the answer is a grant. */
+  wantChunks(options: { cacheId: string }): void
+  giveChunks(options: { cacheId: string; chunks: readonly ChunkPlace[] }): void
+  raiseEpoch(disk: string): void
+  stateChanged(options: { disk: string; state: DiskState; reason: string | null }): void
+}
