@@ -104,7 +104,7 @@ export function testDevice(name: string, create: () => Promise<DeviceFixture>): 
 
     it('serves many requests at a time', async () => {
       const offsets = Array.from({ length: 256 }, (_, index) => index * 8192)
-      await Promise.all(offsets.map((offset) => device.write(offset, pattern(offset, 8192, offset))))
+      await Promise.all(offsets.map(async (offset) => device.write(offset, pattern(offset, 8192, offset))))
       const all = await Promise.all(offsets.map((offset) => readAll(device, offset, 8192)))
       all.forEach((bytes, index) => expect(bytes.equals(pattern(offsets[index]!, 8192, offsets[index]!))).toBe(true))
     })

@@ -1,4 +1,4 @@
-import { OriginError, type Origin } from '../../src/engine/origin/origin.js'
+import type { Origin, OriginError } from '../../src/engine/origin/origin.js'
 
 export type OriginCall = 'read' | 'write' | 'flush' | 'trim' | 'zero' | 'allocation'
 
