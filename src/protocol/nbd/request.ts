@@ -1,6 +1,6 @@
 import { REQUEST_MAGIC } from './constants.js'
 import { NbdProtocolError } from './protocol-error.js'
-import { readUInt64, writeUInt64 } from './wire.js'
+import { writeUInt64 } from './wire.js'
 
 /*  A request ("Request message"); the payload of a write follows:
  *  0       4       6         8        16       24     28
@@ -29,7 +29,8 @@ export function decodeRequest(bytes: Buffer, at: number, header: RequestHeader):
   header.command = bytes.readUInt16BE(at + 6)
   header.cookieHigh = bytes.readInt32BE(at + 8)
   header.cookieLow = bytes.readInt32BE(at + 12)
-  header.offset = readUInt64(bytes, at + 16)
+  // Not readUInt64: the result of a call would be boxed, here it goes straight into its field.
+  header.offset = bytes.readUInt32BE(at + 16) * 0x1_0000_0000 + bytes.readUInt32BE(at + 20)
   header.length = bytes.readUInt32BE(at + 24)
 }
 
