@@ -59,7 +59,7 @@ export class GatheredOutput {
    */
   reserve(bytes: number): number {
     if (this.#filled + bytes > this.buffer.length) {
-      this.flush()
+      if (this.#filled > 0) this.flush()
       this.#seal()
       this.buffer = this.pool.take(Math.max(GATHER_BYTES, bytes))
       this.#heldBytes += this.buffer.length
