@@ -19,7 +19,7 @@ import { closeDescriptor, openKnownFile, type OpenOptions } from './open-file.js
  * waiting, and a write is one copy into the page cache.
  *
  * A commit must not pay for other tenants of the same file, as fdatasync does. It pushes its own ranges to the device,
- * and then writes the last sector of the last one again with RWF_DSYNC, which ends with one commit of the file system's
+ * and writes the end of the last one again, as it is, with RWF_DSYNC, which ends with one commit of the file system's
  * journal and one flush of the device's cache, and so covers all that the ranges sent there. This needs a file system that
  * overwrites in place (file-systems.ts) and a file that was written full once (create-device-file.ts): an extent that was only
  * allocated is still "unwritten" after a power cut, whatever was pushed into it.
@@ -33,9 +33,11 @@ export async function openFileDevice(path: string, options: OpenOptions = {}): P
   return createFileDevice(file, sizeBytes - (sizeBytes % SECTOR_BYTES))
 }
 
-/** A commit's last sector, while it is read and written again. */
-interface Tail {
-  readonly offset: number
+/** How much of its last range a commit writes again: most commits are one frame of this size at most, and so one call. */
+const TAIL_BYTES = 64 * 1024
+
+/** The tail of a commit, while it is read and written again. */
+interface Tail extends ByteRange {
   readonly done: Promise<void>
 }
 
@@ -45,11 +47,10 @@ function createFileDevice(file: OpenFile, sizeBytes: number): Device {
   const tails = new Set<Tail>()
 
   function write(offset: number, bytes: Uint8Array): Promise<void> | undefined {
-    assert(offset % SECTOR_BYTES === 0 && bytes.length % SECTOR_BYTES === 0, 'a write is made of whole sectors')
-    state.check(offset, bytes.length)
     for (const tail of tails) {
-      // A commit is about to write this sector as it was: the new content comes after it.
-      if (tail.offset >= offset && tail.offset < offset + bytes.length) return writeAfter(tail, offset, bytes)
+      // A commit is about to write these sectors as they were: the new content comes after it.
+      if (tail.offset < offset + bytes.length && offset < tail.offset + tail.length)
+        return writeAfter(tail, offset, bytes)
     }
     try {
       for (let done = 0; done < bytes.length;) {
@@ -66,24 +67,17 @@ function createFileDevice(file: OpenFile, sizeBytes: number): Device {
     await write(offset, bytes)
   }
 
-  async function push(ranges: readonly ByteRange[]): Promise<void> {
-    await Promise.all(ranges.map(({ offset, length }) => syncFileRange(file, offset, length)))
-  }
-
-  async function rewriteDurably(offset: number): Promise<void> {
-    const sector = Buffer.alloc(SECTOR_BYTES)
-    await readFully(file, offset, sector, 0, SECTOR_BYTES)
-    await writeDurably(file, offset, sector)
-  }
-
   async function commit(ranges: readonly ByteRange[]): Promise<void> {
-    const last = ranges.at(-1)
-    if (last === undefined) return
     for (const { offset, length } of ranges) state.check(offset, length)
+    const merged = mergeRanges(ranges)
+    const last = merged.pop()
+    if (last === undefined) return
+    const length = Math.min(last.length, TAIL_BYTES)
+    const offset = last.offset + last.length - length
+    if (length < last.length) merged.push({ offset: last.offset, length: last.length - length })
     try {
-      await push(mergeRanges(ranges))
-      const offset = last.offset + last.length - SECTOR_BYTES
-      const tail = { offset, done: rewriteDurably(offset) }
+      await Promise.all(merged.map((range) => syncFileRange(file, range.offset, range.length)))
+      const tail = { offset, length, done: rewriteDurably(file, offset, length) }
       tails.add(tail)
       await tail.done.finally(() => tails.delete(tail))
     } catch (error) {
@@ -115,6 +109,8 @@ function createFileDevice(file: OpenFile, sizeBytes: number): Device {
     read: (offset, target, at, length) => state.track(read(offset, target, at, length)),
     write(offset, bytes) {
       try {
+        assert(offset % SECTOR_BYTES === 0 && bytes.length % SECTOR_BYTES === 0, 'a write is made of whole sectors')
+        state.check(offset, bytes.length)
         const written = write(offset, bytes)
         return written === undefined ? undefined : state.track(written)
       } catch (error) {
@@ -127,6 +123,13 @@ function createFileDevice(file: OpenFile, sizeBytes: number): Device {
       await closeDescriptor(file.fd)
     },
   }
+}
+
+/** What was just written is in the page cache still, so that nothing is read from the device for it, as a rule. */
+async function rewriteDurably(file: OpenFile, offset: number, length: number): Promise<void> {
+  const bytes = Buffer.allocUnsafe(length)
+  if (readCached(file, offset, bytes, 0, length) < length) await readFully(file, offset, bytes, 0, length)
+  await writeDurably(file, offset, bytes)
 }
 
 /** The same bytes in as few ranges, in order. */
