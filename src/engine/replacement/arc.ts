@@ -1,11 +1,13 @@
-import type { ExactReplacement, ReplacementModule } from './replacement.js'
+import { CopyBudget } from './copy-budget.js'
+import { Ghosts } from './ghosts.js'
+import type { ExactReplacement, LaidReplacement, ReplacementModule } from './replacement.js'
 import { SlotList, Slots } from './slot-lists.js'
 
 export const arc: ReplacementModule = {
   name: 'arc',
   summary: 'adaptive replacement: balances recent against frequent use by what it missed',
   exact: (capacity) => new ExactArc(capacity),
-  laid: () => ({ inserted: () => 0, hit: () => 1, reclaimed: (_page, heat) => heat - 1, resized: () => {} }),
+  laid: (capacityPages) => new LaidArc(capacityPages),
 }
 
 /** List that a slot is in. */
@@ -98,5 +100,71 @@ class ExactArc implements ExactReplacement {
   #drop(slot: number): void {
     this.#lists[this.#list[slot]!]!.remove(slot)
     this.#slots.delete(slot)
+  }
+}
+
+/** Heat: whether the page is frequent, whether it was used in this lap, and how many laps it stayed without. */
+const FREQUENT_BIT = 0x80
+const USED_BIT = 0x40
+const IDLE_BITS = 0x07
+/** A frequent page stays at most this many laps without use. */
+const MOST_IDLE_LAPS = 2
+/** Ghosts of each list for each page of capacity; the paper has one for both together at most. */
+const GHOST_PART = 0.5
+
+/**
+ * The two lists on one log: a page that was used again, or that came back as a ghost, is frequent. What ARC divides
+ * by moving p, the room of the two lists, is divided here by how many laps an unused frequent page stays: none where recent pages
+ * are missed, two where frequent ones are. The order within a list is that of the log, not of the last use.
+ */
+class LaidArc implements LaidReplacement {
+  readonly #recentGhosts: Ghosts
+  readonly #frequentGhosts: Ghosts
+  readonly #budget: CopyBudget
+  /** Real number from 0 to {@link MOST_IDLE_LAPS}. */
+  #idleLaps = MOST_IDLE_LAPS / 2
+  #step: number
+
+  constructor(capacityPages: number) {
+    this.#recentGhosts = new Ghosts(GHOST_PART, capacityPages)
+    this.#frequentGhosts = new Ghosts(GHOST_PART, capacityPages)
+    this.#budget = new CopyBudget(capacityPages)
+    this.#step = MOST_IDLE_LAPS / capacityPages
+  }
+
+  inserted(page: number): number {
+    if (this.#recentGhosts.take(page)) this.#idleLaps = Math.max(0, this.#idleLaps - this.#step)
+    else if (this.#frequentGhosts.take(page)) this.#idleLaps = Math.min(MOST_IDLE_LAPS, this.#idleLaps + this.#step)
+    else return 0
+    return FREQUENT_BIT
+  }
+
+  hit(heat: number): number {
+    return heat | USED_BIT
+  }
+
+  reclaiming(livePages: number, chunkPages: number): void {
+    this.#budget.reclaiming(livePages, chunkPages)
+  }
+
+  reclaimed(page: number, heat: number): number {
+    this.#budget.earn()
+    const { roomy, scarcity } = this.#budget
+    const frequent = (heat & FREQUENT_BIT) !== 0
+    const idle = (heat & USED_BIT) !== 0 ? 0 : (heat & IDLE_BITS) + 1
+    const stays = roomy || idle === 0 || (frequent && idle + scarcity <= this.#idleLaps)
+    if (scarcity === 3 || !stays) {
+      ;(frequent ? this.#frequentGhosts : this.#recentGhosts).add(page)
+      return -1
+    }
+    this.#budget.spend()
+    return FREQUENT_BIT | Math.min(idle, IDLE_BITS)
+  }
+
+  resized(capacityPages: number): void {
+    this.#recentGhosts.resized(capacityPages)
+    this.#frequentGhosts.resized(capacityPages)
+    this.#budget.resized(capacityPages)
+    this.#step = MOST_IDLE_LAPS / capacityPages
   }
 }

@@ -1,17 +1,15 @@
-import type { ExactReplacement, ReplacementModule } from './replacement.js'
+import { CopyBudget } from './copy-budget.js'
+import type { ExactReplacement, LaidReplacement, ReplacementModule } from './replacement.js'
 import { SlotList, Slots } from './slot-lists.js'
 
-/**
- * Clock with one bit (Corbató 1968): a page that was used since it was written last gets another lap. The log *is* the
- * clock's circle, so the laid form is the algorithm itself; what it loses is the room of dead versions.
- */
 export const clock: ReplacementModule = {
   name: 'clock',
   summary: 'clock: a page that was used since its last lap gets another one',
   exact: (capacity) => new ExactClock(capacity),
-  laid: () => ({ inserted: () => 0, hit: () => 1, reclaimed: (_page, heat) => heat - 1, resized: () => {} }),
+  laid: (capacityPages) => new LaidClock(capacityPages),
 }
 
+/** One bit (Corbató, "A paging experiment with the Multics system", 1968). */
 class ExactClock implements ExactReplacement {
   readonly #slots: Slots
   readonly #queue: SlotList
@@ -55,5 +53,43 @@ class ExactClock implements ExactReplacement {
       slot = this.#queue.shift()
     }
     this.#slots.delete(slot)
+  }
+}
+
+const USED = 1
+
+/**
+ * The log is the clock's circle and its oldest chunk the hand, so this is the algorithm itself: a page that was used since
+ * it was written gets another lap. It is short of the exact form by the room of dead versions; while the log is roomy
+ * every page gets another lap.
+ */
+export class LaidClock implements LaidReplacement {
+  readonly #budget: CopyBudget
+
+  constructor(capacityPages: number) {
+    this.#budget = new CopyBudget(capacityPages)
+  }
+
+  inserted(): number {
+    return 0
+  }
+
+  hit(): number {
+    return USED
+  }
+
+  reclaiming(livePages: number, chunkPages: number): void {
+    this.#budget.reclaiming(livePages, chunkPages)
+  }
+
+  reclaimed(_page: number, heat: number): number {
+    this.#budget.earn()
+    if (this.#budget.scarcity === 3 || (heat !== USED && !this.#budget.roomy)) return -1
+    this.#budget.spend()
+    return 0
+  }
+
+  resized(capacityPages: number): void {
+    this.#budget.resized(capacityPages)
   }
 }

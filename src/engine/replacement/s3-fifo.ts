@@ -1,11 +1,13 @@
-import type { ExactReplacement, ReplacementModule } from './replacement.js'
+import { CopyBudget } from './copy-budget.js'
+import { Ghosts } from './ghosts.js'
+import type { ExactReplacement, LaidReplacement, ReplacementModule } from './replacement.js'
 import { SlotList, Slots } from './slot-lists.js'
 
 export const s3Fifo: ReplacementModule = {
   name: 's3-fifo',
   summary: 'three static queues: new pages must prove themselves, proven ones circle (default)',
   exact: (capacity) => new ExactS3Fifo(capacity),
-  laid: () => ({ inserted: () => 0, hit: () => 1, reclaimed: (_page, heat) => heat - 1, resized: () => {} }),
+  laid: (capacityPages) => new LaidS3Fifo(capacityPages),
 }
 
 const SMALL_SHARE = 0.1
@@ -104,5 +106,59 @@ class ExactS3Fifo implements ExactReplacement {
     this.#queue[slot] = queue
     this.#uses[slot] = uses
     this.#queues[queue]!.push(slot)
+  }
+}
+
+/** Heat: whether the page is proven, and how many laps it may stay (proven) or how often it was used (new). */
+const PROVEN_BIT = 0x80
+const COUNT_BITS = 0x07
+const MOST_LAPS = 4
+/** Laps that a page gets that came back soon after it had left. */
+const RETURNED_LAPS = 3
+/** Fewer than in the exact form: a page was on the log for a lap before it became one. */
+const GHOSTS_PER_PAGE = 0.75
+
+/**
+ * All three queues on one log: a new page that is used twice in its first lap, or one that comes back while it is a ghost, is
+ * proven; each use earns a proven page a lap more, each lap costs one. While the log is roomy one use proves, and a proven page
+ * stays. New pages hold their slots for a lap rather than for a tenth of the room: that is what the one log costs.
+ */
+class LaidS3Fifo implements LaidReplacement {
+  readonly #ghosts: Ghosts
+  readonly #budget: CopyBudget
+
+  constructor(capacityPages: number) {
+    this.#ghosts = new Ghosts(GHOSTS_PER_PAGE, capacityPages)
+    this.#budget = new CopyBudget(capacityPages)
+  }
+
+  inserted(page: number): number {
+    return this.#ghosts.take(page) ? PROVEN_BIT | RETURNED_LAPS : 0
+  }
+
+  hit(heat: number): number {
+    return (heat & COUNT_BITS) < MOST_LAPS ? heat + 1 : heat
+  }
+
+  reclaiming(livePages: number, chunkPages: number): void {
+    this.#budget.reclaiming(livePages, chunkPages)
+  }
+
+  reclaimed(page: number, heat: number): number {
+    this.#budget.earn()
+    const { roomy, scarcity } = this.#budget
+    const count = heat & COUNT_BITS
+    const needed = (heat & PROVEN_BIT ? 1 : PROVEN) - (roomy ? 1 : 0) + scarcity
+    if (scarcity === 3 || count < needed) {
+      this.#ghosts.add(page)
+      return -1
+    }
+    this.#budget.spend()
+    return PROVEN_BIT | Math.max(0, count - 1)
+  }
+
+  resized(capacityPages: number): void {
+    this.#ghosts.resized(capacityPages)
+    this.#budget.resized(capacityPages)
   }
 }

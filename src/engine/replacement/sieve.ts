@@ -1,11 +1,16 @@
+import { LaidClock } from './clock.js'
 import type { ExactReplacement, ReplacementModule } from './replacement.js'
 import { SlotList, Slots } from './slot-lists.js'
 
+/**
+ * In a log what stays must move, and only the oldest chunk is ever looked at: without a hand that passes over what stays, sieve
+ * is clock, and its laid form is clock's.
+ */
 export const sieve: ReplacementModule = {
   name: 'sieve',
   summary: 'sieve: like clock, but what stays does not move',
   exact: (capacity) => new ExactSieve(capacity),
-  laid: () => ({ inserted: () => 0, hit: () => 1, reclaimed: (_page, heat) => heat - 1, resized: () => {} }),
+  laid: (capacityPages) => new LaidClock(capacityPages),
 }
 
 /** Zhang et al., "SIEVE is simpler than LRU" (NSDI 2024): a hand walks from old to new; what it passes keeps its place. */
