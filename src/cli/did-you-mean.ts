@@ -4,7 +4,9 @@ export function closest(word: string, candidates: readonly string[]): string | n
   let bestDistance = Math.max(1, Math.floor(word.length / 3)) + 1
   for (const candidate of candidates) {
     const distance = editDistance(word, candidate)
-    if (distance < bestDistance) {
+    // Of two that are as close, letters in the wrong order are likelier than one too many.
+    const isTie = distance === bestDistance && candidate.length === word.length && best?.length !== word.length
+    if (distance < bestDistance || (best !== null && isTie)) {
       best = candidate
       bestDistance = distance
     }

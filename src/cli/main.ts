@@ -10,6 +10,7 @@ import { toVmcacheError } from './oclif-error.js'
 import { renderError } from './output.js'
 import { TOPICS } from './topics.js'
 
+const HELP = fileURLToPath(new URL('./help.js', import.meta.url))
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** Runs one command line to its end; the exit code is left in `process.exitCode`. */
@@ -42,7 +43,7 @@ function packageJson(): PJSON {
     oclif: {
       ...pjson.oclif,
       topics: Object.fromEntries(Object.entries(TOPICS).map(([name, description]) => [name, { description }])),
-      helpClass: './dist/cli/help.js',
+      helpClass: HELP,
       additionalHelpFlags: ['-h'],
       additionalVersionFlags: ['-V'],
     },

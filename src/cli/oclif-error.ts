@@ -53,7 +53,7 @@ function usageError(error: ParserError, line: CommandLine): VmcacheError {
   const usage = (message: string, details: Record<string, unknown> = {}, hint = `see ${help}`): VmcacheError =>
     new VmcacheError('USAGE', message, { hint, details })
 
-  const missing = /^[Cc]ommand (.+) not found/.exec(error.message)
+  const missing = /^[Cc]ommand (.*) not found/.exec(error.message)
   if (missing !== null) return unknownCommand(missing[1]!.replaceAll(':', ' '), line)
 
   if (error.constructor.name === 'NonExistentFlagsError') {
@@ -80,6 +80,7 @@ function usageError(error: ParserError, line: CommandLine): VmcacheError {
     .replace(/^The following errors? occurred:\s*/, '')
     .replace(/^Parsing (--\S+) \n\t/, '$1: ')
     .replace(/^Flag (--\S+)/, '$1')
+    .replace(/^Expected (--\S+)=(.*) to be one of: (.*)$/s, '$1 is "$2", expected one of $3')
     .replace(/^Missing required flag (\S+)/, 'missing --$1')
     .replace(/\s*\n\s*/g, '; ')
   return usage(command === null ? reason : `${command}: ${reason}`)
@@ -96,15 +97,24 @@ export function unknownCommand(words: string, line: CommandLine): VmcacheError {
       details: { unexpected: extra },
     })
   }
-  const nearest = closest(
-    typed.slice(0, 2).join(' '),
-    line.commands.filter((command) => command.includes(' ')),
-  )
-  const meant = nearest ?? closest(typed[0]!, [...new Set(line.commands.map((command) => command.split(' ')[0]!))])
+  if (typed[0] === '' || typed[0]!.startsWith('-')) {
+    return new VmcacheError('USAGE', 'vmcache: which command?', { hint: 'see vmcache --help' })
+  }
+  const meant = nearestCommand(typed, line.commands)
   return new VmcacheError('USAGE', `${JSON.stringify(`vmcache ${typed.slice(0, 2).join(' ')}`)} is not a command`, {
     hint: meant === null ? 'see vmcache --help' : `did you mean "vmcache ${meant}"? see vmcache --help`,
     details: { seen: words },
   })
+}
+
+function nearestCommand([topic = '', verb = '']: readonly string[], commands: readonly string[]): string | null {
+  const verbs = commands.filter((command) => command.startsWith(`${topic} `)).map((command) => command.split(' ')[1]!)
+  if (verbs.length > 0) {
+    const meant = closest(verb, verbs)
+    return meant === null ? null : `${topic} ${meant}`
+  }
+  const first = [...new Set(commands.map((command) => command.split(' ')[0]!))]
+  return closest(`${topic} ${verb}`.trim(), commands) ?? closest(topic, first)
 }
 
 /** The command that the words name, or null. */

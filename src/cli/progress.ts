@@ -41,12 +41,16 @@ class Spinner implements ProgressDisplay {
   }
 }
 
-/** `disk.flush of disk web01/vda: 1.2 GB of 4 GB (30 %), second pass`. */
+/** `disk.flush of disk web01/vda: 300 MB of 1.2 GB (25 %)`. */
 export function progressText(job: JobDocument): string {
   const what = `${job.kind} of ${job.object}`
-  if (job.progress === null) return what
-  const { done, total, unit, note } = job.progress
-  const amount = (value: number): string => (unit === 'bytes' ? formatSize(value) : `${value} ${unit}`)
-  const share = total === null || total === 0 ? '' : ` of ${amount(total)} (${Math.floor((100 * done) / total)} %)`
-  return `${what}: ${total === null ? amount(done) : unit === 'bytes' ? amount(done) : String(done)}${share}${note === null ? '' : `, ${note}`}`
+  return job.progress === null ? what : `${what}: ${amountText(job.progress)}`
+}
+
+/** `300 MB of 1.2 GB (25 %)`, `12 of 40 chunks (30 %)`, `7 items, reading`. */
+export function amountText({ done, total, unit, note }: NonNullable<JobDocument['progress']>): string {
+  const amount = (value: number): string => (unit === 'bytes' ? formatSize(value) : String(value))
+  const share = total === null || total === 0 ? '' : ` (${Math.floor((100 * done) / total)} %)`
+  const numbers = total === null ? amount(done) : `${amount(done)} of ${amount(total)}`
+  return `${numbers}${unit === 'bytes' ? '' : ` ${unit}`}${share}${note === null ? '' : `, ${note}`}`
 }

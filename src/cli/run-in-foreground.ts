@@ -1,16 +1,28 @@
-import { createLogger } from '../base/logger.js'
-import type { LoadedConfiguration } from '../daemon/load-configuration.js'
-import { runSupervisor } from '../daemon/supervisor.js'
-import type { GlobalOptions } from './global-options.js'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import type { Directories } from '../model/configuration.js'
 import { leaveInterruption } from './interruption.js'
 
-/** Runs supervisor and engine until they are told to end. */
-export async function runInForeground(options: GlobalOptions, configuration: LoadedConfiguration): Promise<void> {
+const DAEMON = fileURLToPath(new URL('../daemon/main.js', import.meta.url))
+/** What a service manager or a terminal tells a supervisor. */
+const SIGNALS = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const
+
+/** Runs supervisor and engine until they are told to end; their exit code. */
+export async function runInForeground(
+  { stateDir, runDir }: Directories,
+  options: { user: boolean; configFile: string | null },
+): Promise<number> {
+  const args = [DAEMON, '--state-dir', stateDir, '--run-dir', runDir]
+  if (options.user) args.push('--user')
+  if (options.configFile !== null) args.push('--config', options.configFile)
+  const child = spawn(process.execPath, args, { stdio: 'inherit' })
+  // The terminal sends Ctrl-C to both.
   leaveInterruption()
-  const { configurationFile, stateDirectory, runDirectory, user } = options
-  const given = { config: configurationFile, 'state-dir': stateDirectory, 'run-dir': runDirectory }
-  const flags = Object.fromEntries(
-    Object.entries(given).filter((entry): entry is [string, string] => entry[1] !== null),
-  )
-  await runSupervisor({ flags, user }, configuration, createLogger({ level: 'info', part: 'supervisor' }))
+  const ignore = (): void => undefined
+  process.on('SIGINT', ignore)
+  for (const signal of SIGNALS) process.on(signal, () => child.kill(signal))
+  const [code] = (await once(child, 'exit')) as [number | null]
+  process.off('SIGINT', ignore)
+  return code ?? 1
 }

@@ -1,3 +1,4 @@
+import { systemClock } from '../base/clock.js'
 import { loadPaint, wantsColour, type Paint } from './paint.js'
 
 /** Where text for people goes: how wide it may be, in which colours, and at what time it is read. */
@@ -17,6 +18,6 @@ export async function screenOf(
   return {
     width: stream.isTTY === true ? (stream.columns ?? 80) : null,
     paint: await loadPaint(wantsColour(stream, noColour, process.env)),
-    now: Date.now(),
+    now: systemClock.now(),
   }
 }

@@ -15,11 +15,9 @@ const GAP = 2
 /** A column that is cut keeps at least this many characters. */
 const SHORTEST = 8
 
-const NO_BORDERS = Object.fromEntries(
-  ['top', 'bottom', 'mid'].flatMap((line) =>
-    ['', '-mid', '-left', '-right'].map((place) => [line === 'mid' && place === '-mid' ? 'mid-mid' : line + place, '']),
-  ),
-)
+const BORDERS = ['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right']
+const RULES = ['left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid', 'middle']
+const NO_BORDERS = Object.fromEntries([...BORDERS, ...RULES].map((name) => [name, '']))
 
 /**
  * A table without borders, one line per row. Columns that do not fit on the screen are left out, and named below the
@@ -39,7 +37,7 @@ export async function renderTable<Row>(
   const table = new Table({
     head: shown.map((index) => screen.paint.strong(columns[index]!.head)),
     colWidths: shown.map((index) => columnWidths[index]! + GAP),
-    chars: { ...NO_BORDERS, left: '', right: '', middle: '' },
+    chars: NO_BORDERS,
     style: { head: [], border: [], compact: true, 'padding-left': 0, 'padding-right': GAP },
   })
   rows.forEach((_, row) => table.push(shown.map((index) => cells[index]![row]!)))

@@ -70,7 +70,6 @@ export async function cacheProperties(cache: CacheDocument, screen: Screen): Pro
       ['block', formatSize(cache.blockSizeBytes)],
       ['index', `${formatSize(cache.indexBytes)} of memory`],
       ['disks', cache.disks.length === 0 ? `none: vmcache cache attach ${cache.name} IMAGE` : cache.disks.join(', ')],
-      ['devices', count(cache.devices.length, 'device')],
     ],
     screen,
   )

@@ -8,6 +8,8 @@ function mode({ mode: { wanted, inForce } }: DiskDocument): string {
   return wanted === inForce ? inForce : `${inForce} (not ${wanted})`
 }
 
+const vmColumn: Column<DiskDocument> = { head: 'VM', value: ({ vm }) => orNone(vm), spare: 2 }
+
 /** `vmcache disk list`. `stats`: of the last five minutes. */
 export function diskTable(
   disks: readonly DiskDocument[],
@@ -16,16 +18,20 @@ export function diskTable(
 ): Promise<string> {
   const { paint } = screen
   const columns: Column<DiskDocument>[] = [
-    { head: 'DISK', value: ({ disk }) => disk, cut: true },
+    { head: 'DISK', value: ({ disk }) => disk },
     { head: 'CACHE', value: ({ cache }) => cache },
     { head: 'STATE', value: (disk) => state(disk.state, paint) },
-    { head: 'MODE', value: (disk) => (disk.mode.reason === null ? mode(disk) : paint.warning(mode(disk))) },
+    {
+      head: 'MODE',
+      value: (disk) => (disk.mode.reason === null ? mode(disk) : paint.warning(mode(disk))),
+      cut: true,
+    },
     { head: 'SIZE', value: ({ sizeBytes }) => formatSize(sizeBytes) },
     { head: 'CACHED', value: ({ cachedBytes }) => formatSize(cachedBytes) },
     { head: 'DIRTY', value: ({ dirtyBytes }) => dirty(dirtyBytes, paint) },
     { head: 'OLDEST', value: ({ dirtyAgeSeconds }) => age(dirtyAgeSeconds), spare: 3 },
     { head: 'HIT 5m', value: ({ disk }) => ratio(stats.find((entry) => entry.disk === disk)?.hitRatio ?? null) },
-    { head: 'VM', value: ({ vm }) => orNone(vm), spare: 2 },
+    ...(disks.some(({ vm }) => vm !== null) ? [vmColumn] : []),
     { head: 'ORIGIN', value: ({ origin }) => origin, cut: true, spare: 1 },
   ]
   return renderTable(columns, disks, screen)

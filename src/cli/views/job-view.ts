@@ -1,5 +1,5 @@
 import type { JobDocument } from '../../protocol/control/documents.js'
-import { progressText } from '../progress.js'
+import { amountText } from '../progress.js'
 import type { Screen } from '../screen.js'
 import { renderProperties, renderTable, type Column } from '../table.js'
 import { localTime, NONE, since, state } from './text.js'
@@ -11,7 +11,7 @@ function took(job: JobDocument, now: number): string {
 /** What a running job has done, how a failed one failed. */
 function detail(job: JobDocument): string {
   if (job.error !== null) return job.error.message
-  return job.state === 'running' && job.progress !== null ? progressText(job) : NONE
+  return job.state === 'running' && job.progress !== null ? amountText(job.progress) : NONE
 }
 
 /** `vmcache job list`. */
@@ -36,7 +36,7 @@ export function jobProperties(job: JobDocument, screen: Screen): string {
       ['kind', job.kind],
       ['object', job.object],
       ['state', state(job.state, screen.paint)],
-      ['progress', job.progress === null ? null : progressText(job)],
+      ['progress', job.progress === null ? null : amountText(job.progress)],
       ['began', localTime(job.createdAt)],
       ['ended', job.endedAt === null ? null : localTime(job.endedAt)],
       ['time', took(job, screen.now)],

@@ -26,7 +26,7 @@ export async function statsTable(
   const { paint } = screen
   const secondsToFlush = (name: string) => disks.find(({ disk }) => disk === name)?.secondsToFlush ?? null
   const columns: Column<DiskStatsDocument>[] = [
-    { head: 'DISK', value: ({ disk }) => disk, cut: true },
+    { head: 'DISK', value: ({ disk }) => disk },
     { head: 'READ/s', value: (disk) => perSecond(disk.reads, disk) },
     { head: 'WRITE/s', value: (disk) => perSecond(disk.writes, disk) },
     { head: 'HIT', value: ({ hitRatio }) => ratio(hitRatio) },
@@ -50,7 +50,7 @@ export async function statsTable(
 export async function latencyTable(stats: StatsDocument, screen: Screen): Promise<string> {
   const kinds = ['read', 'write', 'flush'] as const
   const columns: Column<DiskStatsDocument>[] = [
-    { head: 'DISK', value: ({ disk }) => disk, cut: true },
+    { head: 'DISK', value: ({ disk }) => disk },
     ...kinds.flatMap((kind) =>
       (['p50', 'p99', 'p999'] as const).map((rank) => ({
         head: `${kind.toUpperCase()} ${rank.replace('p999', 'p99.9')}`,

@@ -1,5 +1,6 @@
 import { boolean } from '@oclif/core/flags'
 import { ChangeCommand } from '../../cli/base-command.js'
+import { directoriesOf } from '../../model/configuration.js'
 import type { ChangeResult, EngineDocument } from '../../protocol/control/documents.js'
 
 export default class EngineStart extends ChangeCommand {
@@ -37,7 +38,9 @@ export default class EngineStart extends ChangeCommand {
 
   async #foreground(): Promise<ChangeResult & { engine: EngineDocument | null }> {
     const { runInForeground } = await import('../../cli/run-in-foreground.js')
-    await runInForeground(this.options, await this.engine.configuration())
+    const { values } = await this.engine.configuration()
+    const { user, configurationFile } = this.options
+    process.exitCode = await runInForeground(directoriesOf(values), { user, configFile: configurationFile })
     return { changed: true, engine: null }
   }
 }

@@ -1,4 +1,5 @@
 import { boolean, string } from '@oclif/core/flags'
+import { systemClock } from '../../base/clock.js'
 import { VmcacheCommand } from '../../cli/base-command.js'
 import { durationFlag } from '../../cli/flags.js'
 import { followEvents } from '../../cli/follow-events.js'
@@ -30,7 +31,7 @@ export default class EventList extends VmcacheCommand {
   async run(): Promise<{ events: EventDocument[] }> {
     const { flags } = await this.parse(EventList)
     const request = {
-      sinceAt: new Date(Date.now() - (flags.since ?? DEFAULT_SINCE_SECONDS) * 1000).toISOString(),
+      sinceAt: new Date(systemClock.now() - (flags.since ?? DEFAULT_SINCE_SECONDS) * 1000).toISOString(),
       vm: flags.vm ?? null,
       disk: flags.disk ?? null,
     }

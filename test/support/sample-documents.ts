@@ -1,0 +1,277 @@
+/** Documents of a made-up host, as an engine would answer them: a healthy cache and one with a failed device. */
+import type {
+  CacheDocument,
+  DiskDocument,
+  DiskStatsDocument,
+  DoctorCheck,
+  EngineDocument,
+  EventDocument,
+  JobDocument,
+  LatencyDocument,
+  StatsDocument,
+  StatusDocument,
+} from '../../src/protocol/control/documents.js'
+
+const MIB = 1024 ** 2
+const GIB = 1024 ** 3
+const CHUNK = 16 * MIB
+
+/** The time at which the documents are looked at. */
+export const NOW = Date.parse('2026-11-20T03:04:05.000Z')
+
+export const fast: CacheDocument = {
+  name: 'fast',
+  host: 'kvm07',
+  scope: 'local',
+  state: 'degraded',
+  blockSizeBytes: 4096,
+  chunkSizeBytes: CHUNK,
+  chunks: { total: 102_400, free: 30_720, disk: 67_072, checkpoint: 4096, mirror: 0, reserved: 512 },
+  sizeBytes: 1600 * GIB,
+  indexBytes: 2.9 * GIB,
+  dirtyBytes: 1.2 * GIB,
+  dirtyAgeSeconds: 38,
+  devices: [
+    {
+      id: '6f1c0a9e2b7d4c3f8a5e1d2c3b4a5968',
+      path: '/dev/disk/by-id/nvme-SAMSUNG_MZQL2960HCJR_A',
+      sizeBytes: 960 * GIB,
+      chunks: 61_440,
+      state: 'ok',
+      errors: 0,
+    },
+    {
+      id: '0b8e7d6c5f4a39281706f5e4d3c2b1a0',
+      path: '/dev/disk/by-id/nvme-SAMSUNG_MZQL2960HCJR_B',
+      sizeBytes: 640 * GIB,
+      chunks: 40_960,
+      state: 'failed',
+      errors: 17,
+    },
+  ],
+  disks: ['db01/vda', 'web01/vda'],
+}
+
+export const spare: CacheDocument = {
+  ...fast,
+  name: 'spare',
+  state: 'open',
+  chunks: { total: 640, free: 640, disk: 0, checkpoint: 0, mirror: 0, reserved: 0 },
+  sizeBytes: 10 * GIB,
+  indexBytes: 0,
+  dirtyBytes: 0,
+  dirtyAgeSeconds: null,
+  devices: [{ ...fast.devices[0]!, path: '/var/cache/vmcache/spare', sizeBytes: 10 * GIB, chunks: 640 }],
+  disks: [],
+}
+
+export const web: DiskDocument = {
+  disk: 'web01/vda',
+  cache: 'fast',
+  vm: null,
+  target: null,
+  origin: '/images/web01.raw',
+  uri: 'nbd+unix:///web01/vda?socket=/run/vmcache/disks/web01-vda.sock',
+  socket: '/run/vmcache/disks/web01-vda.sock',
+  sizeBytes: 40 * GIB,
+  readOnly: false,
+  mode: { wanted: 'write-through', inForce: 'write-through', reason: null },
+  replacement: 's3-fifo',
+  minBytes: 0,
+  maxBytes: null,
+  shares: 100,
+  allocatedBytes: 6 * GIB,
+  cachedBytes: 5.5 * GIB,
+  dirtyBytes: 0,
+  dirtyAgeSeconds: null,
+  secondsToFlush: null,
+  state: 'serving',
+  reason: null,
+  lease: { host: 'kvm07', epoch: 3 },
+}
+
+export const db: DiskDocument = {
+  ...web,
+  disk: 'db01/vda',
+  origin: 'nbd+unix:///?socket=/run/storage/db01.sock',
+  uri: 'nbd+unix:///db01/vda?socket=/run/vmcache/disks/db01-vda.sock',
+  socket: '/run/vmcache/disks/db01-vda.sock',
+  mode: { wanted: 'write-around', inForce: 'pass-through', reason: 'device nvme-SAMSUNG_MZQL2960HCJR_B failed' },
+  minBytes: 2 * GIB,
+  maxBytes: 320 * GIB,
+  shares: 200,
+  dirtyBytes: 1.2 * GIB,
+  dirtyAgeSeconds: 38,
+  secondsToFlush: 9,
+  state: 'direct',
+  reason: 'device nvme-SAMSUNG_MZQL2960HCJR_B failed',
+}
+
+const latency = (p50: number, p99: number, p999: number): LatencyDocument => ({ p50, p99, p999 })
+const NEVER: LatencyDocument = { p50: null, p99: null, p999: null }
+
+const webStats: DiskStatsDocument = {
+  disk: 'web01/vda',
+  cache: 'fast',
+  seconds: 300,
+  reads: 1_263_000,
+  writes: 93_000,
+  flushes: 1200,
+  readBytes: 4.8 * GIB,
+  writtenBytes: 0.4 * GIB,
+  readHits: 1_187_220,
+  writeHits: 80_000,
+  hitRatio: 0.94,
+  originReads: 75_000,
+  originWrites: 93_000,
+  dirtyBytes: 0,
+  dirtyAgeSeconds: null,
+  evictions: 1000,
+  reinsertions: 200,
+  deviceBytesPerByte: 1.1,
+  latencyMicroseconds: {
+    read: latency(62, 1100, 2400),
+    write: latency(180, 2000, 9000),
+    flush: latency(800, 3000, 12_000),
+  },
+}
+
+const dbStats: DiskStatsDocument = {
+  ...webStats,
+  disk: 'db01/vda',
+  seconds: 0,
+  reads: 0,
+  writes: 0,
+  hitRatio: null,
+  dirtyBytes: db.dirtyBytes,
+  dirtyAgeSeconds: db.dirtyAgeSeconds,
+  latencyMicroseconds: { read: NEVER, write: NEVER, flush: NEVER },
+}
+
+export const stats: StatsDocument = {
+  window: '5m',
+  disks: [dbStats, webStats],
+  caches: [
+    {
+      cache: 'fast',
+      reads: 1_263_000,
+      readHits: 1_149_330,
+      hitRatio: 0.91,
+      deviceReadBytes: 4.5 * GIB,
+      deviceWrittenBytes: 0.7 * GIB,
+    },
+  ],
+}
+
+export const engine: EngineDocument = {
+  host: 'kvm07',
+  hostId: '11112222333344445555666677778888',
+  state: 'running',
+  pid: 4711,
+  version: '1.2.0',
+  startedAt: '2026-11-08T03:04:05.000Z',
+  socket: '/run/vmcache/control.sock',
+  ioThreads: 4,
+  ioBackend: 'page-cache',
+  caches: ['fast', 'spare'],
+  degraded: [
+    {
+      object: 'fast',
+      state: 'degraded',
+      reason: 'nvme-SAMSUNG_MZQL2960HCJR_B failed (EIO on read)',
+      mend: 'vmcache cache show fast',
+    },
+  ],
+  safeToReboot: { now: false, reasons: ['1.2 GB dirty'], secondsUntil: 9 },
+}
+
+export const job: JobDocument = {
+  id: '0d9f6c1e',
+  kind: 'disk.flush',
+  object: 'disk db01/vda',
+  state: 'running',
+  progress: { done: 300 * MIB, total: 1200 * MIB, unit: 'bytes', note: null },
+  createdAt: '2026-11-20T03:03:25.000Z',
+  endedAt: null,
+  result: null,
+  error: null,
+}
+
+export const failedJob: JobDocument = {
+  ...job,
+  id: '77aa01bc',
+  kind: 'cache.attach',
+  object: 'disk web02',
+  state: 'failed',
+  progress: null,
+  endedAt: '2026-11-20T03:03:26.500Z',
+  error: {
+    code: 'ORIGIN_NOT_FOUND',
+    exit: 10,
+    message: 'origin /images/web02.raw is not there',
+    hint: 'mount the storage',
+    details: {},
+  },
+}
+
+export const status: StatusDocument = {
+  engine,
+  caches: [fast, spare],
+  counts: { caches: 2, disks: 2, vms: 0 },
+  attention: [
+    ...engine.degraded,
+    { object: 'db01/vda', state: 'direct', reason: 'the device of its log failed', mend: 'vmcache disk show db01/vda' },
+  ],
+  jobs: [job],
+}
+
+export const emptyStatus: StatusDocument = {
+  engine: { ...engine, caches: [], degraded: [], safeToReboot: { now: true, reasons: [], secondsUntil: null } },
+  caches: [],
+  counts: { caches: 0, disks: 0, vms: 0 },
+  attention: [],
+  jobs: [],
+}
+
+export const events: EventDocument[] = [
+  {
+    at: '2026-11-20T03:00:00.000Z',
+    what: 'disk.attach',
+    why: null,
+    who: 'root (uid 0)',
+    result: 'ok',
+    vm: null,
+    disk: 'web01/vda',
+    cache: 'fast',
+  },
+  {
+    at: '2026-11-20T03:04:00.000Z',
+    what: 'device.failed',
+    why: 'EIO on read',
+    who: 'engine',
+    result: 'fast is degraded',
+    vm: null,
+    disk: null,
+    cache: 'fast',
+  },
+]
+
+export const checks: DoctorCheck[] = [
+  { id: 'node', state: 'ok', object: 'this host', seen: 'v20.20.2', expected: 'at least v20.19', mend: null },
+  {
+    id: 'device',
+    state: 'failure',
+    object: 'fast',
+    seen: 'nvme-SAMSUNG_MZQL2960HCJR_B failed',
+    expected: 'all devices',
+    mend: 'vmcache cache show fast',
+  },
+  {
+    id: 'groups',
+    state: 'warning',
+    object: '/run/vmcache',
+    seen: 'no group vmcache',
+    expected: 'group vmcache',
+    mend: 'vmcache engine install',
+  },
+]
