@@ -21,6 +21,8 @@ export type Argument = number | bigint | Uint8Array | null
 export interface SystemCall<Arguments extends Argument[]> {
   /** Calls it on this thread. */
   now(...values: Arguments): number
+  /** The function itself, for paths on which the wrapping would be felt: below 0 for a failure, `lastErrno` says which. */
+  bare(): (...values: Arguments) => number
   /** Calls it on a thread of libuv's pool; memory that the values point to stays untouched until it ends. */
   later(...values: Arguments): Promise<number>
 }
@@ -64,8 +66,9 @@ export function systemCall<Arguments extends Argument[]>(
   return {
     now(...values) {
       const outcome = (native ?? resolve())(...values)
-      return outcome < 0 ? -libc().koffi.errno() : outcome
+      return outcome < 0 ? -lastErrno() : outcome
     },
+    bare: resolve,
     later(...values) {
       return new Promise((settle, reject) => {
         held.add(values)
@@ -74,7 +77,7 @@ export function systemCall<Arguments extends Argument[]>(
             held.delete(values)
             // koffi restores the errno of the pool's thread for this callback.
             if (error !== null) reject(error as Error)
-            else settle(outcome < 0 ? -libc().koffi.errno() : outcome)
+            else settle(outcome < 0 ? -lastErrno() : outcome)
           })
         } catch (error) {
           held.delete(values)
@@ -87,6 +90,11 @@ export function systemCall<Arguments extends Argument[]>(
 
 /** The arguments of calls in flight: koffi keeps no reference to them, so this keeps their memory from being collected. */
 const held = new Set<readonly Argument[]>()
+
+/** errno of the call that just failed on this thread. */
+export function lastErrno(): number {
+  return libc().koffi.errno()
+}
 
 /** A Node-like error: `code` is the name of `errno` (positive), the message names call and object. */
 export function systemError(call: string, object: string, errno: number): NodeJS.ErrnoException {
