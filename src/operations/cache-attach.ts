@@ -33,14 +33,15 @@ export function cacheAttach(plane: ControlPlane): Operations['cache.attach'] {
     if (existing !== undefined) return attachAgain(plane, existing, request)
 
     const seen = await plane.observe(request.origin)
-    await refuseUsedOrigin(plane, seen)
+    const devices = await devicePaths(plane)
+    // From here to the claim of the name nothing is waited for: of two attachments at once each sees what the other was promised.
+    refuseUsedOrigin(plane, seen, devices)
     refuseFullCache(plane, request)
     const record = newRecord(plane, cache, name, seen, request)
     if (request.dryRun) {
       return { changed: true, dryRun: true, steps: stepsOf(record, seen), disk: null }
     }
     await exclusively(inventory, `disk ${name}`, async () => {
-      // Taken before anything is waited for: of two attachments at once each sees what the other was promised.
       inventory.disks.set(name, record)
       inventory.identities.set(name, seen.identity)
       await withUndo(async (undo) => {
@@ -99,8 +100,18 @@ async function refuseDifference(plane: ControlPlane, existing: DiskRecord, asked
   )
 }
 
+/** The cache that each device belongs to, by the device's path without links. */
+async function devicePaths({ inventory }: ControlPlane): Promise<Map<string, string>> {
+  const devices = [...inventory.caches.values()].flatMap(({ name, devices }) =>
+    devices.map(({ path }) => ({ name, path })),
+  )
+  return new Map(
+    await Promise.all(devices.map(async ({ name, path }): Promise<[string, string]> => [await realPath(path), name])),
+  )
+}
+
 /** An origin is attached once, and is never a device of a cache. */
-async function refuseUsedOrigin({ inventory }: ControlPlane, seen: ObservedOrigin): Promise<void> {
+function refuseUsedOrigin({ inventory }: ControlPlane, seen: ObservedOrigin, devices: Map<string, string>): void {
   for (const disk of inventory.disks.values()) {
     if (disk.origin !== seen.uri && inventory.identities.get(disk.name) !== seen.identity) continue
     throw new VmcacheError('IN_USE', `origin ${seen.uri} is attached already, as disk ${disk.name}`, {
@@ -108,16 +119,11 @@ async function refuseUsedOrigin({ inventory }: ControlPlane, seen: ObservedOrigi
       details: { disk: disk.name },
     })
   }
-  if (seen.kind === 'nbd') return
-  const path = await realPath(seen.uri)
-  for (const cache of inventory.caches.values()) {
-    for (const device of cache.devices) {
-      if ((await realPath(device.path)) !== path) continue
-      throw new VmcacheError('IN_USE', `origin ${seen.uri} is a device of cache ${cache.name}`, {
-        hint: 'name the disk image that the cache is for',
-      })
-    }
-  }
+  const cache = devices.get(seen.path)
+  if (cache === undefined) return
+  throw new VmcacheError('IN_USE', `origin ${seen.uri} is a device of cache ${cache}`, {
+    hint: 'name the disk image that the cache is for',
+  })
 }
 
 function refuseFullCache({ engine, inventory }: ControlPlane, { cache: name, minBytes }: AttachRequest): void {

@@ -31,12 +31,12 @@ export interface OperationsDependencies {
   /** Jobs that run now. */
   readonly runningJobs: () => readonly JobDocument[]
   readonly machine: Machine
-  readonly stamps: Stamps
 }
 
 /** What all operations of an engine share. */
 export interface ControlPlane extends OperationsDependencies {
   readonly inventory: Inventory
+  readonly stamps: Stamps
   readonly journal: Journal
   readonly observe: ObserveOrigin
   /** RFC 3339. */

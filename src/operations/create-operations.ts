@@ -21,6 +21,7 @@ import { endTenure } from './origin-tenure.js'
 import { raiseEpochs } from './raise-epochs.js'
 import { recorded, recordedForEach } from './recorded.js'
 import { restore, retry, type RestoreReport } from './restore.js'
+import { createStampFiles } from './stamp.js'
 import { stats } from './stats.js'
 import { status } from './status.js'
 
@@ -43,6 +44,7 @@ export function createOperations(dependencies: OperationsDependencies): ControlP
     inventory: createInventory(),
     journal: createJournal(state, host.id, clock),
     observe: createOriginObserver(clock),
+    stamps: createStampFiles(clock),
     startedAt: new Date(clock.now()).toISOString(),
     phase: 'starting',
   }

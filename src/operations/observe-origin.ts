@@ -13,6 +13,8 @@ export interface ObservedOrigin {
   readonly kind: 'file' | 'block' | 'nbd'
   /** Canonical: a file's path without links, a block device's path that stays over boots, or the URI. */
   readonly uri: string
+  /** Without links; of an export its URI. */
+  readonly path: string
   /** Equal for two names of one origin, on this host and until it boots. */
   readonly identity: string
   /** Null for NBD: only a connection shows it. */
@@ -59,7 +61,15 @@ export function createOriginObserver(clock: Clock): ObserveOrigin {
 
 function observeNbd(text: string): ObservedOrigin {
   const { canonical } = parseNbdUri(text)
-  return { kind: 'nbd', uri: canonical, identity: canonical, sizeBytes: null, inode: null, modifiedAt: null }
+  return {
+    kind: 'nbd',
+    uri: canonical,
+    path: canonical,
+    identity: canonical,
+    sizeBytes: null,
+    inode: null,
+    modifiedAt: null,
+  }
 }
 
 async function observePath(path: string): Promise<ObservedOrigin & { readonly sizeBytes: number }> {
@@ -75,6 +85,7 @@ async function observePath(path: string): Promise<ObservedOrigin & { readonly si
     return {
       kind: 'file',
       uri: real,
+      path: real,
       identity: `file ${status.dev} ${status.ino}`,
       sizeBytes: Number(status.size),
       inode: String(status.ino),
@@ -87,6 +98,7 @@ async function observePath(path: string): Promise<ObservedOrigin & { readonly si
   return {
     kind: 'block',
     uri: await stablePath(path),
+    path: real,
     identity: `block ${status.rdev}`,
     sizeBytes: await blockDeviceBytes(path, status.rdev),
     inode: null,

@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises'
 import type { FoundLog } from '../engine/engine.js'
 import type { DiskRecord } from '../state/disk-store.js'
 import type { TenureRecord } from '../state/tenure-store.js'
@@ -5,13 +6,12 @@ import type { ControlPlane } from './control-plane.js'
 import type { LeasedDisk } from './lease.js'
 import type { ObservedOrigin } from './observe-origin.js'
 import type { PreviousEnd } from './previous-end.js'
+import { stampPath } from './stamp.js'
 import type { Stamp } from './stamps.js'
+import { judgeTenure, type RecordedTenure, type TenureEnd } from './tenure.js'
 
-/** Whether the clean pages of a log are still what the origin holds; `reason` says why not. */
-export type Verdict = { readonly trusted: true } | { readonly trusted: false; readonly reason: string }
-
-const trusted: Verdict = { trusted: true }
-const changed = (reason: string): Verdict => ({ trusted: false, reason })
+/** Clocks that differ less are taken for one: times of files are rounded, and a call takes its time. */
+const SAME_CLOCK_NANOSECONDS = 1_000_000_000n
 
 export interface Evidence {
   /** What is remembered; null where nothing is. */
@@ -19,80 +19,103 @@ export interface Evidence {
   readonly seen: ObservedOrigin
   /** The stamp as it was found. */
   readonly stamp: Stamp | null
-  /** Nobody else ever writes the origin: the administrator says so. */
   readonly isExclusive: boolean
-  /** The epoch of the lease now. */
+  /** Of the lease now. */
   readonly epoch: number
   readonly log: Pick<FoundLog, 'epoch'> | null
 }
 
-/**
- * Can anybody else have written the origin since this host's tenure ended? Without proof that nobody has, the answer is yes: a
- * clean page that is dropped costs a read, one that is stale costs the guest its data.
- */
-export function judge({ tenure, seen, stamp, isExclusive, epoch, log }: Evidence): Verdict {
-  if (tenure === null) return changed('nothing is remembered of the origin')
-  if (log !== null && log.epoch < epoch) return changed('the disk was served without its log')
-  if (seen.sizeBytes !== null && seen.sizeBytes !== tenure.sizeBytes) {
-    return changed(`the origin had ${tenure.sizeBytes} bytes, it has ${seen.sizeBytes}`)
+/** Why the clean pages of the log may not be what the origin holds; null where they are. */
+export function whyChanged({ tenure, seen, stamp, isExclusive, epoch, log }: Evidence): string | null {
+  if (log !== null && log.epoch < epoch) return 'the disk was served without its log'
+  const decision = judgeTenure(
+    tenure === null ? null : remembered(tenure),
+    {
+      kind: seen.kind,
+      stamp: stamp === null ? null : { id: stamp.id, epoch: stamp.epoch },
+      // The size of an export is known only once it is served.
+      sizeBytes: seen.sizeBytes ?? tenure?.sizeBytes ?? 0,
+      inode: seen.inode,
+      modifiedAt: seen.modifiedAt === null ? null : BigInt(seen.modifiedAt),
+    },
+    { isExclusive, clockAhead: tenure === null ? 0n : BigInt(tenure.clockAhead) },
+  )
+  if (decision === 'trusted') return null
+  return decision === 'waiting' ? 'the origin is not there' : decision.reason
+}
+
+function remembered(tenure: TenureRecord): RecordedTenure {
+  const { kind, sizeBytes, inode, stampId, epoch, modifiedAt, held } = tenure
+  return {
+    kind,
+    stamp: stampId === null ? null : { id: stampId, epoch },
+    sizeBytes,
+    inode,
+    modifiedAt: modifiedAt === null ? null : BigInt(modifiedAt),
+    end: endOf(tenure),
+    heldSince: held,
   }
-  if (seen.inode !== tenure.inode) return changed('the image is another file now')
-  if (tenure.stampId !== null && (stamp?.id !== tenure.stampId || stamp.epoch !== tenure.epoch)) {
-    return changed('the stamp beside the image is not the one that was left there')
+}
+
+function endOf({ ending, endedAt }: TenureRecord): TenureEnd {
+  const at = endedAt === null ? null : nanoseconds(Date.parse(endedAt))
+  switch (ending) {
+    case 'clean':
+      return { how: 'clean' }
+    case 'killed':
+      return at === null ? { how: 'lost', lastFrameAt: null } : { how: 'killed', at }
+    case 'power-cut':
+      return { how: 'power-cut', lastFrameAt: at }
+    case 'lost':
+    case 'open':
+      return { how: 'lost', lastFrameAt: at }
   }
-  if (isExclusive) return trusted
-  return seen.kind === 'file' ? judgeTimes(tenure, seen) : judgeEnding(tenure)
-}
-
-/** A file shows when it was written last. */
-function judgeTimes({ ending, endedAt, modifiedAt }: TenureRecord, seen: ObservedOrigin): Verdict {
-  const until = ending === 'clean' ? modifiedAt : ending === 'killed' && endedAt !== null ? nanoseconds(endedAt) : null
-  if (until === null) return changed('nobody saw when this host wrote the image last')
-  if (seen.modifiedAt !== null && BigInt(seen.modifiedAt) <= BigInt(until)) return trusted
-  return changed('the image was modified since')
-}
-
-/** Block devices and NBD exports show no times. */
-function judgeEnding({ ending }: TenureRecord): Verdict {
-  if (ending === 'clean' || ending === 'killed') return trusted
-  return changed('the storage does not show whether it was written since; see --exclusive')
-}
-
-function nanoseconds(at: string): string {
-  return String(BigInt(Date.parse(at)) * 1_000_000n)
 }
 
 /** What is remembered while the disk is served: an engine that finds it so knows that its predecessor did not end well. */
-export function openTenure(
+export async function openTenure(
   plane: ControlPlane,
   record: LeasedDisk,
   seen: ObservedOrigin,
   stampId: string | null,
   epoch: number,
-): TenureRecord {
-  const remembered = plane.inventory.tenures.get(record.name)
+): Promise<TenureRecord> {
   return {
     host: plane.host.id,
     disk: record.name,
     origin: record.lease,
     stampId,
     epoch,
-    sizeBytes: seen.sizeBytes ?? remembered?.sizeBytes ?? 0,
+    kind: seen.kind,
+    sizeBytes: seen.sizeBytes ?? plane.inventory.tenures.get(record.name)?.sizeBytes ?? 0,
     inode: seen.inode,
-    modifiedAt: null,
+    modifiedAt: seen.modifiedAt,
+    clockAhead: String(stampId === null ? 0n : await clockAhead(plane, seen.uri)),
     ending: 'open',
     endedAt: null,
+    held: true,
   }
 }
 
-/** A tenure that was found open ended with the engine before this one, as its supervisor saw it. */
-export function endedWith(tenure: TenureRecord, previous: PreviousEnd): TenureRecord {
-  if (tenure.ending !== 'open') return tenure
-  // Under another supervisor the sockets and locks were free for a while: nobody vouches for that time.
-  const isSeen = previous.kind === 'killed' && previous.sameSupervisor
-  // An engine that closed everything would have written that down here: it could not, so the end is not known.
-  const ending = isSeen ? 'killed' : previous.kind === 'power-cut' ? 'power-cut' : 'lost'
-  return { ...tenure, ending, endedAt: isSeen ? previous.at : null }
+/** How far the clock of the storage is ahead of ours, by the stamp that was written just now. */
+async function clockAhead({ clock }: ControlPlane, image: string): Promise<bigint> {
+  const status = await stat(stampPath(image), { bigint: true }).catch(() => null)
+  if (status === null) return 0n
+  const ahead = status.mtimeNs - nanoseconds(clock.now())
+  return ahead > -SAME_CLOCK_NANOSECONDS && ahead < SAME_CLOCK_NANOSECONDS ? 0n : ahead
+}
+
+function nanoseconds(milliseconds: number): bigint {
+  return BigInt(Math.trunc(milliseconds)) * 1_000_000n
+}
+
+/** A tenure as the engine after it finds it: one that is open ended with its engine, as the supervisor saw it. */
+export function foundTenure(tenure: TenureRecord, previous: PreviousEnd): TenureRecord {
+  const held = tenure.held && previous.sameSupervisor
+  if (tenure.ending !== 'open') return { ...tenure, held }
+  // An engine that closed well would have ended it. Where it could not write that down its writes ended with it all the same.
+  const ending = previous.kind === 'clean' ? 'killed' : previous.kind === 'none' ? 'lost' : previous.kind
+  return { ...tenure, ending, endedAt: previous.at, held }
 }
 
 /**
@@ -103,13 +126,12 @@ export async function endTenure(plane: ControlPlane, record: DiskRecord): Promis
   const { clock, inventory, observe, state } = plane
   const tenure = inventory.tenures.get(record.name)
   if (tenure === undefined) return
+  const endedAt = new Date(clock.now()).toISOString()
   const seen = await observe(record.origin).catch(() => null)
-  const ended: TenureRecord = {
-    ...tenure,
-    modifiedAt: seen?.modifiedAt ?? null,
-    ending: seen === null ? 'lost' : 'clean',
-    endedAt: new Date(clock.now()).toISOString(),
-  }
+  const ended: TenureRecord =
+    seen === null
+      ? { ...tenure, ending: 'lost', endedAt }
+      : { ...tenure, ending: 'clean', endedAt, modifiedAt: seen.modifiedAt }
   await state.tenures.save(ended)
   inventory.tenures.set(record.name, ended)
 }

@@ -3,7 +3,7 @@ import type { DiskRecord } from '../state/disk-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
 import type { ControlPlane } from './control-plane.js'
 import { openRecordedCache } from './open-cache.js'
-import { endedWith } from './origin-tenure.js'
+import { foundTenure } from './origin-tenure.js'
 import { resumeDisk } from './resume-disk.js'
 
 export interface RestoreReport {
@@ -26,9 +26,9 @@ export async function restore(plane: ControlPlane): Promise<RestoreReport> {
   for (const lease of image.leases) if (lease.disk !== null) inventory.epochs.set(lease.disk, lease.epoch)
   for (const tenure of image.tenures) {
     // Written down: the engine after this one would take a disk that stays away for one that this one had served.
-    const ended = endedWith(tenure, previousEnd)
-    if (ended !== tenure) await state.tenures.save(ended)
-    inventory.tenures.set(tenure.disk, ended)
+    const found = foundTenure(tenure, previousEnd)
+    if (found.ending !== tenure.ending || found.held !== tenure.held) await state.tenures.save(found)
+    inventory.tenures.set(tenure.disk, found)
   }
   const report = await serveWanted(plane, image.caches, image.disks)
   await journal.tidy()

@@ -3,7 +3,7 @@ import type { DiskRecord } from '../state/disk-store.js'
 import type { ControlPlane } from './control-plane.js'
 import { leaseKey, refuseForeignWriter, releaseLease, takeLease, type LeasedDisk } from './lease.js'
 import type { ObservedOrigin } from './observe-origin.js'
-import { judge, openTenure } from './origin-tenure.js'
+import { openTenure, whyChanged } from './origin-tenure.js'
 import type { Stamp } from './stamps.js'
 import type { Undo } from './undo.js'
 
@@ -37,10 +37,10 @@ export async function serveDisk(
   const found = seen.kind === 'file' ? await stamps.read(seen.uri) : null
   const epoch = await takeRight(plane, record, found, undoNew, isNew)
   const before = inventory.tenures.get(name) ?? null
-  const verdict = judge({ tenure: before, seen, stamp: found, isExclusive: record.exclusive, epoch, log })
+  const changed = whyChanged({ tenure: before, seen, stamp: found, isExclusive: record.exclusive, epoch, log })
   const stampId = await stampImage(plane, record, seen, found, epoch, undoNew)
 
-  const tenure = openTenure(plane, record, seen, stampId, epoch)
+  const tenure = await openTenure(plane, record, seen, stampId, epoch)
   await state.transaction(async (stores) => {
     await stores.disks.save(record)
     await stores.tenures.save(tenure)
@@ -66,7 +66,7 @@ export async function serveDisk(
     epoch,
     listenDescriptor,
     socket,
-    trustCleanPages: verdict.trusted,
+    trustCleanPages: changed === null,
   })
   undo('stop serving the disk', () =>
     engine.detach(name, {
@@ -88,7 +88,7 @@ export async function serveDisk(
   inventory.identities.set(name, seen.identity)
   inventory.diskTroubles.delete(name)
   inventory.raised.delete(name)
-  return log === null || verdict.trusted ? null : verdict.reason
+  return log === null ? null : changed
 }
 
 /** Removes intention and tenure, from the database and from memory. */

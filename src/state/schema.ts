@@ -59,12 +59,14 @@ export interface Schema {
     origin: string
     stampId: string | null
     epoch: number
+    kind: string
     sizeBytes: number
     inode: string | null
-    /** Nanoseconds since 1970. */
     modifiedAt: string | null
+    clockAhead: string
     ending: string
     endedAt: string | null
+    held: number
   }
   job: {
     id: string

@@ -13,14 +13,22 @@ export interface TenureRecord {
   /** Null where the origin carries no stamp. */
   readonly stampId: string | null
   readonly epoch: number
+  readonly kind: 'file' | 'block' | 'nbd'
   readonly sizeBytes: number
   /** Decimal; null where the origin has none. */
   readonly inode: string | null
-  /** Nanoseconds since 1970 in the origin's clock, decimal, when the tenure ended; null where the origin shows no times. */
+  /**
+   * When the origin was written last, as it was seen at a clean end, else at the beginning: nanoseconds since 1970 in the origin's
+   * clock, decimal; null where it shows no times.
+   */
   readonly modifiedAt: string | null
+  /** Nanoseconds, decimal, by which the origin's clock is ahead of this host's. */
+  readonly clockAhead: string
   readonly ending: TenureEnding
   /** RFC 3339, in this host's clock; null while open, and where nobody saw the end. */
   readonly endedAt: string | null
+  /** Whether one supervisor has held the disk's socket and locks from the beginning until now. */
+  readonly held: boolean
 }
 
 export interface TenureStore {
@@ -33,10 +41,11 @@ export interface TenureStore {
 export function tenureStore(db: Kysely<Schema>): TenureStore {
   return {
     async save(tenure) {
+      const row = { ...tenure, held: Number(tenure.held) }
       await db
         .insertInto('tenure')
-        .values(tenure)
-        .onConflict((conflict) => conflict.columns(['host', 'disk']).doUpdateSet(tenure))
+        .values(row)
+        .onConflict((conflict) => conflict.columns(['host', 'disk']).doUpdateSet(row))
         .execute()
     },
     async delete(host, disk) {
@@ -50,5 +59,5 @@ export function tenureStore(db: Kysely<Schema>): TenureStore {
 }
 
 function recordOf(row: Selectable<Schema['tenure']>): TenureRecord {
-  return { ...row, ending: row.ending as TenureEnding }
+  return { ...row, kind: row.kind as TenureRecord['kind'], ending: row.ending as TenureEnding, held: row.held === 1 }
 }

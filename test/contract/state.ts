@@ -53,8 +53,11 @@ const tenure: TenureRecord = {
   sizeBytes: 2 ** 44,
   inode: '18446744073709551615',
   modifiedAt: '1795168800123456789',
+  kind: 'file',
+  clockAhead: '-2000000000',
   ending: 'clean',
   endedAt: AT,
+  held: true,
 }
 
 const job: JobRecord = {
