@@ -15,8 +15,10 @@ export function coalesce(run: () => Promise<void>): () => Promise<void> {
   }
 
   return () => {
+    // One that waits has not begun, even if what it waited for has just ended.
+    if (next !== undefined) return next
     if (current === undefined) return begin()
-    next ??= current
+    next = current
       .catch(() => undefined)
       .then(() => {
         next = undefined

@@ -2,7 +2,7 @@ import { constants } from 'node:fs'
 import { readdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { SECTOR_BYTES } from '../../model/geometry.js'
-import { overwritesInPlace } from './file-systems.js'
+import { suitsPageCache } from './file-systems.js'
 import { closeDescriptor, openKnownFile, type DeviceKind } from './open-file.js'
 
 /** What an administrator is told of a device before it is used. */
@@ -24,7 +24,7 @@ export interface DeviceDescription {
 export async function describeDevice(path: string): Promise<DeviceDescription> {
   const { file, kind, sizeBytes, queue } = await openKnownFile(path, constants.O_RDONLY)
   try {
-    const buffered = kind === 'file' && (await overwritesInPlace(file))
+    const buffered = kind === 'file' && (await suitsPageCache(file, sizeBytes))
     return {
       path,
       kind,

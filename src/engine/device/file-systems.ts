@@ -1,4 +1,4 @@
-import { fileSystemMagic, type OpenFile } from '../../base/system-calls.js'
+import { fileSystemMagic, nextHole, type OpenFile } from '../../base/system-calls.js'
 
 /**
  * File systems, by the magic number of statfs(2), that overwrite a block where it is: after a file was written full once,
@@ -12,6 +12,11 @@ const OVERWRITE_IN_PLACE: ReadonlySet<number> = new Set([
   0x0102_1994, // tmpfs
 ])
 
-export async function overwritesInPlace(file: OpenFile): Promise<boolean> {
-  return OVERWRITE_IN_PLACE.has(await fileSystemMagic(file))
+/**
+ * Whether a device file may be used through the page cache: it lies on such a file system, and was written full once. (A hole
+ * is found by SEEK_HOLE, which takes space that was only allocated for one too.)
+ */
+export async function suitsPageCache(file: OpenFile, sizeBytes: number): Promise<boolean> {
+  if (!OVERWRITE_IN_PLACE.has(await fileSystemMagic(file))) return false
+  return (await nextHole(file, 0)) === sizeBytes
 }

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { mkdir, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, symlink, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -58,6 +58,19 @@ describe('openDevice', () => {
 })
 
 describe('describeDevice', () => {
+  it('sends only what was written full once through the page cache', async ({ skip }) => {
+    const { buffered } = await describeDevice(path)
+    if (!buffered) skip('the file system of the temporary directory does not overwrite in place')
+    const holed = join(directory, 'holed')
+    await writeFile(holed, Buffer.alloc(MEBIBYTE))
+    await truncate(holed, 2 * MEBIBYTE)
+    expect((await describeDevice(holed)).buffered).toBe(false)
+    const allocated = join(directory, 'allocated')
+    await writeFile(allocated, Buffer.alloc(MEBIBYTE))
+    execFileSync('fallocate', ['--length', String(2 * MEBIBYTE), allocated])
+    expect((await describeDevice(allocated)).buffered).toBe(false)
+  })
+
   it('describes a file', async () => {
     await symlink(path, join(directory, 'link'))
     expect(await describeDevice(join(directory, 'link'))).toMatchObject({
