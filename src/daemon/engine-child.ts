@@ -24,6 +24,8 @@ export interface EngineChildOptions {
   /** Does what the engine asks for; the descriptor that it returns is sent along. */
   readonly serve: (what: KeeperRequest, path: string) => Promise<number | null>
   readonly onMessage: (message: Exclude<ToSupervisor, { say: 'request' }>) => void
+  /** Path of the engine's entry; ours where not given. */
+  readonly entry?: string
 }
 
 const ENGINE = fileURLToPath(new URL('./engine-main.js', import.meta.url))
@@ -33,7 +35,7 @@ export function spawnEngine(options: EngineChildOptions): EngineChild {
   const [ours, theirs] = socketPair()
   const child = (() => {
     try {
-      return spawn(process.execPath, [ENGINE], {
+      return spawn(process.execPath, [options.entry ?? ENGINE], {
         stdio: ['ignore', 2, 2, 'pipe', theirs, ...options.lockDescriptors],
         env: { ...process.env, UV_THREADPOOL_SIZE: String(options.threadPoolSize), NOTIFY_SOCKET: undefined },
       })

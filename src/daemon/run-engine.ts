@@ -4,12 +4,12 @@ import { messageOf, VmcacheError } from '../base/errors.js'
 import type { Logger } from '../base/logger.js'
 import type { Random } from '../base/random.js'
 import type { Engine } from '../engine/engine.js'
+import type { OpenEngineOptions } from '../engine/io-engine.js'
 import type { Configuration } from '../model/configuration.js'
 import { createOperations } from '../operations/create-operations.js'
 import { defaultDiskName } from '../model/names.js'
 import { systemMachine } from '../operations/machine.js'
 import type { RestoreReport } from '../operations/restore.js'
-import { fileStamps } from '../operations/stamps.js'
 import { select } from '../operations/targets.js'
 import { controlSocketPath } from '../protocol/control/control-client.js'
 import type { EngineDocument } from '../protocol/control/documents.js'
@@ -32,7 +32,7 @@ export interface RunOptions {
   readonly user: boolean
   readonly previousEnd: PreviousEnd
   readonly link: Pick<SupervisorLink, 'sockets' | 'locks' | 'say'>
-  readonly openEngine: (options: { ioThreads: number; clock: Clock; logger: Logger }) => Promise<Engine>
+  readonly openEngine: (options: OpenEngineOptions) => Promise<Engine>
   readonly clock: Clock
   readonly random: Random
   readonly logger: Logger
@@ -72,7 +72,13 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
 
   const state = await openState(values['state-url'], await password(values))
   closers.push(() => state.close())
-  const engine = await options.openEngine({ ioThreads: values['io-threads'], clock, logger })
+  const engine = await options.openEngine({
+    ioThreads: values['io-threads'],
+    logLevel: values['log-level'],
+    hostId: host.id,
+    clock,
+    logger,
+  })
   const jobs = await openJobs({ store: state.jobs, host: host.id, clock, random, logger })
   const plane = createOperations({
     engine,
@@ -89,7 +95,6 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
     previousEnd: options.previousEnd,
     runningJobs: () => jobs.list().filter((job) => job.state === 'running'),
     machine: systemMachine,
-    stamps: fileStamps,
   })
   closers.push(() => plane.close())
   closers.push(() => jobs.close())

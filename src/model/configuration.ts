@@ -59,6 +59,12 @@ const ABSOLUTE_PATH = /^\/[^\0\n]*$/
 const GROUP = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$/
 const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const
 
+/** Calls that one origin that is a file or block device may have in flight. */
+export const ORIGIN_FILE_CALLS = 8
+const DEVICE_CALLS = 64
+/** libuv's pool has at most 1024 threads. */
+const MAXIMUM_DISKS = (1024 - DEVICE_CALLS) / ORIGIN_FILE_CALLS
+
 const settings = {
   'host-name': setting({
     summary: 'Label of this host in lists and stamps.',
@@ -120,16 +126,10 @@ const settings = {
     parse: wholeNumber(1, 64),
   }),
   'max-disks': setting({
-    summary: 'Disks that this host is prepared to serve at once; together with origin-calls it sizes the thread pool.',
-    expected: 'a whole number from 1 to 1000',
+    summary: 'Disks whose origins may all hang at once without holding up others: it sizes the thread pool.',
+    expected: 'a whole number from 1 to 120',
     initial: () => 64,
-    parse: wholeNumber(1, 1000),
-  }),
-  'origin-calls': setting({
-    summary: 'Calls that one origin may have in flight.',
-    expected: 'a whole number from 1 to 64',
-    initial: () => 8,
-    parse: wholeNumber(1, 64),
+    parse: wholeNumber(1, MAXIMUM_DISKS),
   }),
   'stop-timeout': setting({
     summary: 'How long an engine may take to close before it is killed (nothing is lost by that).',
@@ -200,25 +200,15 @@ export function resolveConfiguration(
   if (values['disk-group'] === values['control-group']) {
     throw badValue(said.get('disk-group')!, 'disk-group', settings['disk-group'].expected)
   }
-  const calls = values['max-disks'] * values['origin-calls']
-  if (calls > MAXIMUM_ORIGIN_CALLS) {
-    const key = said.has('origin-calls') ? 'origin-calls' : 'max-disks'
-    const limit = `max-disks times origin-calls of at most ${MAXIMUM_ORIGIN_CALLS}, not ${calls}`
-    throw badValue(said.get(key)!, key, limit)
-  }
   return { values, sources: sources as Record<ConfigurationKey, string> }
 }
 
-/** The thread pool of a process has at most 1024 threads; some are kept for the cache devices. */
-const MAXIMUM_ORIGIN_CALLS = 960
-const DEVICE_CALLS = 64
-
 /**
- * Threads of the pool on which file calls wait: as many as all origins may have calls in flight, so that a hung origin
- * never takes the last one.
+ * Threads of the pool on which file calls wait: as many as all origins may have calls in flight, and some for the cache
+ * devices, so that a hung origin never takes the last one.
  */
 export function threadPoolSize(configuration: Configuration): number {
-  return configuration['max-disks'] * configuration['origin-calls'] + DEVICE_CALLS
+  return configuration['max-disks'] * ORIGIN_FILE_CALLS + DEVICE_CALLS
 }
 
 export function directoriesOf(configuration: Configuration): Directories {

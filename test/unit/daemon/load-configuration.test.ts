@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { VmcacheError } from '../../../src/base/errors.js'
 import { loadConfiguration } from '../../../src/daemon/load-configuration.js'
-import { CONFIGURATION_KEYS, threadPoolSize } from '../../../src/model/configuration.js'
+import { CONFIGURATION_KEYS, ORIGIN_FILE_CALLS, threadPoolSize } from '../../../src/model/configuration.js'
 
 let directory: string
 let path: string
@@ -112,7 +112,7 @@ test.each([
     'control-group: vm\ndisk-group: vm',
     'line 2: disk-group is "vm": expected the name of a group other than control-group',
   ],
-  ['max-disks: 500', 'line 1: max-disks is 500: expected max-disks times origin-calls of at most 960, not 4000'],
+  ['max-disks: 121', 'line 1: max-disks is 121: expected a whole number from 1 to 120'],
 ])('%j is refused with place and expectation', async (text, expected) => {
   expect(await message(load(text))).toContain(`BAD_CONFIG: file ${path} ${expected}`)
 })
@@ -126,9 +126,8 @@ test('a wrong flag or variable is named as such', async () => {
 })
 
 test('the thread pool has room for every call that origins may have in flight, and more', async () => {
-  const { values } = await load('max-disks: 100\norigin-calls: 9\n')
-  expect(threadPoolSize(values)).toBeGreaterThan(900)
-  expect(threadPoolSize(values)).toBeLessThanOrEqual(1024)
+  expect(threadPoolSize((await load('max-disks: 2')).values)).toBeGreaterThan(2 * ORIGIN_FILE_CALLS)
+  expect(threadPoolSize((await load('max-disks: 120')).values)).toBeLessThanOrEqual(1024)
 })
 
 test('every key says what it means', () => {
