@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { closeSync } from 'node:fs'
-import { Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { messageOf, VmcacheError } from '../base/errors.js'

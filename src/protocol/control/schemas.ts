@@ -152,7 +152,6 @@ function parse<Value>(schema: z.ZodType<Value>, operation: string, document: unk
 
 /** One line without control characters. */
 function plain(text: string): string {
-  // eslint-disable-next-line no-control-regex
   return text.replace(/[\s\u0000-\u001f\u007f-\u009f]+/g, ' ')
 }
 

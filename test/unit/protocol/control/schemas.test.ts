@@ -56,7 +56,6 @@ test.each([
   const text = message(() => parsePost('cache.delete', body, query()))
   expect(text).toMatch(/^BAD_REQUEST /)
   expect(text).toContain(expected)
-  // eslint-disable-next-line no-control-regex
   expect(text).not.toMatch(/[\u0000-\u001f]/)
 })
 
