@@ -1,9 +1,15 @@
 import { resolve } from 'node:path'
 import { string as argument } from '@oclif/core/args'
 import { boolean, custom, option, string } from '@oclif/core/flags'
+import type { BooleanFlag } from '@oclif/core/interfaces'
 import { VmcacheError } from '../base/errors.js'
 import { parseDuration, parsePercent, parseSize } from '../base/units.js'
 import { MODES } from '../model/mode.js'
+
+/** A flag without a value; false where it is not given. */
+export function switchFlag(options: Partial<BooleanFlag<boolean>>): BooleanFlag<boolean> {
+  return boolean<boolean>({ default: false, ...options })
+}
 
 /** A flag that takes a size (`16m`); its value is bytes. */
 export const sizeFlag = custom<number>({ parse: async (text) => parseSize(text), helpValue: 'SIZE' })
@@ -59,7 +65,7 @@ export const targetsArgument = (description: string) => argument({ multiple: tru
 
 /** Which objects a command is about, besides the names in its arguments. */
 export const targetFlags = {
-  all: boolean({ summary: 'All of them.' }),
+  all: switchFlag({ summary: 'All of them.' }),
   exclude: string({
     summary: 'All but this one (name or quoted glob; may be given several times).',
     helpValue: 'NAME',

@@ -5,16 +5,16 @@
  * done, what is waited for, questions) goes to standard error. Heavy packages are imported where they are used, because
  * start-up is felt on every call.
  */
-import { boolean, string } from '@oclif/core/flags'
-import { durationFlag } from './flags.js'
+import { string } from '@oclif/core/flags'
+import { durationFlag, switchFlag } from './flags.js'
 
 const helpGroup = 'GLOBAL'
 
 /** Flags of every command. */
 export const globalFlags = {
-  json: boolean({ summary: 'Print one JSON document on standard output.', helpGroup }),
-  quiet: boolean({ summary: 'Say nothing but results and errors.', helpGroup }),
-  'no-color': boolean({ summary: 'Print no colours (also: NO_COLOR).', helpGroup }),
+  json: switchFlag({ summary: 'Print one JSON document on standard output.', helpGroup }),
+  quiet: switchFlag({ summary: 'Say nothing but results and errors.', helpGroup }),
+  'no-color': switchFlag({ summary: 'Print no colours (also: NO_COLOR).', helpGroup }),
   timeout: durationFlag({
     summary: 'Wait no longer than this (30s, 10m, 1h); what was begun goes on.',
     helpValue: 'DURATION',
@@ -26,7 +26,7 @@ export const globalFlags = {
     env: 'VMCACHE_HOST',
     helpGroup,
   }),
-  user: boolean({
+  user: switchFlag({
     summary: 'Use a private engine of this user, for trying things out.',
     env: 'VMCACHE_USER',
     helpGroup,
@@ -55,9 +55,9 @@ const changeGroup = 'CHANGE'
 
 /** Flags of every command that changes something. Others take them too, where they have no effect and are not shown. */
 export const changeFlags = {
-  'dry-run': boolean({ summary: 'Say what would be done, and do nothing.', helpGroup: changeGroup }),
-  yes: boolean({ summary: 'Answer yes to questions that lose no data.', helpGroup: changeGroup }),
-  'no-wait': boolean({ summary: 'Print the job and do not wait for its end.', helpGroup: changeGroup }),
+  'dry-run': switchFlag({ summary: 'Say what would be done, and do nothing.', helpGroup: changeGroup }),
+  yes: switchFlag({ summary: 'Answer yes to questions that lose no data.', helpGroup: changeGroup }),
+  'no-wait': switchFlag({ summary: 'Print the job and do not wait for its end.', helpGroup: changeGroup }),
 } as const
 
 /** {@link changeFlags} for the commands that only read: accepted, so that a script can give them to every command. */

@@ -1,3 +1,4 @@
+import { stripVTControlCharacters } from 'node:util'
 import { VmcacheError, messageOf } from '../base/errors.js'
 import { closest } from './did-you-mean.js'
 
@@ -75,7 +76,7 @@ function usageError(error: ParserError, line: CommandLine): VmcacheError {
       unexpected: extra,
     })
   }
-  const reason = error.message
+  const reason = stripVTControlCharacters(error.message)
     .replace(/\nSee more help with --help$/, '')
     .replace(/^The following errors? occurred:\s*/, '')
     .replace(/^Parsing (--\S+) \n\t/, '$1: ')

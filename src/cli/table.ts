@@ -7,13 +7,13 @@ export interface Column<Row> {
   readonly value: (row: Row) => string
   /** Where the screen is too narrow, columns go in the order of this number, highest first; without one a column stays. */
   readonly spare?: number
-  /** May be cut short where the screen is too narrow and nothing is left to leave out. */
-  readonly cut?: boolean
+  /** May be cut to so many characters where the screen is too narrow. */
+  readonly cutTo?: number
+  /** What goes when it is cut; the end where not given. The end of a path says more than its start. */
+  readonly cutFrom?: 'start' | 'end'
 }
 
 const GAP = 2
-/** A column that is cut keeps at least this many characters. */
-const SHORTEST = 8
 
 const BORDERS = ['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right']
 const RULES = ['left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid', 'middle']
@@ -40,7 +40,9 @@ export async function renderTable<Row>(
     chars: NO_BORDERS,
     style: { head: [], border: [], compact: true, 'padding-left': 0, 'padding-right': GAP },
   })
-  rows.forEach((_, row) => table.push(shown.map((index) => cells[index]![row]!)))
+  rows.forEach((_, row) =>
+    table.push(shown.map((index) => cutStart(columns[index]!, cells[index]![row]!, columnWidths[index]!))),
+  )
   const lines = table.toString().split('\n').map(trimEnd)
   if (leftOut.length > 0) {
     lines.push(screen.paint.faint(`(not shown here: ${leftOut.join(', ')}; --json has all)`))
@@ -62,8 +64,7 @@ function chooseColumns<Row>(
 ): { shown: number[]; leftOut: string[] } {
   const shown = columns.map((_, index) => index)
   const smallest = (): number =>
-    shown.reduce((sum, index) => sum + (columns[index]!.cut ? Math.min(widths[index]!, SHORTEST) : widths[index]!), 0) +
-    GAP * (shown.length - 1)
+    shown.reduce((sum, index) => sum + leastWidth(columns[index]!, widths[index]!), 0) + GAP * (shown.length - 1)
   const spare = shown
     .filter((index) => columns[index]!.spare !== undefined)
     .sort((a, b) => columns[b]!.spare! - columns[a]!.spare!)
@@ -87,12 +88,21 @@ function cutWidths<Row>(
   const total = (): number => shown.reduce((sum, index) => sum + result[index]!, 0) + GAP * (shown.length - 1)
   while (limit !== null && total() > limit) {
     const widest = shown
-      .filter((index) => columns[index]!.cut && result[index]! > SHORTEST)
+      .filter((index) => result[index]! > leastWidth(columns[index]!, result[index]!))
       .sort((a, b) => result[b]! - result[a]!)[0]
     if (widest === undefined) break
     result[widest]!--
   }
   return result
+}
+
+function leastWidth<Row>({ cutTo = Infinity }: Column<Row>, width: number): number {
+  return Math.min(width, cutTo)
+}
+
+/** The cell where its column loses the start of what is too long; the table cuts the end itself. */
+function cutStart<Row>({ cutFrom }: Column<Row>, cell: string, width: number): string {
+  return cutFrom === 'start' && cell.length > width ? `…${cell.slice(cell.length - width + 1)}` : cell
 }
 
 function widthOf(text: string): number {

@@ -18,8 +18,8 @@ export function valuesOf({ values, sources }: ResolvedConfiguration): Configurat
 export function configurationTable(values: readonly ConfigurationValue[], screen: Screen): Promise<string> {
   const columns: Column<ConfigurationValue>[] = [
     { head: 'KEY', value: ({ key }) => key },
-    { head: 'VALUE', value: ({ value }) => (value === null ? NONE : String(value)), cut: true },
-    { head: 'SOURCE', value: ({ source }) => source, cut: true },
+    { head: 'VALUE', value: ({ value }) => (value === null ? NONE : String(value)), cutTo: 24 },
+    { head: 'SOURCE', value: ({ source }) => source, cutTo: 24 },
   ]
   return renderTable(columns, values, screen)
 }

@@ -11,7 +11,7 @@ export function deviceTable(
 ): Promise<string> {
   const { paint } = screen
   const columns: Column<DeviceDocument & { readonly cache?: string }>[] = [
-    { head: 'DEVICE', value: ({ path }) => path, cut: true },
+    { head: 'DEVICE', value: ({ path }) => path, cutTo: 24, cutFrom: 'start' },
     { head: 'STATE', value: (device) => state(device.state, paint) },
     { head: 'SIZE', value: ({ sizeBytes }) => formatSize(sizeBytes) },
     { head: 'CHUNKS', value: ({ chunks }) => String(chunks), spare: 1 },

@@ -24,7 +24,7 @@ export function diskTable(
     {
       head: 'MODE',
       value: (disk) => (disk.mode.reason === null ? mode(disk) : paint.warning(mode(disk))),
-      cut: true,
+      cutTo: 13,
     },
     { head: 'SIZE', value: ({ sizeBytes }) => formatSize(sizeBytes) },
     { head: 'CACHED', value: ({ cachedBytes }) => formatSize(cachedBytes) },
@@ -32,7 +32,7 @@ export function diskTable(
     { head: 'OLDEST', value: ({ dirtyAgeSeconds }) => age(dirtyAgeSeconds), spare: 3 },
     { head: 'HIT 5m', value: ({ disk }) => ratio(stats.find((entry) => entry.disk === disk)?.hitRatio ?? null) },
     ...(disks.some(({ vm }) => vm !== null) ? [vmColumn] : []),
-    { head: 'ORIGIN', value: ({ origin }) => origin, cut: true, spare: 1 },
+    { head: 'ORIGIN', value: ({ origin }) => origin, cutTo: 20, cutFrom: 'start', spare: 1 },
   ]
   return renderTable(columns, disks, screen)
 }

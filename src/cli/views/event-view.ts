@@ -10,10 +10,10 @@ export function eventTable(events: readonly EventDocument[], screen: Screen): Pr
   const columns: Column<EventDocument>[] = [
     { head: 'WHEN', value: ({ at }) => localTime(at) },
     { head: 'WHAT', value: ({ what }) => what },
-    { head: 'OBJECT', value: objectOf, cut: true },
-    { head: 'RESULT', value: ({ result }) => result, cut: true },
-    { head: 'WHO', value: ({ who }) => who, spare: 1 },
-    { head: 'WHY', value: ({ why }) => why ?? NONE, cut: true, spare: 2 },
+    { head: 'OBJECT', value: objectOf, cutTo: 16 },
+    { head: 'RESULT', value: ({ result }) => result, cutTo: 12 },
+    { head: 'WHO', value: ({ who }) => who, spare: 2 },
+    { head: 'WHY', value: ({ why }) => why ?? NONE, cutTo: 12, spare: 1 },
   ]
   return renderTable(columns, events, screen)
 }

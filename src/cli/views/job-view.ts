@@ -19,11 +19,11 @@ export function jobTable(jobs: readonly JobDocument[], screen: Screen): Promise<
   const columns: Column<JobDocument>[] = [
     { head: 'JOB', value: ({ id }) => id },
     { head: 'KIND', value: ({ kind }) => kind },
-    { head: 'OBJECT', value: ({ object }) => object, cut: true },
+    { head: 'OBJECT', value: ({ object }) => object, cutTo: 16 },
     { head: 'STATE', value: (job) => state(job.state, screen.paint) },
     { head: 'BEGAN', value: ({ createdAt }) => localTime(createdAt), spare: 2 },
     { head: 'TIME', value: (job) => took(job, screen.now) },
-    { head: 'DETAIL', value: detail, cut: true, spare: 1 },
+    { head: 'DETAIL', value: detail, cutTo: 24, spare: 1 },
   ]
   return renderTable(columns, jobs, screen)
 }

@@ -17,7 +17,7 @@ export async function statusText(status: StatusDocument, screen: Screen): Promis
       [
         { head: '  OBJECT', value: ({ object }) => `  ${object}` },
         { head: 'STATE', value: (entry) => state(entry.state, paint) },
-        { head: 'WHY', value: ({ reason }) => reason, cut: true },
+        { head: 'WHY', value: ({ reason }) => reason },
         { head: 'WHAT TO DO', value: ({ mend }) => mend },
       ],
       attention,

@@ -1,9 +1,9 @@
-import { string, boolean } from '@oclif/core/flags'
+import { string } from '@oclif/core/flags'
 import { ChangeCommand } from '../../cli/base-command.js'
 import { DEFAULT_REPLACEMENT, DEFAULT_SHARES } from '../../cli/disk-defaults.js'
-import { diskFlags, optionalArgument } from '../../cli/flags.js'
+import { diskFlags, optionalArgument, switchFlag } from '../../cli/flags.js'
 import { isInteractive } from '../../cli/interactive.js'
-import { missing } from '../../cli/missing.js'
+import { missingWithoutTerminal } from '../../cli/missing.js'
 import { absoluteOrigin } from '../../cli/origin.js'
 import { maximumBytes, quotaBytes } from '../../cli/quota.js'
 import { checkedCacheName, checkedDiskName } from '../../model/names.js'
@@ -37,8 +37,8 @@ export default class CacheAttach extends ChangeCommand {
   static override flags = {
     name: string({ summary: "Name of the disk; the image's base name where not given.", helpValue: 'DISK' }),
     ...diskFlags,
-    'read-only': boolean({ summary: 'Serve it read-only, to any number of clients.' }),
-    exclusive: boolean({
+    'read-only': switchFlag({ summary: 'Serve it read-only, to any number of clients.' }),
+    exclusive: switchFlag({
       summary: 'Nobody else ever writes the origin: its clean pages are trusted after a power cut.',
     }),
   }
@@ -76,7 +76,7 @@ export default class CacheAttach extends ChangeCommand {
     const { cache, origin } = given
     if (cache !== null && origin !== null) return { ...given, cache, origin }
     const names = [...(cache === null ? ['CACHE'] : []), ...(origin === null ? ['ORIGIN'] : [])]
-    if (!isInteractive() || this.options.json) throw missing('cache attach', names)
+    if (!isInteractive() || this.options.json) throw missingWithoutTerminal('cache attach', names)
     const { attachWizard } = await import('../../cli/wizard/attach-wizard.js')
     const { caches } = await this.ask('cache.list', {})
     const { disks } = await this.ask('disk.list', {})

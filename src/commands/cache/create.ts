@@ -1,9 +1,9 @@
-import { boolean, custom } from '@oclif/core/flags'
+import { custom } from '@oclif/core/flags'
 import { ChangeCommand } from '../../cli/base-command.js'
 import { parseDevice } from '../../cli/device-specification.js'
-import { optionalArgument, sizeFlag } from '../../cli/flags.js'
+import { optionalArgument, sizeFlag, switchFlag } from '../../cli/flags.js'
 import { isInteractive } from '../../cli/interactive.js'
-import { missing } from '../../cli/missing.js'
+import { missingWithoutTerminal } from '../../cli/missing.js'
 import { createdText } from '../../cli/views/cache-view.js'
 import { DEFAULT_CHUNK_BYTES, PAGE_BYTES } from '../../model/geometry.js'
 import { checkedCacheName } from '../../model/names.js'
@@ -43,7 +43,7 @@ export default class CacheCreate extends ChangeCommand {
     }),
     'block-size': sizeFlag({ summary: 'Unit of fill and eviction, 4k to 64k (4k).' }),
     'chunk-size': sizeFlag({ summary: 'Unit of allocation, 1m to 32m (16m).' }),
-    force: boolean({ summary: 'Use devices although they hold something, which is lost.' }),
+    force: switchFlag({ summary: 'Use devices although they hold something, which is lost.' }),
   }
 
   async run(): Promise<(ChangeResult & { cache: CacheDocument | null }) | JobDocument> {
@@ -66,7 +66,7 @@ export default class CacheCreate extends ChangeCommand {
     const { name } = given
     if (name !== null && given.devices.length > 0) return { ...given, name }
     const names = [...(name === null ? ['CACHE'] : []), ...(given.devices.length === 0 ? ['--device'] : [])]
-    if (!isInteractive() || this.options.json) throw missing('cache create', names)
+    if (!isInteractive() || this.options.json) throw missingWithoutTerminal('cache create', names)
     const { createCacheWizard } = await import('../../cli/wizard/create-cache-wizard.js')
     return createCacheWizard(given, this.options)
   }

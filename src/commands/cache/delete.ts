@@ -1,6 +1,5 @@
-import { boolean } from '@oclif/core/flags'
 import { ChangeCommand } from '../../cli/base-command.js'
-import { requiredArgument } from '../../cli/flags.js'
+import { requiredArgument, switchFlag } from '../../cli/flags.js'
 import { lostData } from '../../cli/lost-data.js'
 import type { ChangeResult, JobDocument } from '../../protocol/control/documents.js'
 
@@ -11,7 +10,7 @@ export default class CacheDelete extends ChangeCommand {
   static override examples = ['<%= config.bin %> cache delete fast', '<%= config.bin %> cache delete fast --yes']
   static override args = { cache: requiredArgument('Name of the cache.') }
   static override flags = {
-    'discard-dirty': boolean({ summary: 'Lose what the origins of its disks still lack.' }),
+    'discard-dirty': switchFlag({ summary: 'Lose what the origins of its disks still lack.' }),
   }
 
   async run(): Promise<(ChangeResult & { name: string }) | JobDocument> {

@@ -1,6 +1,5 @@
-import { boolean } from '@oclif/core/flags'
 import { ChangeCommand } from '../../cli/base-command.js'
-import { targetFlags, targetsArgument } from '../../cli/flags.js'
+import { switchFlag, targetFlags, targetsArgument } from '../../cli/flags.js'
 import { lostData } from '../../cli/lost-data.js'
 import { chosenTargets } from '../../cli/targets.js'
 import { targetsText } from '../../cli/views/targets-view.js'
@@ -17,8 +16,8 @@ export default class CacheDetach extends ChangeCommand {
   static override args = { disk: targetsArgument('Names or quoted globs of disks.') }
   static override flags = {
     ...targetFlags,
-    force: boolean({ summary: 'Detach although clients are connected.' }),
-    'discard-dirty': boolean({ summary: 'Lose what the origins still lack.' }),
+    force: switchFlag({ summary: 'Detach although clients are connected.' }),
+    'discard-dirty': switchFlag({ summary: 'Lose what the origins still lack.' }),
   }
 
   async run(): Promise<(ChangeResult & { results: TargetResult[] }) | JobDocument> {

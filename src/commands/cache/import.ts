@@ -1,6 +1,7 @@
-import { boolean, string } from '@oclif/core/flags'
+import { string } from '@oclif/core/flags'
 import { resolve } from 'node:path'
 import { ChangeCommand } from '../../cli/base-command.js'
+import { switchFlag } from '../../cli/flags.js'
 import type { CacheDocument, ChangeResult, JobDocument } from '../../protocol/control/documents.js'
 import { count } from '../../cli/views/text.js'
 
@@ -23,7 +24,7 @@ export default class CacheImport extends ChangeCommand {
       multipleNonGreedy: true,
       required: true,
     }),
-    'allow-missing': boolean({ summary: 'Open the cache although a device is missing.' }),
+    'allow-missing': switchFlag({ summary: 'Open the cache although a device is missing.' }),
   }
 
   async run(): Promise<(ChangeResult & { cache: CacheDocument | null }) | JobDocument> {

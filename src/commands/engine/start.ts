@@ -1,5 +1,5 @@
-import { boolean } from '@oclif/core/flags'
 import { ChangeCommand } from '../../cli/base-command.js'
+import { switchFlag } from '../../cli/flags.js'
 import { directoriesOf } from '../../model/configuration.js'
 import type { ChangeResult, EngineDocument } from '../../protocol/control/documents.js'
 
@@ -16,7 +16,7 @@ export default class EngineStart extends ChangeCommand {
     { description: 'For a service manager of your own', command: '<%= config.bin %> engine start --foreground' },
   ]
   static override flags = {
-    foreground: boolean({ summary: 'Stay in the foreground and log to standard error, until SIGTERM or Ctrl-C.' }),
+    foreground: switchFlag({ summary: 'Stay in the foreground and log to standard error, until SIGTERM or Ctrl-C.' }),
   }
 
   async run(): Promise<ChangeResult & { engine: EngineDocument | null }> {

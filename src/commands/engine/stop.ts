@@ -1,5 +1,5 @@
-import { boolean } from '@oclif/core/flags'
 import { ChangeCommand } from '../../cli/base-command.js'
+import { switchFlag } from '../../cli/flags.js'
 import type { ChangeResult, JobDocument } from '../../protocol/control/documents.js'
 
 export default class EngineStop extends ChangeCommand {
@@ -9,8 +9,8 @@ export default class EngineStop extends ChangeCommand {
     'are kept; the next engine serves them again.'
   static override examples = ['<%= config.bin %> engine stop', '<%= config.bin %> engine stop --detach']
   static override flags = {
-    detach: boolean({ summary: 'First move every disk to its direct path.' }),
-    force: boolean({ summary: 'Stop although clients are connected; they wait for the next engine.' }),
+    detach: switchFlag({ summary: 'First move every disk to its direct path.' }),
+    force: switchFlag({ summary: 'Stop although clients are connected; they wait for the next engine.' }),
   }
 
   async run(): Promise<ChangeResult | JobDocument> {

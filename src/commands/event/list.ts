@@ -1,7 +1,7 @@
-import { boolean, string } from '@oclif/core/flags'
+import { string } from '@oclif/core/flags'
 import { systemClock } from '../../base/clock.js'
 import { VmcacheCommand } from '../../cli/base-command.js'
-import { durationFlag } from '../../cli/flags.js'
+import { durationFlag, switchFlag } from '../../cli/flags.js'
 import { followEvents } from '../../cli/follow-events.js'
 import { eventLine, eventTable } from '../../cli/views/event-view.js'
 import type { EventDocument } from '../../protocol/control/documents.js'
@@ -25,7 +25,7 @@ export default class EventList extends VmcacheCommand {
     since: durationFlag({ summary: 'Only events that are no older than this (1d).' }),
     disk: string({ summary: 'Only events of this disk.', helpValue: 'DISK' }),
     vm: string({ summary: 'Only events of this VM.', helpValue: 'VM' }),
-    follow: boolean({ summary: 'Go on with events as they happen, until Ctrl-C.' }),
+    follow: switchFlag({ summary: 'Go on with events as they happen, until Ctrl-C.' }),
   }
 
   async run(): Promise<{ events: EventDocument[] }> {

@@ -1,5 +1,6 @@
-import { boolean } from '@oclif/core/flags'
 import { VmcacheCommand } from '../../cli/base-command.js'
+import { switchFlag } from '../../cli/flags.js'
+import { missing } from '../../cli/missing.js'
 
 export default class StatsExport extends VmcacheCommand {
   static override summary = 'Print the metrics for monitoring.'
@@ -11,11 +12,12 @@ export default class StatsExport extends VmcacheCommand {
     },
   ]
   static override flags = {
-    prometheus: boolean({ summary: "In Prometheus's text format.", required: true }),
+    prometheus: switchFlag({ summary: "In Prometheus's text format." }),
   }
 
   async run(): Promise<{ format: 'prometheus'; text: string }> {
-    await this.parse(StatsExport)
+    const { flags } = await this.parse(StatsExport)
+    if (!flags.prometheus) throw missing('stats export', ['--prometheus'])
     const text = await this.engine.metrics()
     return this.print({ format: 'prometheus', text }, () => text.trimEnd())
   }

@@ -1,6 +1,6 @@
-import { boolean, option } from '@oclif/core/flags'
+import { option } from '@oclif/core/flags'
 import { VmcacheCommand } from '../../cli/base-command.js'
-import { targetsArgument } from '../../cli/flags.js'
+import { switchFlag, targetsArgument } from '../../cli/flags.js'
 import { latencyTable, statsTable } from '../../cli/views/stats-view.js'
 import type { StatsDocument } from '../../protocol/control/documents.js'
 
@@ -23,8 +23,8 @@ export default class Stats extends VmcacheCommand {
       default: '5m',
       summary: 'Over which time.',
     })(),
-    watch: boolean({ summary: 'Go on until Ctrl-C.' }),
-    latency: boolean({ summary: 'Show the percentiles of the latencies.' }),
+    watch: switchFlag({ summary: 'Go on until Ctrl-C.' }),
+    latency: switchFlag({ summary: 'Show the percentiles of the latencies.' }),
   }
 
   async run(): Promise<StatsDocument> {

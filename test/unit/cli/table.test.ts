@@ -15,7 +15,7 @@ const rows: Row[] = [
 const columns: Column<Row>[] = [
   { head: 'NAME', value: ({ name }) => name },
   { head: 'SIZE', value: ({ size }) => size, spare: 1 },
-  { head: 'NOTE', value: ({ note }) => note, cut: true },
+  { head: 'NOTE', value: ({ note }) => note, cutTo: 8 },
 ]
 const screen = (width: number | null) => ({ width, paint: PLAIN, now: 0 })
 
@@ -40,6 +40,11 @@ test('columns that are spare go where cutting is not enough, and are named', asy
     'bbbbbbbb  a rather lo…',
     '(not shown here: SIZE; --json has all)',
   ])
+})
+
+test('what ends in what matters loses its start', async () => {
+  const paths: Column<Row>[] = [{ head: 'PATH', value: () => '/dev/disk/by-id/nvme-A', cutTo: 8, cutFrom: 'start' }]
+  expect(await renderTable(paths, rows.slice(0, 1), screen(10))).toBe('PATH\n…id/nvme-A')
 })
 
 test('what may neither go nor be cut stays whole on the smallest screen', async () => {

@@ -1,0 +1,239 @@
+/** What each command asks the engine for, and what it prints of the answer. */
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import type { Answers } from '../support/fake-control.js'
+import * as sample from '../support/sample-documents.js'
+import { commandLineTest, type CommandLineTest } from '../support/vmcache.js'
+
+const GIB = 1024 ** 3
+const results = { changed: true, results: [{ name: 'web01/vda', ok: true, changed: true, error: null }] }
+
+const answers: Answers = {
+  'status.show': sample.status,
+  'engine.status': sample.engine,
+  'cache.list': { caches: [sample.fast, sample.spare] },
+  'cache.show': sample.fast,
+  'disk.list': { disks: [sample.db, sample.web] },
+  'disk.show': sample.db,
+  'device.list': { devices: sample.fast.devices.map((device) => ({ ...device, cache: 'fast' })) },
+  'stats.show': sample.stats,
+  'job.list': { jobs: [sample.job, sample.failedJob] },
+  'job.show': sample.job,
+  'event.list': { events: sample.events },
+  'config.show': { values: [{ key: 'host-name', value: 'kvm07', source: 'default' }] },
+  'doctor.run': { checks: sample.checks.slice(0, 1) },
+  'cache.create': { changed: true, cache: sample.spare },
+  'cache.delete': { changed: true, name: 'fast' },
+  'cache.import': { changed: true, cache: sample.fast },
+  'cache.attach': { changed: true, disk: sample.web },
+  'cache.detach': results,
+  'disk.flush': results,
+  'disk.invalidate': results,
+  'disk.set': { changed: true, disk: sample.db },
+  'job.cancel': { changed: true, job: { ...sample.job, state: 'cancelled' } },
+}
+
+let cli: CommandLineTest
+beforeAll(async () => void (cli = await commandLineTest(answers)))
+afterAll(() => cli.stop())
+beforeEach(() => void (cli.fake.requests.length = 0))
+
+/** What was asked, without whether an engine runs, which every change asks first. */
+const asked = () => cli.fake.requests.filter(({ operation }) => operation !== 'engine.status')
+
+const reads: [string, string, object, unknown][] = [
+  ['status', 'status.show', {}, sample.status],
+  ['cache list', 'cache.list', {}, { caches: [sample.fast, sample.spare] }],
+  ['cache show fast', 'cache.show', { name: 'fast' }, sample.fast],
+  ['disk list', 'disk.list', {}, { disks: [sample.db, sample.web] }],
+  ['disk show db01/vda', 'disk.show', { name: 'db01/vda' }, sample.db],
+  ['device list', 'device.list', {}, { devices: sample.fast.devices.map((device) => ({ ...device, cache: 'fast' })) }],
+  ['stats', 'stats.show', { window: '5m' }, sample.stats],
+  ['stats a b --window 24h', 'stats.show', { names: ['a', 'b'], window: '24h' }, sample.stats],
+  ['job list', 'job.list', {}, { jobs: [sample.job, sample.failedJob] }],
+  ['job show 0d9f6c1e', 'job.show', { id: '0d9f6c1e', waitMilliseconds: '0' }, sample.job],
+  ['event list --disk d --vm v', 'event.list', { disk: 'd', vm: 'v' }, { events: sample.events }],
+  ['config show', 'config.show', {}, { values: [{ key: 'host-name', value: 'kvm07', source: 'default' }] }],
+  ['doctor', 'doctor.run', {}, { checks: sample.checks.slice(0, 1) }],
+  [
+    'policy show --disk db01/vda',
+    'disk.show',
+    { name: 'db01/vda' },
+    {
+      disk: 'db01/vda',
+      mode: sample.db.mode,
+      replacement: 's3-fifo',
+      minBytes: 2 * GIB,
+      maxBytes: 320 * GIB,
+      shares: 200,
+    },
+  ],
+]
+
+test.each(reads)('vmcache %s reads %s', async (line, operation, request, document) => {
+  expect(await cli.json(...line.split(' '))).toEqual({ code: 0, document, stderr: '' })
+  expect(asked()).toHaveLength(1)
+  expect(asked()[0]).toMatchObject({ operation, request })
+})
+
+const attach = {
+  cache: 'fast',
+  name: null,
+  mode: 'write-through',
+  replacement: 's3-fifo',
+  minBytes: 0,
+  maxBytes: null,
+  shares: 100,
+  readOnly: false,
+  exclusive: false,
+  dryRun: false,
+}
+const targets = { names: [], all: false, exclude: [], dryRun: false }
+
+const changes: [string, string, object][] = [
+  [
+    'cache create spare --device /dev/a --device b,size=10g --block-size 16k --chunk-size 1m --force',
+    'cache.create',
+    {
+      name: 'spare',
+      devices: [
+        { path: '/dev/a', sizeBytes: null },
+        { path: 'DIRECTORY/b', sizeBytes: 10 * GIB },
+      ],
+      blockSizeBytes: 16_384,
+      chunkSizeBytes: 1024 ** 2,
+      force: true,
+      dryRun: false,
+    },
+  ],
+  ['cache delete fast --yes', 'cache.delete', { name: 'fast', discardDirty: false, dryRun: false }],
+  [
+    'cache import --device /dev/a --device b --allow-missing',
+    'cache.import',
+    { devices: ['/dev/a', 'DIRECTORY/b'], missing: true, dryRun: false },
+  ],
+  ['cache attach fast web01.raw', 'cache.attach', { ...attach, origin: 'DIRECTORY/web01.raw' }],
+  [
+    'cache attach fast nbd://store/web01 --name web01/vda --mode write-around --replacement ./own.js --min 1g --max 2g --shares 7 --read-only --exclusive',
+    'cache.attach',
+    {
+      ...attach,
+      origin: 'nbd://store/web01',
+      name: 'web01/vda',
+      mode: 'write-around',
+      replacement: 'DIRECTORY/own.js',
+      minBytes: GIB,
+      maxBytes: 2 * GIB,
+      shares: 7,
+      readOnly: true,
+      exclusive: true,
+    },
+  ],
+  ['cache detach a b* --force', 'cache.detach', { ...targets, names: ['a', 'b*'], force: true, discardDirty: false }],
+  ['disk flush --all --exclude a --exclude b', 'disk.flush', { ...targets, all: true, exclude: ['a', 'b'] }],
+  ['disk flush a --dry-run', 'disk.flush', { ...targets, names: ['a'], dryRun: true }],
+  ['disk invalidate a', 'disk.invalidate', { ...targets, names: ['a'] }],
+  [
+    'policy set --disk db01/vda --mode pass-through --shares 5',
+    'disk.set',
+    { name: 'db01/vda', mode: 'pass-through', shares: 5, dryRun: false },
+  ],
+  ['policy set --disk d --max 100%', 'disk.set', { name: 'd', maxBytes: null, dryRun: false }],
+  ['job cancel 0d9f6c1e', 'job.cancel', { id: '0d9f6c1e' }],
+]
+
+test.each(changes)('vmcache %s', async (line, operation, request) => {
+  const { code, document, stderr } = await cli.json(...line.split(' '))
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  expect(document).toHaveProperty('changed', true)
+  expect(asked()).toHaveLength(1)
+  const expected = JSON.parse(JSON.stringify(request).replaceAll('DIRECTORY', cli.directory)) as object
+  expect(asked()[0]).toMatchObject({ operation })
+  expect(asked()[0]!.request).toEqual(expected)
+})
+
+test('a percentage is one of the cache, whose size is asked for', async () => {
+  await cli.json('cache', 'attach', 'fast', '/x', '--min', '10%', '--max', '50%')
+  expect(asked().at(-1)!.request).toMatchObject({ minBytes: 160 * GIB, maxBytes: 800 * GIB })
+  await cli.json('policy', 'set', '--disk', 'db01/vda', '--min', '10%')
+  expect(asked().at(-1)!.request).toEqual({ name: 'db01/vda', minBytes: 160 * GIB, dryRun: false })
+})
+
+test('--discard-dirty says first how much is lost, and how old it is', async () => {
+  cli.fake.answers['cache.detach'] = {
+    changed: true,
+    results: [{ name: 'db01/vda', ok: true, changed: true, error: null }],
+  }
+  const { stderr } = await cli.json('cache', 'detach', 'db01/vda', '--discard-dirty')
+  expect(stderr).toBe('discarding 1.2 GB that the origin lacks, the oldest written 38 s ago\n')
+  expect(asked().map(({ operation, request }) => [operation, request['dryRun']])).toEqual([
+    ['cache.detach', true],
+    ['disk.list', undefined],
+    ['cache.detach', false],
+  ])
+  cli.fake.answers['cache.detach'] = results
+})
+
+test('a dry run prints its steps', async () => {
+  cli.fake.answers['disk.flush'] = { ...results, dryRun: true, steps: ['flush db01/vda: 1.2 GB'] }
+  expect(await cli.run('disk', 'flush', 'a', '--dry-run')).toEqual({
+    code: 0,
+    stdout: 'flush db01/vda: 1.2 GB\n',
+    stderr: '',
+  })
+  cli.fake.answers['disk.flush'] = results
+})
+
+test('attach prints the URI alone', async () => {
+  expect(await cli.run('cache', 'attach', 'fast', '/images/web01.raw')).toEqual({
+    code: 0,
+    stdout: `${sample.web.uri}\n`,
+    stderr: '',
+  })
+})
+
+test('--no-wait prints the job', async () => {
+  cli.fake.answers['disk.flush'] = { polls: Infinity, ends: results }
+  const { code, document } = await cli.json('disk', 'flush', 'a', '--no-wait')
+  expect(code).toBe(0)
+  expect(document).toMatchObject({ kind: 'disk.flush', state: 'running' })
+  expect(asked()[0]).toMatchObject({ operation: 'disk.flush', waitMilliseconds: 0 })
+  expect((await cli.run('disk', 'flush', 'a', '--no-wait')).stdout).toMatch(/^job-\d+\n$/)
+  cli.fake.answers['disk.flush'] = results
+})
+
+test('a job that takes a while is waited for', async () => {
+  cli.fake.answers['disk.flush'] = { polls: 3, ends: results }
+  expect(await cli.json('disk', 'flush', 'a')).toEqual({ code: 0, document: results, stderr: '' })
+  expect(asked().filter(({ operation }) => operation === 'job.show')).toHaveLength(4)
+  cli.fake.answers['disk.flush'] = results
+})
+
+test('--host takes the name or the id of this host, and no other', async () => {
+  expect((await cli.run('cache', 'list', '--host', 'kvm07')).code).toBe(0)
+  expect((await cli.run('cache', 'list', '--host', sample.engine.hostId)).code).toBe(0)
+  expect(await cli.json('cache', 'list', '--host', 'kvm08')).toMatchObject({
+    code: 3,
+    document: { error: { code: 'HOST_NOT_FOUND', message: 'host kvm08 is not known: this host is kvm07' } },
+  })
+})
+
+test('metrics come as they are', async () => {
+  cli.fake.metrics = '# TYPE vmcache_reads counter\nvmcache_reads 1\n'
+  expect(await cli.run('stats', 'export', '--prometheus')).toMatchObject({ code: 0, stdout: cli.fake.metrics })
+})
+
+test('events that are followed come one per line', async () => {
+  const child = cli.start('event', 'list', '--follow', '--json')
+  let stdout = ''
+  child.stdout!.setEncoding('utf8').on('data', (text: string) => (stdout += text))
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
+  await expect.poll(() => stdout.split('\n').length, { timeout: 10_000 }).toBe(3)
+  child.kill('SIGINT')
+  expect(await ended).toBe(130)
+  expect(
+    stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as unknown),
+  ).toEqual(sample.events)
+})

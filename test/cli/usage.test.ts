@@ -1,0 +1,76 @@
+/** Wrong command lines: exit code 2, one line that says what is wrong, and what to do. */
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { commandLineTest, type CommandLineTest } from '../support/vmcache.js'
+
+let cli: CommandLineTest
+beforeAll(async () => void (cli = await commandLineTest()))
+afterAll(() => cli.stop())
+
+const wrong: [string, RegExp, RegExp?][] = [
+  ['stauts', /"vmcache stauts" is not a command/, /did you mean "vmcache status"/],
+  ['cache lst', /"vmcache cache lst" is not a command/, /did you mean "vmcache cache list"/],
+  ['cach list', /not a command/, /did you mean "vmcache cache list"/],
+  ['frobnicate', /not a command/, /vmcache --help/],
+  ['cache', /cache: which of attach, .*show\?/, /vmcache cache --help/],
+  ['--json', /which command\?/],
+  ['cache list extra', /cache list: unexpected "extra"/, /vmcache cache list --help/],
+  ['cache list --jsno', /cache list has no flag --jsno/, /did you mean --json/],
+  ['cache list --watch', /cache list has no flag --watch/],
+  ['cache show', /cache show: missing CACHE/],
+  ['cache show a b', /cache show: unexpected "b"/],
+  ['cache create', /cache create: missing CACHE, --device/],
+  ['cache create fast', /cache create: missing --device/],
+  ['cache create fast --device', /cache create: --device expects a value/],
+  ['cache create fast --device /x,size=10x', /--device: "10x" is not a size/],
+  ['cache create fast --device /x --chunk-size 1.5m', /--chunk-size: "1.5m" is not a size/],
+  ['cache create ../fast --device /x', /cache name "..\/fast" is not valid/, /letters, digits/],
+  ['cache attach', /cache attach: missing CACHE, ORIGIN/],
+  ['cache attach fast', /cache attach: missing ORIGIN/],
+  ['cache attach fast /x --name a//b', /disk name "a\/\/b" is not valid/],
+  ['cache attach fast /x --mode write-back', /--mode is "write-back", expected one of write-through/],
+  ['cache attach fast /x --min 101%', /--min: "101%" is not a percentage/],
+  ['cache attach fast /x --max lots', /--max: "lots" is not a size/],
+  ['cache attach fast /x --shares 0', /--shares: "0" is not a whole number from 1 to 1000000/],
+  ['cache attach fast /x --shares 1e3', /--shares: "1e3" is not a whole number/],
+  ['cache delete fast', /Nobody is there to answer/, /give --yes/],
+  ['cache import', /cache import: missing --device/],
+  ['cache detach', /which disk/],
+  ['disk flush a --all', /names and --all do not go together/],
+  ['disk flush a --timeout soon', /--timeout: "soon" is not a duration/],
+  ['policy set --disk a', /policy set: missing --mode/],
+  ['policy set --mode write-around', /policy set: missing --disk/],
+  ['policy show', /policy show: missing --disk/],
+  ['stats --window 7m', /--window is "7m", expected one of 5m, 1h, 24h, all/],
+  ['stats export', /stats export: missing --prometheus/],
+  ['event list --since yesterday', /--since: "yesterday" is not a duration/],
+  ['job show', /job show: missing JOB/],
+  ['config check', /config check: missing FILE/],
+]
+
+test.each(wrong)('vmcache %s', async (line, message, hint) => {
+  const args = line === '--json' ? [] : line.split(' ')
+  const { code, document, stderr } = await cli.json(...args)
+  expect({ code, stderr }).toEqual({ code: 2, stderr: '' })
+  const { error } = document as { error: { exit: number; message: string; hint: string | null } }
+  expect(Object.keys(document)).toEqual(['error'])
+  expect(error.exit).toBe(2)
+  expect(error.message).toMatch(message)
+  expect(error.message).not.toContain('\n')
+  if (hint !== undefined) expect(error.hint).toMatch(hint)
+})
+
+test('a wrong command line reaches no engine', () => {
+  expect(cli.fake.requests).toEqual([])
+})
+
+test('--json behind -- is an argument', async () => {
+  const { code, stdout, stderr } = await cli.run('cache', 'show', '--', '--json', 'x')
+  expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+  expect(stderr).toContain('error: cache show: unexpected "x"')
+})
+
+test('a bad value in the environment names the flag', async () => {
+  const outcome = await cli.run('config', 'check', 'missing.yaml')
+  expect(outcome).toMatchObject({ code: 2, stdout: '' })
+  expect(outcome.stderr).toMatch(/missing\.yaml cannot be read/)
+})
