@@ -12,7 +12,7 @@ import { commandLine, quoted, type CommandLine } from '../support/command-line.j
 import { guestClient } from './guest-client.js'
 import type { Client, Measurement } from './measurement.js'
 import { makeImage, startSlowStorage, type SlowStorage } from './storage.js'
-import { mebibytes, milliseconds, table } from './table.js'
+import { latency, mebibytes, table } from './table.js'
 
 const DELAY_MILLISECONDS = 4
 const CACHE = 'demo'
@@ -169,8 +169,8 @@ function tableOf(passes: readonly Pass[]): string {
     name,
     `${measurement.seconds.toFixed(2)} s`,
     `${mebibytes(measurement.bytes / measurement.seconds)}/s`,
-    milliseconds(measurement.p50Microseconds),
-    milliseconds(measurement.p99Microseconds),
+    latency(measurement.p50Microseconds),
+    latency(measurement.p99Microseconds),
     hits === null ? '-' : `${(hits.ratio * 100).toFixed(1)} %`,
     String(hits === null ? measurement.requests : hits.originReads),
   ])

@@ -8,8 +8,10 @@ export function table(rows: readonly (readonly string[])[]): string {
     .join('\n')
 }
 
-export function milliseconds(microseconds: number): string {
-  return microseconds < 1000 ? `${microseconds.toPrecision(2)} us` : `${(microseconds / 1000).toPrecision(2)} ms`
+/** Two digits are as many as a latency deserves. */
+export function latency(microseconds: number): string {
+  const [value, unit] = microseconds < 1000 ? [microseconds, 'us'] : [microseconds / 1000, 'ms']
+  return `${Number(value.toPrecision(2))} ${unit}`
 }
 
 export function mebibytes(bytes: number): string {

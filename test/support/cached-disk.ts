@@ -1,12 +1,8 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type {
-  DiskDocument,
-  DiskStatsDocument,
-  EngineDocument,
-  StatsDocument,
-} from '../../src/protocol/control/documents.js'
+import type { DiskDocument, DiskStatsDocument, StatsDocument } from '../../src/protocol/control/documents.js'
+import { readSupervisorStatus } from '../../src/protocol/control/supervisor-status.js'
 import { commandLine, type CommandLine } from './command-line.js'
 import { until } from './processes.js'
 
@@ -22,6 +18,8 @@ export interface CachedDisk {
   stats(): Promise<DiskStatsDocument>
   /** SIGKILL to the engine, and waits for the one that its supervisor starts. */
   killEngine(): Promise<void>
+  /** A clean stop and start of supervisor and engine. */
+  restart(): Promise<void>
   /** Ends engine and supervisor, whatever state they are in, and removes the directory. */
   stop(): Promise<void>
 }
@@ -37,8 +35,9 @@ export interface CachedDiskOptions {
 export async function startCachedDisk(options: CachedDiskOptions): Promise<CachedDisk> {
   const directory = await mkdtemp(join(tmpdir(), 'vmcache-'))
   const cli = commandLine(join(import.meta.dirname, '..', '..'), directory, () => {})
+  const runDir = join(directory, 'run')
   const stop = async (): Promise<void> => {
-    await endSupervisor(directory)
+    await endSupervisor(runDir)
     await rm(directory, { recursive: true, force: true })
   }
   try {
@@ -57,12 +56,18 @@ export async function startCachedDisk(options: CachedDiskOptions): Promise<Cache
         return disks[0]!
       },
       async killEngine() {
-        const { pid } = await cli.ask<EngineDocument>('engine', 'status')
+        const pid = readSupervisorStatus(runDir)!.engine.pid!
         process.kill(pid, 'SIGKILL')
-        await until('the next engine', async () => {
-          const status = await cli.ask<EngineDocument>('engine', 'status').catch(() => null)
-          return status !== null && status.pid !== pid && status.state === 'running'
+        await until('the next engine', () => {
+          const engine = readSupervisorStatus(runDir)?.engine
+          return engine?.state === 'running' && engine.pid !== pid
+        }).catch(async (error: unknown) => {
+          throw new Error(`${String(error)}; the end of its log:\n${await endOfLog(directory)}`)
         })
+      },
+      async restart() {
+        await cli.ask('engine', 'stop', '--force')
+        await cli.ask('engine', 'start')
       },
       stop,
     }
@@ -72,11 +77,16 @@ export async function startCachedDisk(options: CachedDiskOptions): Promise<Cache
   }
 }
 
+async function endOfLog(directory: string): Promise<string> {
+  const log = await readFile(join(directory, 'state', 'log'), 'utf8').catch(String)
+  return log.trimEnd().split('\n').slice(-20).join('\n')
+}
+
 /** SIGTERM, which closes everything in order; SIGKILL to both where that takes too long. */
-async function endSupervisor(directory: string): Promise<void> {
-  const status = await readFile(join(directory, 'run', 'supervisor.json'), 'utf8').catch(() => null)
+async function endSupervisor(runDir: string): Promise<void> {
+  const status = readSupervisorStatus(runDir)
   if (status === null) return
-  const { pid, engine } = JSON.parse(status) as { pid: number; engine: { pid: number | null } }
+  const { pid, engine } = status
   signal(pid, 'SIGTERM')
   await until('the end of the supervisor', () => !signal(pid, 0), 10_000).catch(() => {
     for (const process of [pid, engine.pid]) if (process !== null) signal(process, 'SIGKILL')
