@@ -9,13 +9,12 @@ import {
   type ControlClient,
   type ReadOperation,
 } from '../protocol/control/control-client.js'
-import { waitUntilStopped } from '../protocol/control/start-engine.js'
 import type { JobDocument } from '../protocol/control/documents.js'
 import type { PostResponse, RequestOf, ResponseOf } from '../protocol/control/routes.js'
 import type { GlobalOptions } from './global-options.js'
 import { talk } from './output.js'
 import { progressDisplay } from './progress.js'
-import { startEngine } from './start-engine.js'
+
 import { ended, waitForJob } from './wait-for-job.js'
 
 /** How often progress is asked for where somebody looks at it, and where nobody does. */
@@ -116,6 +115,7 @@ export class EngineConnection {
   /** Ends when engine and supervisor have ended. TIMEOUT where that takes longer than an engine may take to close. */
   async waitUntilStopped(): Promise<void> {
     const { values } = await this.configuration()
+    const { waitUntilStopped } = await import('../protocol/control/start-engine.js')
     const milliseconds = Math.min(this.#left(), (values['stop-timeout'] + STOP_MARGIN_SECONDS) * 1000)
     if (await waitUntilStopped(directoriesOf(values), milliseconds)) return
     throw new VmcacheError('TIMEOUT', 'the engine has been told to stop and has not ended in time', {
@@ -149,6 +149,7 @@ export class EngineConnection {
   }
 
   async #start(): Promise<void> {
+    const { startEngine } = await import('./start-engine.js')
     const { values } = await this.configuration()
     await startEngine(directoriesOf(values), {
       user: this.#options.user,

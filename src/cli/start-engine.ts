@@ -2,28 +2,28 @@ import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { VmcacheError, messageOf } from '../base/errors.js'
+import { ENGINE_UNIT } from '../daemon/service-files.js'
 import type { Directories } from '../model/configuration.js'
 import { startInBackground, type StartOptions } from '../protocol/control/start-engine.js'
-import { UNIT_FILE, UNIT_NAME } from './install/service-unit.js'
 
 /**
- * Starts the engine, through systemd where its unit is installed and this is the machine's engine, else in the background.
- * Ends when the engine answers.
+ * Starts the engine: through systemd where its unit is installed and nothing but the machine's engine is meant, else in
+ * the background. Ends when the engine answers.
  */
 export async function startEngine(directories: Directories, options: StartOptions): Promise<void> {
-  const isUnits = !options.user && options.configFile === null && directories.runDir === '/run/vmcache'
-  if (isUnits && existsSync(UNIT_FILE) && existsSync('/run/systemd/system')) await systemctl('start')
-  await startInBackground(directories, options)
+  const isService = !options.user && options.configFile === null && directories.runDir === '/run/vmcache'
+  const isInstalled = existsSync(`/etc/systemd/system/${ENGINE_UNIT}`) && existsSync('/run/systemd/system')
+  if (isService && isInstalled) await startService()
+  else await startInBackground(directories, options)
 }
 
-/** `systemctl VERB` for the engine's unit; ENGINE_START_FAILED with its words where it fails. */
-export async function systemctl(verb: 'start' | 'stop'): Promise<void> {
+async function startService(): Promise<void> {
   try {
-    await promisify(execFile)('systemctl', [verb, UNIT_NAME])
+    await promisify(execFile)('systemctl', ['start', ENGINE_UNIT])
   } catch (error) {
     const words = (error as { stderr?: string }).stderr?.trim() || messageOf(error)
-    throw new VmcacheError('ENGINE_START_FAILED', `systemctl ${verb} ${UNIT_NAME}: ${words}`, {
-      hint: `journalctl -u ${UNIT_NAME} says more`,
+    throw new VmcacheError('ENGINE_START_FAILED', `systemctl start ${ENGINE_UNIT}: ${words.replaceAll('\n', ' ')}`, {
+      hint: 'journalctl -u vmcache-supervisor says more',
       cause: error,
     })
   }
