@@ -69,18 +69,23 @@ export interface TestHostOptions {
   /** Shares directory, images and perhaps the database of another host. */
   readonly beside?: TestHost
   readonly stateUrl?: string
+  /** Devices of another life of this host. */
+  readonly storage?: FakeStorage
 }
+
+let lives = 0
 
 export async function testHost(options: TestHostOptions = {}): Promise<TestHost> {
   const directory = options.beside?.directory ?? mkdtempSync(join(tmpdir(), 'vmcache-operations-'))
   if (options.beside === undefined) onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
   const name = options.name ?? 'kvm07'
-  const random = new SeededRandom(options.seed ?? 7)
-  const id = random.id()
+  const id = new SeededRandom(options.seed ?? 7).id()
+  // A host that comes back draws other ids than it did before.
+  const random = new SeededRandom(1000 + lives++)
   const runDirectory = join(directory, 'run', name)
   mkdirSync(runDirectory, { recursive: true })
   const stateUrl = options.stateUrl ?? `sqlite:${join(directory, `${name}.db`)}`
-  const storage = createFakeStorage(options.seed)
+  const storage = options.storage ?? createFakeStorage(options.seed)
   const sockets = new Set<string>()
   const locks = new Set<string>()
   const jobs: JobDocument[] = []

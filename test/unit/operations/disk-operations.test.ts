@@ -1,0 +1,163 @@
+import { renameSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { VmcacheError } from '../../../src/base/errors.js'
+import { attachRequest, context, createRequest, GIB, MIB, targets, testHost, type TestHost } from './test-host.js'
+
+async function hostWithDisks(...names: string[]): Promise<TestHost> {
+  const host = await testHost()
+  await host.operations['cache.create'](createRequest(), context)
+  for (const name of names) {
+    await host.operations['cache.attach'](attachRequest(host.image(`${name}.img`)), context)
+  }
+  return host
+}
+
+const show = (host: TestHost, name = 'a') => host.operations['disk.show']({ name }, context)
+
+async function withoutOrigin(host: TestHost): Promise<void> {
+  const image = host.engine.settingsOf('a')!.origin
+  renameSync(image, `${image}.away`)
+  await host.start(await host.close())
+}
+
+describe('disk flush', () => {
+  const flush = (host: TestHost, names: string[], changes = {}) =>
+    host.operations['disk.flush'](targets(names, changes), context)
+
+  test('writes what the origin lacks; a clean disk is flushed too and has not changed', async () => {
+    const host = await hostWithDisks('a', 'b')
+    host.engine.setDisk('a', { dirtyBytes: MIB })
+    expect(await flush(host, ['*'])).toMatchObject({
+      changed: true,
+      results: [
+        { name: 'a', ok: true, changed: true },
+        { name: 'b', ok: true, changed: false },
+      ],
+    })
+    expect(host.engine.calls.filter(({ method }) => method === 'flush')).toHaveLength(2)
+    expect(await flush(host, ['a'])).toMatchObject({ changed: false })
+  })
+
+  test('a disk that is not served cannot be flushed, and the reason is said', async () => {
+    const host = await hostWithDisks('a')
+    await withoutOrigin(host)
+    expect((await flush(host, ['a'])).results).toMatchObject([
+      { ok: false, error: { code: 'WRONG_STATE', message: expect.stringContaining('does not exist') } },
+    ])
+  })
+
+  test('a dry run touches nothing', async () => {
+    const host = await hostWithDisks('a')
+    host.engine.setDisk('a', { dirtyBytes: MIB })
+    expect(await flush(host, ['a'], { dryRun: true })).toMatchObject({
+      changed: true,
+      dryRun: true,
+      steps: [expect.stringContaining('origin')],
+    })
+    expect((await show(host)).dirtyBytes).toBe(MIB)
+  })
+})
+
+describe('disk invalidate', () => {
+  const invalidate = (host: TestHost, names: string[], changes = {}) =>
+    host.operations['disk.invalidate'](targets(names, changes), context)
+
+  test('forgets clean pages', async () => {
+    const host = await hostWithDisks('a')
+    host.engine.setDisk('a', { cachedBytes: MIB })
+    expect(await invalidate(host, ['a'], { dryRun: true })).toMatchObject({ changed: true, dryRun: true })
+    expect((await show(host)).cachedBytes).toBe(MIB)
+    expect(await invalidate(host, ['a'])).toMatchObject({ changed: true })
+    expect((await show(host)).cachedBytes).toBe(0)
+    expect(await invalidate(host, ['a'])).toMatchObject({ changed: false })
+  })
+})
+
+describe('disk set', () => {
+  const set = (host: TestHost, changes: object) =>
+    host.operations['disk.set']({ name: 'a', dryRun: false, ...changes }, context)
+
+  test('changes a disk live, and for good', async () => {
+    const host = await hostWithDisks('a')
+    const wanted = { mode: 'pass-through', replacement: 'lru', minBytes: GIB, maxBytes: 2 * GIB, shares: 7 }
+    const { changed, disk } = await set(host, wanted)
+    expect(changed).toBe(true)
+    const settings = { replacement: 'lru', minBytes: GIB, maxBytes: 2 * GIB, shares: 7 }
+    expect(disk).toMatchObject({ ...settings, mode: { wanted: 'pass-through' } })
+    expect(await set(host, wanted)).toMatchObject({ changed: false })
+    expect(await set(host, { maxBytes: null })).toMatchObject({ changed: true, disk: { maxBytes: null, shares: 7 } })
+    await host.start(await host.close())
+    expect(await show(host)).toMatchObject({ ...settings, maxBytes: null })
+  })
+
+  test.each([
+    [{ mode: 'write-back' }, 'USAGE'],
+    [{ replacement: 'magic' }, 'BAD_CONFIG'],
+    [{ shares: 0 }, 'USAGE'],
+    [{ maxBytes: MIB }, 'BAD_SIZE'],
+    [{ minBytes: 2 * GIB, maxBytes: GIB }, 'BAD_SIZE'],
+    [{ minBytes: 5 * GIB }, 'NO_SPACE'],
+    [{ name: 'none', shares: 1 }, 'DISK_NOT_FOUND'],
+  ])('%j is refused whole', async (changes, code) => {
+    const host = await hostWithDisks('a')
+    const before = await show(host)
+    await expect(set(host, { shares: 5, ...changes })).rejects.toMatchObject({ code })
+    expect(await show(host)).toEqual(before)
+  })
+
+  test('where it cannot be recorded the disk is as before', async () => {
+    const host = await hostWithDisks('a')
+    host.state.fail('all')
+    await expect(set(host, { shares: 5 })).rejects.toMatchObject({ code: 'FAILED' })
+    host.state.mend()
+    expect(await show(host)).toMatchObject({ shares: 100 })
+  })
+
+  test('where the engine refuses nothing is recorded', async () => {
+    const host = await hostWithDisks('a')
+    host.engine.failNext('change', new VmcacheError('NO_SPACE', 'no'))
+    await expect(set(host, { shares: 5 })).rejects.toMatchObject({ code: 'NO_SPACE' })
+    await host.start(await host.close())
+    expect(await show(host)).toMatchObject({ shares: 100 })
+  })
+
+  test('a disk that waits is changed for when it comes', async () => {
+    const host = await hostWithDisks('a')
+    await withoutOrigin(host)
+    expect(await set(host, { shares: 5 })).toMatchObject({ changed: true, disk: { shares: 5, state: 'waiting' } })
+    host.image('a.img')
+    await host.handle.retry()
+    expect(await show(host)).toMatchObject({ shares: 5, state: 'serving' })
+  })
+
+  test('a dry run says what differs and touches nothing', async () => {
+    const host = await hostWithDisks('a')
+    const result = await set(host, { shares: 5, mode: 'write-through', dryRun: true })
+    expect(result).toMatchObject({ changed: true, dryRun: true, steps: ['set shares of disk a to 5, it is 100'] })
+    expect(await show(host)).toMatchObject({ shares: 100 })
+  })
+})
+
+describe('stats', () => {
+  const stats = (host: TestHost, names: string[]) => host.operations['stats.show']({ names, window: '5m' }, context)
+  const disks = async (host: TestHost, names: string[]) => (await stats(host, names)).disks.map(({ disk }) => disk)
+
+  test('of all disks, of some, of none that fit', async () => {
+    const host = await hostWithDisks('a', 'b')
+    expect(await disks(host, [])).toEqual(['a', 'b'])
+    expect(await disks(host, ['b'])).toEqual(['b'])
+    expect(await disks(host, ['x*'])).toEqual([])
+    await expect(stats(host, ['x'])).rejects.toMatchObject({ code: 'DISK_NOT_FOUND' })
+  })
+})
+
+describe('names that fit nothing', () => {
+  test('are not found', async () => {
+    const host = await hostWithDisks()
+    await expect(show(host, 'x')).rejects.toMatchObject({ code: 'DISK_NOT_FOUND', exit: 3 })
+    await expect(host.operations['cache.show']({ name: 'x' }, context)).rejects.toMatchObject({
+      code: 'CACHE_NOT_FOUND',
+      exit: 3,
+    })
+  })
+})
