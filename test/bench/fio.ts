@@ -37,9 +37,9 @@ export async function fio(uri: string, load: Load): Promise<Rate> {
     ...(load.once === true ? [] : ['--time_based', `--runtime=${load.seconds}`]),
     '--output-format=json',
   ]
-  const report = JSON.parse(await must(findProgram('fio')!, args, { timeoutMilliseconds: 300_000 })) as {
-    jobs: { read: FioSide; write: FioSide }[]
-  }
+  const talk = await must(findProgram('fio')!, args, { timeoutMilliseconds: 300_000 })
+  // Its NBD engine says that it is connected, on stdout too.
+  const report = JSON.parse(talk.slice(talk.indexOf('{'))) as { jobs: { read: FioSide; write: FioSide }[] }
   const side = report.jobs[0]![load.rw === 'randread' ? 'read' : 'write']
   return {
     perSecond: side.iops,
