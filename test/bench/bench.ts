@@ -139,8 +139,8 @@ async function makeImage(name: string): Promise<string> {
 
 /** Index of the cache over pages in it. */
 async function memoryPerPage(): Promise<number> {
-  const { indexBytes } = await cli.ask<CacheShow>('cache', 'show', CACHE)
   const { cachedBytes } = await cli.ask<DiskShow>('disk', 'show', 'warm')
+  const { indexBytes } = await cli.ask<CacheShow>('cache', 'show', CACHE)
   return indexBytes / (cachedBytes / 4096)
 }
 
