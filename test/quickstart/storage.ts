@@ -14,7 +14,7 @@ export const FILE_SYSTEM_BYTES = 80 * MEBIBYTE
 export const IMAGE_BYTES = FILE_SYSTEM_BYTES + MEBIBYTE
 
 /** Directories of this repository that the files come from: there is no machine that runs this and lacks them. */
-const SOURCES = ['src', 'test', 'bin', 'man', 'node_modules']
+const SOURCES = ['src', 'test', 'bin', 'node_modules']
 
 /** Makes a disk image with an ext4 file system and real files on it. Returns how many. */
 export async function makeImage(image: string, root: string): Promise<{ files: number; bytes: number }> {
