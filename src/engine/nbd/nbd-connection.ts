@@ -140,8 +140,10 @@ export class NbdConnection {
 
   #negotiate(): void {
     const negotiation = this.#negotiation
-    this.#start = negotiation.receive(this.#bytes, this.#start, this.#end)
-    this.#sendNegotiation()
+    do {
+      this.#start = negotiation.receive(this.#bytes, this.#start, this.#end)
+      this.#sendNegotiation()
+    } while (this.#start < this.#end && !this.#stalled && negotiation.agreement === null && negotiation.closed === null)
     if (negotiation.closed !== null) {
       this.context.logger.debug({ reason: negotiation.closed }, 'an NBD handshake came to nothing')
       return this.finish()

@@ -41,6 +41,9 @@ export const ALLOCATION_CONTEXT_ID = 1
 const MAXIMUM_OPTION_BYTES = 64 * 1024
 const MAXIMUM_SKIPPED_BYTES = 1024 * 1024
 
+/** No further option is taken up while so much waits to be sent: a name in a short option may make a long answer. */
+const MAXIMUM_OUTPUT_BYTES = 64 * 1024
+
 const CLIENT_FLAGS_BYTES = 4
 
 /** States, and what may follow each. */
@@ -65,6 +68,7 @@ export class ServerNegotiation {
   #option: OptionHeader = { type: 0, length: 0 }
   #skip = 0
   #output: Buffer[] = []
+  #outputBytes = 0
   #paddedExportName = true
   #structuredReplies = false
   /** The export that base:allocation was selected for. */
@@ -78,7 +82,7 @@ export class ServerNegotiation {
     writeMagic(greeting, GREETING_MAGIC, 0)
     greeting.write('IHAVEOPT', 8, 'latin1')
     greeting.writeUInt16BE(HandshakeFlag.fixedNewstyle | HandshakeFlag.noZeroes, 16)
-    this.#output.push(greeting)
+    this.#send(greeting)
   }
 
   /** Not null once the handshake succeeded; what follows in the stream are requests. */
@@ -94,13 +98,19 @@ export class ServerNegotiation {
   takeOutput(): Buffer[] {
     const output = this.#output
     this.#output = []
+    this.#outputBytes = 0
     return output
   }
 
-  /** Takes bytes from `bytes[start, end)` until the handshake has ended, and returns where it stopped. */
+  /** Whether output must be taken before anything is received. */
+  get full(): boolean {
+    return this.#outputBytes >= MAXIMUM_OUTPUT_BYTES
+  }
+
+  /** Takes bytes from `bytes[start, end)` until the handshake has ended or it is {@link full}; returns where it stopped. */
   receive(bytes: Buffer, start: number, end: number): number {
     let at = start
-    while (at < end && this.#state !== 'agreed' && this.#state !== 'closed') {
+    while (at < end && !this.full && this.#state !== 'agreed' && this.#state !== 'closed') {
       if (this.#state === 'skipping') {
         const skipped = Math.min(this.#skip, end - at)
         at += skipped
@@ -124,6 +134,11 @@ export class ServerNegotiation {
     const allowed: readonly State[] = TRANSITIONS[this.#state]
     assert(allowed.includes(state), `${this.#state} may lead to ${allowed.join(', ')}, not to ${state}`)
     this.#state = state
+  }
+
+  #send(bytes: Buffer): void {
+    this.#output.push(bytes)
+    this.#outputBytes += bytes.length
   }
 
   #close(reason: string): void {
@@ -165,7 +180,7 @@ export class ServerNegotiation {
     if (header.type === Option.exportName || header.length > MAXIMUM_SKIPPED_BYTES) {
       throw new NbdProtocolError(`option ${header.type} with ${header.length} bytes`)
     }
-    this.#output.push(encodeOptionError(header.type, refusal.type, refusal.message))
+    this.#send(encodeOptionError(header.type, refusal.type, refusal.message))
     if (header.length === 0) return this.#collector.expect(OPTION_HEADER_BYTES)
     this.#skip = header.length
     this.#enter('skipping')
@@ -192,7 +207,7 @@ export class ServerNegotiation {
       this.#answerOption(type, data)
     } catch (error) {
       if (!(error instanceof NbdProtocolError) || type === Option.exportName) throw error
-      this.#output.push(encodeOptionError(type, OptionReply.errorInvalid, messageOf(error)))
+      this.#send(encodeOptionError(type, OptionReply.errorInvalid, messageOf(error)))
     }
     if (this.#state === 'agreed' || this.#state === 'closed') return
     if (this.#state === 'option-data') this.#enter('option-header')
@@ -204,11 +219,11 @@ export class ServerNegotiation {
       case Option.exportName:
         return this.#answerExportName(data.toString('utf8'))
       case Option.abort:
-        this.#output.push(encodeOptionReply(type, OptionReply.ack))
+        this.#send(encodeOptionReply(type, OptionReply.ack))
         return this.#close('the client gave up')
       case Option.list:
         for (const name of this.directory.names()) {
-          this.#output.push(encodeOptionReply(type, OptionReply.server, encodeCountedString(name)))
+          this.#send(encodeOptionReply(type, OptionReply.server, encodeCountedString(name)))
         }
         return this.#acknowledge()
       case Option.structuredReply:
@@ -223,18 +238,18 @@ export class ServerNegotiation {
   }
 
   #acknowledge(): void {
-    this.#output.push(encodeOptionReply(this.#option.type, OptionReply.ack))
+    this.#send(encodeOptionReply(this.#option.type, OptionReply.ack))
   }
 
   #refuse(type: number, message: string): void {
-    this.#output.push(encodeOptionError(this.#option.type, type, message))
+    this.#send(encodeOptionError(this.#option.type, type, message))
   }
 
   /** NBD_OPT_EXPORT_NAME has no way to refuse but to close. */
   #answerExportName(name: string): void {
     const information = this.directory.information(name)
     if (information === undefined) throw new NbdProtocolError(`no export is called ${JSON.stringify(name)}`)
-    this.#output.push(encodeExportNameReply(information, this.#paddedExportName))
+    this.#send(encodeExportNameReply(information, this.#paddedExportName))
     this.#agree(name)
   }
 
@@ -246,7 +261,7 @@ export class ServerNegotiation {
     const replies = [encodeExportInfo(information.sizeBytes, information.flags)]
     if (information.blockSizes !== null) replies.push(encodeBlockSizeInfo(information.blockSizes))
     if (request.types.includes(Info.name)) replies.push(encodeNameInfo(request.name))
-    for (const reply of replies) this.#output.push(encodeOptionReply(type, OptionReply.info, reply))
+    for (const reply of replies) this.#send(encodeOptionReply(type, OptionReply.info, reply))
     this.#acknowledge()
     if (type === Option.go) this.#agree(request.name)
   }
@@ -269,7 +284,7 @@ export class ServerNegotiation {
     if (named || (!selecting && (queries.length === 0 || queries.includes('base:')))) {
       const id = selecting ? ALLOCATION_CONTEXT_ID : 0
       const context = encodeMetaContext({ id, name: ALLOCATION_CONTEXT })
-      this.#output.push(encodeOptionReply(type, OptionReply.metaContext, context))
+      this.#send(encodeOptionReply(type, OptionReply.metaContext, context))
       if (selecting) this.#allocationExport = exportName
     }
     this.#acknowledge()
