@@ -39,8 +39,8 @@ const CLAIMS: { [O in Operation]?: (request: RequestOf<O>, names: ClaimNames) =>
   'disk.flush': disks,
   'disk.invalidate': disks,
   'disk.set': ({ name }) => [sole(`disk ${name}`)],
-  'engine.stop': () => [sole('engine')],
-  'engine.restart': () => [sole('engine')],
+  'engine.stop': () => [sole('engine process')],
+  'engine.restart': () => [sole('engine process')],
 }
 
 /** The object that both want and cannot share, or null. */
@@ -51,10 +51,10 @@ export function conflictOf(some: readonly Claim[], others: readonly Claim[]): st
   return conflict?.object ?? null
 }
 
-/** The objects of a job in one line: `disk a, disk b and 3 more`. */
+/** The objects of a job in one line: `disk a, disk b and 3 more`. The first claim says of which kind they are. */
 export function objectText(claims: readonly Claim[]): string {
-  const objects = claims.filter(({ isShared }) => !isShared).map(({ object }) => object)
-  if (objects.length === 0) return 'nothing'
+  const kind = claims[0]?.object.split(' ')[0]
+  const objects = claims.map(({ object }) => object).filter((object) => object.startsWith(`${kind} `))
   if (objects.length <= 3) return objects.join(', ')
   return `${objects.slice(0, 2).join(', ')} and ${objects.length - 2} more`
 }

@@ -34,7 +34,7 @@ export interface Jobs {
   list(): JobDocument[]
   /** Asks a job to stop; `changed` is false where it has ended. */
   cancel(id: string): { changed: boolean; job: JobDocument }
-  /** Cancels everything that runs and waits for it. */
+  /** Starts nothing more, cancels everything that runs and waits for it. */
   close(): Promise<void>
 }
 
@@ -67,6 +67,7 @@ export async function openJobs(options: JobsOptions): Promise<Jobs> {
   const { clock, host, logger, random, store } = options
   const jobs = new Map<string, Job>()
   let nextNumber = 1
+  let isClosed = false
   const now = (): string => new Date(clock.now()).toISOString()
 
   /** Saves in order. The state database may be away: a job goes on without its record. */
@@ -168,6 +169,8 @@ export async function openJobs(options: JobsOptions): Promise<Jobs> {
 
   return {
     start(request) {
+      if (isClosed)
+        throw new VmcacheError('ENGINE_UNAVAILABLE', 'the engine is stopping', { hint: 'repeat the command' })
       const identity = `${request.kind} ${canonical(request.request)}`
       const active = running()
       const same = active.find((job) => job.identity === identity)
@@ -204,6 +207,7 @@ export async function openJobs(options: JobsOptions): Promise<Jobs> {
       return { changed, job: job.document }
     },
     async close() {
+      isClosed = true
       const active = running()
       for (const job of active) job.abort.abort()
       await Promise.all(active.map((job) => job.ended))

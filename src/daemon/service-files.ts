@@ -71,7 +71,7 @@ ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectControlGroups=yes
 ProtectHostname=yes
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 RestrictNamespaces=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
@@ -94,7 +94,7 @@ Type=oneshot
 RemainAfterExit=yes
 # The supervisor starts with an engine; it needs to be told only after a stop.
 ExecStart=${signal('SIGUSR2')}
-ExecStop=${signal('SIGUSR1')}
+ExecStop=-${signal('SIGUSR1')}
 ExecReload=/bin/systemctl reload ${SUPERVISOR_UNIT}
 
 [Install]

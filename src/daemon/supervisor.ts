@@ -31,7 +31,7 @@ export async function runSupervisor(args: DaemonArguments, configuration: Loaded
   // QEMU reaches its sockets through the machine's run-dir; everything else is for one user only.
   makeDirectory(stateDir, 0o700)
   makeDirectory(runDir, args.user ? 0o700 : 0o755)
-  const lockDescriptors = [await lockInstance(stateDir), await lockInstance(runDir)]
+  const lockDescriptors = [await lockInstance(stateDir, systemClock), await lockInstance(runDir, systemClock)]
   removeStaleSockets(runDir)
 
   const gid = args.user ? null : socketGroups(configuration.values).disk
@@ -119,6 +119,8 @@ function statusReporter(runDir: string, logger: Logger): (engine: SupervisorStat
     const why = engine.lastEnd === null ? '' : ` (${engine.lastEnd.reason})`
     try {
       writeFileSync(`${path}.new`, `${JSON.stringify(status)}\n`)
+      // Also for those who may not use the control socket, whatever the umask.
+      chmodSync(`${path}.new`, 0o644)
       renameSync(`${path}.new`, path)
       notifyServiceManager(`${isUp ? 'READY=1\n' : ''}STATUS=engine ${engine.state}${engine.failures > 0 ? why : ''}`)
     } catch (error) {

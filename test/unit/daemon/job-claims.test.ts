@@ -10,7 +10,7 @@ const targets = (...disks: string[]) => ({ names: disks, all: false, exclude: []
 test('a change of disks claims those that are meant', () => {
   expect(objectText(claimsOf('disk.flush', targets('web', 'db'), names))).toBe('disk web, disk db')
   expect(objectText(claimsOf('disk.flush', { ...targets(), all: true }, names))).toBe('disk a, disk b and 2 more')
-  expect(objectText(claimsOf('disk.flush', targets(), names))).toBe('nothing')
+  expect(objectText(claimsOf('disk.flush', targets(), names))).toBe('')
 })
 
 test('an attachment claims its disk by the name that it will have, and leans on its cache', () => {
@@ -50,6 +50,7 @@ test('two caches are not made of one device at a time', () => {
       },
       names,
     )
+  expect(objectText(create('a', '/dev/x'))).toBe('cache a')
   expect(conflictOf(create('a', '/dev/x'), create('b', '/dev/x'))).toBe('device /dev/x')
   expect(conflictOf(create('a', '/dev/x'), create('b', '/dev/y'))).toBeNull()
 })

@@ -176,6 +176,7 @@ describe('cancelling', () => {
     expect(isClosed).toBe(false)
     await work.reject(new VmcacheError('INTERRUPTED', 'cancelled'))
     await closed
+    expect(() => jobs.start(controlled().request)).toThrow(expect.objectContaining({ code: 'ENGINE_UNAVAILABLE' }))
     expect([...records.values()][0]).toMatchObject({ state: 'cancelled' })
   })
 })
