@@ -718,6 +718,9 @@ export class Disk implements ServedDisk, LoggingDisk {
 
   #useLog(opened: OpenedLog): void {
     this.#log = opened.log
+    const now = this.#options.clock.monotonic()
+    for (const region of opened.log.touchedRegions) this.#touched.touch(region, now)
+    this.#quietLater()
     this.#setState('recovering', null)
     void opened.load().then(
       () => {

@@ -612,6 +612,12 @@ export class Log {
     return this.#chunkAt(location).columns
   }
 
+  /** The index of all adopted chunks is known. */
+  endLoad(): void {
+    this.onForgotten = undefined
+    this.#wakeChunkWait?.()
+  }
+
   // -------------------------------------------------------------------------------------------------- chunk by chunk
 
   /**
@@ -933,6 +939,16 @@ export class Log {
     this.#markSettled = true
     this.#schedule()
     await this.appended()
+  }
+
+  /** Regions that are marked as touched by what the log holds. */
+  get touchedRegions(): Iterable<number> {
+    return this.#loggedRegions
+  }
+
+  /** For recovery, before the session begins: regions that stay touched. */
+  resumeTouched(ranges: readonly { readonly page: number; readonly count: number }[]): void {
+    for (const { page, count } of ranges) this.#noteRegions(markExtent(EXTENT_KIND.touched, page, count))
   }
 
   /** Marks the log as cleanly closed: the origin has and has flushed everything, and so has the log. */

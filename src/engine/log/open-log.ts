@@ -64,6 +64,7 @@ export async function openLog(
     await writeFreeHeader(chunk, source.cacheId, clock.now())
     source.give(chunk)
   }
+  if (settings.keepPages) log.resumeTouched(plan.touched)
   const dead = new DeadPages()
   for (const { page, count } of plan.invalid) dead.add(page, count)
   if (adopted.length > 0) log.onForgotten = (page, count) => dead.add(page, count)
@@ -118,5 +119,5 @@ async function load(
     }
     await new Promise<void>((resolve) => options.defer(resolve))
   }
-  log.onForgotten = undefined
+  log.endLoad()
 }

@@ -15,7 +15,7 @@
  * | newest frame | boot is the same | pages that are dropped |
  * | --- | --- | --- |
  * | closed | any | none |
- * | not closed | yes | those of write frames at or above `settledLsn` |
+ * | not closed | yes | those of write frames at or above `settledLsn`; touched regions stay touched |
  * | not closed | no | the same, and those in touched regions |
  * | any, behind damage | any | the same, and all that are older than the damage |
  */
@@ -76,6 +76,8 @@ export interface RecoveryPlan {
   readonly dropped: readonly FoundChunk[]
   /** Pages of which nothing that the log has may be served. */
   readonly invalid: readonly PageRange[]
+  /** Regions that go on being touched: after a kill the origin may still lose what was written to them. */
+  readonly touched: readonly PageRange[]
   /** Highest session that any chunk names. */
   readonly newestSession: number
   readonly nextSequence: number
@@ -116,6 +118,7 @@ export async function planRecovery(found: readonly FoundChunk[], context: Recove
       chunks: [],
       dropped,
       invalid: [],
+      touched: [],
       newestSession,
       nextSequence,
       settledLsn: 1,
@@ -133,11 +136,14 @@ export async function planRecovery(found: readonly FoundChunk[], context: Recove
       if (chunk.nextLsn > settledLsn) invalid.push(...(await unsettledPages(chunk, settledLsn, context.chunkBytes)))
     }
   }
-  if (end === 'power-cut') invalid.push(...(await touchedPages(newest, context.chunkBytes)))
+  const newestFrames = chunks.findLast((chunk) => chunk.nextFrame > chunk.found.header.firstFrame)
+  const touched = end === 'closed' || newestFrames === undefined ? [] : await touchedPages(newestFrames, context.chunkBytes)
+  if (end === 'power-cut') invalid.push(...touched)
   return {
     chunks,
     dropped,
     invalid,
+    touched: end === 'killed' ? touched : [],
     newestSession,
     nextSequence,
     settledLsn,

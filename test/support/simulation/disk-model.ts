@@ -1,0 +1,121 @@
+/** What a disk may answer: it knows every request that was begun, acknowledged and flushed, sector by sector. */
+interface SectorState {
+  /** The last acknowledged write; 0 before any. */
+  acked: number
+  /** What a flush covers for certain. */
+  flushed: number
+  /** Acknowledged since, in order. */
+  sinceFlush: number[]
+  /** Begun and not ended, or ended with an error: may be there or not. */
+  maybe: Set<number>
+}
+
+export interface ReadInProgress {
+  readonly first: number
+  readonly count: number
+  /** For each sector, the ids that may be answered. */
+  readonly allowed: Set<number>[]
+}
+
+export class DiskModel {
+  readonly #sectors = new Map<number, SectorState>()
+  readonly #reads = new Set<ReadInProgress>()
+
+  #state(sector: number): SectorState {
+    let state = this.#sectors.get(sector)
+    if (state === undefined)
+      this.#sectors.set(sector, (state = { acked: 0, flushed: 0, sinceFlush: [], maybe: new Set() }))
+    return state
+  }
+
+  get touched(): number[] {
+    return [...this.#sectors.keys()]
+  }
+
+  beginWrite(first: number, count: number, id: number): void {
+    for (let sector = first; sector < first + count; sector++) this.#state(sector).maybe.add(id)
+    for (const read of this.#reads) this.#allow(read, first, count, id)
+  }
+
+  endWrite(first: number, count: number, id: number): void {
+    for (let sector = first; sector < first + count; sector++) {
+      const state = this.#state(sector)
+      state.maybe.delete(id)
+      // Writes that failed before are overwritten now, though the origin may still lose this one; those under way come after it.
+      for (const failed of [...state.maybe]) {
+        if (!this.failed.has(failed)) continue
+        state.maybe.delete(failed)
+        state.sinceFlush.push(failed)
+      }
+      state.acked = id
+      state.sinceFlush.push(id)
+    }
+  }
+
+  /** Ids of writes that ended with an error. */
+  readonly failed = new Set<number>()
+
+  beginFlush(): Map<number, number> {
+    const covered = new Map<number, number>()
+    for (const [sector, state] of this.#sectors) if (state.sinceFlush.length > 0) covered.set(sector, state.acked)
+    return covered
+  }
+
+  endFlush(covered: ReadonlyMap<number, number>): void {
+    for (const [sector, id] of covered) {
+      const state = this.#state(sector)
+      const at = state.sinceFlush.indexOf(id)
+      if (at === -1) continue
+      state.flushed = id
+      state.sinceFlush = state.sinceFlush.slice(at + 1)
+    }
+  }
+
+  beginRead(first: number, count: number): ReadInProgress {
+    const allowed = Array.from({ length: count }, (_, index) => {
+      const state = this.#state(first + index)
+      return new Set([state.acked, ...state.maybe])
+    })
+    const read = { first, count, allowed }
+    this.#reads.add(read)
+    return read
+  }
+
+  #allow(read: ReadInProgress, first: number, count: number, id: number): void {
+    for (
+      let sector = Math.max(first, read.first);
+      sector < Math.min(first + count, read.first + read.count);
+      sector++
+    ) {
+      read.allowed[sector - read.first]!.add(id)
+    }
+  }
+
+  /** The first sector whose answer is wrong, or undefined. */
+  endRead(read: ReadInProgress, ids: readonly number[]): string | undefined {
+    this.#reads.delete(read)
+    const wrong = ids.findIndex((id, index) => !read.allowed[index]!.has(id))
+    if (wrong === -1) return undefined
+    return `sector ${read.first + wrong} reads as ${ids[wrong]}, allowed: ${[...read.allowed[wrong]!].join(', ')}`
+  }
+
+  /** After a crash: whether the sector may hold `id`; if so, that is what it holds from now on. */
+  settle(sector: number, id: number, crash: 'kill' | 'power-cut' | 'close'): string | undefined {
+    const state = this.#state(sector)
+    const allowed =
+      crash === 'power-cut'
+        ? new Set([state.flushed, ...state.sinceFlush, ...state.maybe])
+        : new Set([state.acked, ...state.maybe])
+    if (!allowed.has(id)) return `after a ${crash} sector ${sector} holds ${id}, allowed: ${[...allowed].join(', ')}`
+    if (crash === 'power-cut') state.sinceFlush = []
+    else if (id !== state.acked) state.sinceFlush.push(id)
+    if (crash === 'power-cut') state.flushed = id
+    state.acked = id
+    state.maybe.clear()
+    return undefined
+  }
+
+  crash(): void {
+    this.#reads.clear()
+  }
+}

@@ -1,0 +1,34 @@
+/**
+ * The parts of the data plane that a simulation runs, loaded from one root: the source itself, or a copy of it that was broken on
+ * purpose.
+ */
+import type * as disk from '../../../src/engine/disk/disk.ts'
+import type * as reader from '../../../src/engine/log/log-reader.ts'
+import type * as openLog from '../../../src/engine/log/open-log.ts'
+import type * as recovery from '../../../src/engine/log/recovery.ts'
+import type * as chunkHeader from '../../../src/format/chunk-header.ts'
+import type * as replacement from '../../../src/engine/replacement/modules.ts'
+
+export interface EngineModules {
+  readonly Disk: typeof disk.Disk
+  readonly LogReader: typeof reader.LogReader
+  readonly openLog: typeof openLog.openLog
+  readonly planRecovery: typeof recovery.planRecovery
+  readonly decodeChunkHeader: typeof chunkHeader.decodeChunkHeader
+  readonly REPLACEMENT_MODULES: typeof replacement.REPLACEMENT_MODULES
+}
+
+/** @param root URL of a folder with the layout of src; `extension` of its files */
+export async function loadEngine(root: string, extension: 'ts' | 'js'): Promise<EngineModules> {
+  const load = async (path: string): Promise<object> =>
+    (await import(/* @vite-ignore */ `${root}/${path}.${extension}`)) as object
+  return Object.assign(
+    {},
+    await load('engine/disk/disk'),
+    await load('engine/log/log-reader'),
+    await load('engine/log/open-log'),
+    await load('engine/log/recovery'),
+    await load('format/chunk-header'),
+    await load('engine/replacement/modules'),
+  ) as EngineModules
+}

@@ -1,0 +1,90 @@
+/**
+ * test/support/simulation/: one I/O thread on simulated devices, origins and clock, run from a seed.
+ *
+ * Everything that takes time in the world waits in the {@link Scheduler}; each step runs one of the waiting tasks, chosen at random. So all
+ * orders in which completions can arrive are reached, and a run is repeated by its seed.
+ */
+import type { Clock } from '../../../src/base/clock.ts'
+import type { SeededRandom } from '../../../src/base/random.ts'
+
+interface Timer {
+  readonly at: number
+  readonly callback: () => void
+}
+
+export class Scheduler implements Clock {
+  #tasks: (() => void)[] = []
+  #timers: Timer[] = []
+  #milliseconds = 1_000_000
+  #steps = 0
+
+  constructor(readonly random: SeededRandom) {}
+
+  now(): number {
+    return 1_700_000_000_000 + this.#milliseconds
+  }
+
+  monotonic(): number {
+    return this.#milliseconds
+  }
+
+  after(milliseconds: number, callback: () => void): () => void {
+    const timer = { at: this.#milliseconds + milliseconds, callback }
+    this.#timers.push(timer)
+    return () => {
+      this.#timers = this.#timers.filter((each) => each !== timer)
+    }
+  }
+
+  /** Resolves when the task of that name is run. */
+  delay(): Promise<void> {
+    return new Promise((resolve) => this.#tasks.push(resolve))
+  }
+
+  defer = (callback: () => void): void => {
+    this.#tasks.push(callback)
+  }
+
+  get idle(): boolean {
+    return this.#tasks.length === 0
+  }
+
+  /** Runs one task and all that follows from it without waiting. */
+  async step(): Promise<void> {
+    if (this.#tasks.length > 0) {
+      const index = this.random.below(this.#tasks.length)
+      const [task] = this.#tasks.splice(index, 1)
+      task!()
+    }
+    await settleMicrotasks()
+    // What waits for the real event loop, such as the end of a dead process, goes on as well.
+    if (++this.#steps % 32 === 0) await new Promise<void>((resolve) => setImmediate(resolve))
+  }
+
+  /** Lets time pass; timers that fall due run in order. */
+  async advance(milliseconds: number): Promise<void> {
+    const end = this.#milliseconds + milliseconds
+    for (;;) {
+      const due = this.#timers.filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0]
+      if (due === undefined) break
+      this.#timers = this.#timers.filter((each) => each !== due)
+      this.#milliseconds = Math.max(this.#milliseconds, due.at)
+      due.callback()
+      await settleMicrotasks()
+    }
+    this.#milliseconds = end
+  }
+
+  /** The process died: nothing that it waited for ever happens. */
+  drop(): void {
+    this.#tasks = []
+    this.#timers = []
+  }
+}
+
+/** Turns of the microtask queue that a step leaves to what it set off; what takes longer goes on beside the next steps. */
+const TURNS = 24
+
+async function settleMicrotasks(): Promise<void> {
+  for (let turn = 0; turn < TURNS; turn++) await undefined
+}

@@ -1,0 +1,496 @@
+import { SeededRandom } from '../../../src/base/random.ts'
+import type { Disk, DiskMeter } from '../../../src/engine/disk/disk.ts'
+import type { Chunk, ChunkSource } from '../../../src/engine/log/chunk-source.ts'
+import type { FoundChunk } from '../../../src/engine/log/recovery.ts'
+import type { OpenedLog } from '../../../src/engine/log/open-log.ts'
+import type { LogOptions } from '../../../src/engine/log/log.ts'
+import type { Mode } from '../../../src/model/mode.ts'
+import { DiskModel } from './disk-model.ts'
+import type { EngineModules } from './engine-modules.ts'
+import { Scheduler } from './scheduler.ts'
+import { SimulatedDevice } from './simulated-device.ts'
+import { SimulatedOrigin, stampOf, stamped } from './simulated-origin.ts'
+
+const SECTOR = 512
+const CHUNK_BYTES = 128 * 1024
+const LOG_ID = 'ab'.repeat(16)
+const CACHE_ID = 'cd'.repeat(16)
+/** Bytes of the disk's address space; requests stay in a few busy places, so that regions come and go. */
+const DISK_BYTES = 80 * 1024 * 1024 + 1536
+/** Steps after which a request that has not ended never will. */
+const MAXIMUM_STEPS = 30_000
+/** Steps in a row with nothing left to wait for, after which the same holds. */
+const MAXIMUM_IDLE_STEPS = 500
+
+/** A finding: what is wrong, with the seed that repeats it. */
+export class Finding extends Error {
+  override readonly name = 'Finding'
+}
+
+class Source implements ChunkSource {
+  readonly cacheId = CACHE_ID
+  readonly chunkBytes = CHUNK_BYTES
+  readonly free: Chunk[] = []
+  #waiters: (() => void)[] = []
+
+  get exhausted(): boolean {
+    return this.free.length === 0
+  }
+
+  take(preferredDevice: number | undefined): Chunk | undefined {
+    const preferred = this.free.findIndex((chunk) => chunk.deviceIndex === preferredDevice)
+    return this.free.splice(Math.max(0, preferred), 1)[0]
+  }
+
+  give(chunk: Chunk): void {
+    this.free.push(chunk)
+    for (const waiter of this.#waiters.splice(0)) waiter()
+  }
+
+  whenChanged(callback: () => void): void {
+    this.#waiters.push(callback)
+  }
+}
+
+export interface RunReport {
+  readonly crashes: number
+  readonly requests: number
+  readonly hits: number
+  readonly findings: readonly string[]
+}
+
+/** One disk with its cache and its origin through several lives, each ended by a kill, a power cut or a clean close. */
+export class World {
+  readonly random: SeededRandom
+  readonly scheduler: Scheduler
+  readonly devices: SimulatedDevice[]
+  readonly origin: SimulatedOrigin
+  readonly model = new DiskModel()
+  readonly #phase: number
+  readonly #blockPages: number
+  readonly #places: number[]
+  readonly #replacement: string
+  #boot = 1
+  #opens = 0
+  #epoch = 1
+  #nextId = 1
+  #zeroing = 0
+  #requests = 0
+  #hits = 0
+  #crashes = 0
+  #disk: Disk | undefined
+  #underWay = 0
+  /** What is under way, for a finding. */
+  readonly #names = new Set<string>()
+  #failure: string | undefined
+  #mode: Mode = 'write-through'
+  #deviceFailed = false
+
+  constructor(
+    readonly seed: number,
+    readonly modules: EngineModules,
+  ) {
+    this.random = new SeededRandom(seed)
+    this.scheduler = new Scheduler(this.random)
+    const block = this.random.below(3) === 0 ? 4096 : 512
+    this.devices = Array.from({ length: 1 + this.random.below(2) }, (_, index) => {
+      const chunks = 8 + this.random.below(8)
+      return new SimulatedDevice(
+        `device${index}`,
+        chunks * CHUNK_BYTES,
+        block,
+        this.random.below(2) === 0,
+        this.scheduler,
+        this.random,
+      )
+    })
+    this.origin = new SimulatedOrigin(DISK_BYTES, this.scheduler, this.random)
+    this.#phase = this.random.below(2) === 0 ? 0 : this.random.below(8)
+    this.#blockPages = [1, 1, 2, 16][this.random.below(4)]!
+    this.#places = Array.from({ length: 4 }, () => this.random.below(DISK_BYTES / 4096 - 512) * 8)
+    this.#places.push(0, Math.floor(DISK_BYTES / SECTOR) - 512)
+    this.#replacement = modules.REPLACEMENT_MODULES[this.random.below(modules.REPLACEMENT_MODULES.length)]!.name
+  }
+
+  async run(lives: number): Promise<RunReport> {
+    const findings: string[] = []
+    try {
+      for (let life = 0; life < lives; life++) await this.#live(life === lives - 1)
+    } catch (error) {
+      findings.push(error instanceof Finding ? error.message : `threw: ${(error as Error).stack ?? String(error)}`)
+    }
+    this.scheduler.drop()
+    return { crashes: this.#crashes, requests: this.#requests, hits: this.#hits, findings }
+  }
+
+  async #live(last: boolean): Promise<void> {
+    const opened = this.#open()
+    await this.#until(() => this.#disk !== undefined || this.#failure !== undefined, opened)
+    if (this.#failure !== undefined) throw new Finding(this.#failure)
+    const requests = 20 + this.random.below(200)
+    const crashAt = last ? Infinity : this.random.below(requests)
+    for (let request = 0; request < requests && request < crashAt; request++) {
+      if (this.#underWay < 8) this.#begin()
+      for (let step = this.random.below(6); step > 0; step--) await this.scheduler.step()
+      if (this.random.below(20) === 0) await this.scheduler.advance(this.random.below(4) === 0 ? 35_000 : 60)
+      if (this.#failure !== undefined) throw new Finding(this.#failure)
+    }
+    const end = last ? 0 : this.random.below(10)
+    if (end < 2) {
+      await this.#quiesce()
+      await this.#checkAll('close')
+      if (last) return
+      await this.#until(() => this.#disk === undefined, this.#close())
+      // Whatever happens to a cache between a clean close and the next opening, it is as it was.
+      if (this.random.below(2) === 0) this.#powerCut()
+    } else if (end < 6) await this.#crash('kill')
+    else await this.#crash('power-cut')
+  }
+
+  async #crash(kind: 'kill' | 'power-cut'): Promise<void> {
+    this.#crashes++
+    await this.#die()
+    if (kind === 'kill') {
+      for (const device of this.devices) device.kill()
+      this.origin.kill()
+    } else this.#powerCut()
+    // Sometimes the recovery is cut off as well, and the next one must come to the same.
+    for (let again = this.random.below(3); again > 0; again--) {
+      void this.#open().catch(() => undefined)
+      for (let step = this.random.below(60); step > 0; step--) await this.scheduler.step()
+      await this.#die()
+      if (kind === 'power-cut' || this.random.below(3) === 0) {
+        this.#powerCut()
+        kind = 'power-cut'
+      } else {
+        for (const device of this.devices) device.kill()
+        this.origin.kill()
+      }
+    }
+    for (const sector of this.model.touched) {
+      const wrong = this.model.settle(sector, this.origin.idAt(sector), kind)
+      if (wrong !== undefined) throw new Finding(wrong)
+    }
+    const opened = this.#open()
+    await this.#until(() => this.#disk !== undefined || this.#failure !== undefined, opened)
+    if (this.#failure !== undefined) throw new Finding(this.#failure)
+    await this.#checkAll(kind)
+    // The next life goes on with this engine dead and gone: what it wrote while it was checked is on the devices.
+    await this.#until(() => this.#underWay === 0)
+    await this.#die()
+    for (const device of this.devices) device.kill()
+    this.origin.kill()
+  }
+
+  /** The process ends. What it set off and does not wait for anything has happened; the rest never will. */
+  async #die(): Promise<void> {
+    this.scheduler.drop()
+    await new Promise<void>((resolve) => setImmediate(resolve))
+    this.scheduler.drop()
+    this.#disk = undefined
+    this.#underWay = 0
+    this.#names.clear()
+    this.#zeroing = 0
+    this.model.crash()
+  }
+
+  #powerCut(): void {
+    this.#boot++
+    for (const device of this.devices) device.powerCut()
+    this.origin.powerCut()
+  }
+
+  async #open(): Promise<void> {
+    const source = new Source()
+    const found: FoundChunk[] = []
+    const generation = ++this.#opens * 2 ** 24
+    this.devices.forEach((device, deviceIndex) => {
+      for (let index = 0; index < device.sizeBytes / CHUNK_BYTES; index++) {
+        const offset = index * CHUNK_BYTES
+        const header = this.modules.decodeChunkHeader(device.bytes.subarray(offset, offset + 4096), 0)
+        const chunk: Chunk = {
+          device,
+          deviceIndex,
+          index,
+          offset,
+          generation: Math.max(generation, header?.generation ?? 0),
+        }
+        if (header !== undefined && header.kind === 2) found.push({ chunk, header })
+        else source.free.push(chunk)
+      }
+    })
+    const meter = newMeter()
+    const bootId = this.#boot.toString(16).padStart(32, '0')
+    const module = this.modules.REPLACEMENT_MODULES.find(({ name }) => name === this.#replacement)!
+    let disk: Disk | undefined
+    const options: LogOptions = {
+      identity: {
+        logId: LOG_ID,
+        diskName: 'disk',
+        origin: '/simulated/origin',
+        diskBytes: DISK_BYTES,
+        phase: this.#phase,
+      },
+      epoch: this.#epoch,
+      bootId,
+      source,
+      clock: this.scheduler,
+      counters: meter,
+      defer: this.scheduler.defer,
+      onFailed: (error) => disk?.logFailed(error),
+    }
+    const context = { chunkBytes: CHUNK_BYTES, bootId }
+    const settings = { replacement: module.laid(32), maximumChunks: 64 }
+    let log: OpenedLog | undefined
+    try {
+      const plan = await this.modules.planRecovery(found, context)
+      if (process.env['SIM_DEBUG']) console.log('DBG plan', plan.end, 'settled', plan.settledLsn, 'chunks', plan.chunks.map((c) => `${c.found.header.sequence}/${c.found.header.session}/${c.sealed ? 'S' : 'u'}:${c.nextFrame}:${c.nextLsn}`).join(' '), 'dropped', plan.dropped.length, 'invalid', JSON.stringify(plan.invalid), 'damages', plan.damages, 'boot', this.#boot, 'mode', this.#mode, 'epoch', this.#epoch, plan.epoch)
+      if (this.#mode !== 'pass-through') {
+        log = await this.modules.openLog(plan, options, { ...settings, keepPages: plan.epoch === this.#epoch })
+      }
+    } catch (error) {
+      this.#failure ??= `recovery failed: ${(error as Error).stack ?? String(error)}`
+      return
+    }
+    disk = new this.modules.Disk({
+      name: 'disk',
+      origin: this.origin,
+      readOnly: false,
+      mode: this.#mode,
+      blockPages: this.#blockPages,
+      phase: this.#phase,
+      sequentialLimitBytes: 64 * 1024,
+      reader: new this.modules.LogReader(),
+      meter,
+      clock: this.scheduler,
+      log,
+      newLog: async () =>
+        this.modules.openLog(await this.modules.planRecovery([], context), options, {
+          replacement: module.laid(32),
+          maximumChunks: 64,
+          keepPages: false,
+        }),
+      raiseEpoch: async () => {
+        await this.scheduler.delay()
+        this.#epoch++
+      },
+      onState: () => undefined,
+    })
+    this.#disk = disk
+  }
+
+  async #close(): Promise<void> {
+    await this.#disk!.close({ keepLog: true })
+    await this.#die()
+  }
+
+  /** Runs the world until `done`; a request that never ends is a finding. */
+  async #until(done: () => boolean, work?: Promise<void>): Promise<void> {
+    work?.catch((error: unknown) => (this.#failure ??= `threw: ${(error as Error).stack ?? String(error)}`))
+    let idle = 0
+    for (let steps = 0; !done(); steps++) {
+      if (this.#failure !== undefined) throw new Finding(this.#failure)
+      if (steps > MAXIMUM_STEPS || idle > MAXIMUM_IDLE_STEPS) {
+        throw new Finding(`a request never ends: ${[...this.#names].join('; ') || 'opening, closing or checking'}`)
+      }
+      if (this.scheduler.idle) {
+        idle++
+        await this.scheduler.advance(1000)
+      } else idle = 0
+      await this.scheduler.step()
+    }
+  }
+
+  #quiesce(): Promise<void> {
+    return this.#until(() => this.#underWay === 0)
+  }
+
+  #track(name: string, request: Promise<void>): void {
+    this.#requests++
+    this.#names.add(name)
+    this.#underWay++
+    const disk = this.#disk
+    const ended = (): void => {
+      this.#names.delete(name)
+      if (this.#disk === disk) this.#underWay--
+    }
+    request.then(ended, (error: unknown) => {
+      if (this.#disk !== disk) return
+      this.#failure ??= error instanceof Finding ? error.message : `threw: ${(error as Error).stack ?? String(error)}`
+      ended()
+    })
+  }
+
+  #range(): { first: number; count: number } {
+    const place = this.#places[this.random.below(this.#places.length)]!
+    const spread = this.random.below(3) === 0 ? 8 * 256 : 8 * 32
+    let first = place + this.random.below(spread)
+    let count = [1, 8, 8, 8, 3, 16, 64, 300][this.random.below(8)]!
+    if (this.random.below(2) === 0) first -= first % 8
+    const end = DISK_BYTES / SECTOR
+    first = Math.min(first, end - 1)
+    count = Math.min(count, end - first)
+    return { first, count }
+  }
+
+  #begin(): void {
+    const kind = this.random.below(100)
+    const range = this.#range()
+    const name = (what: string): string => `${what} ${range.first}+${range.count} (request ${this.#requests})`
+    if (kind < 40) this.#track(name('read'), this.#read(range))
+    else if (kind < 80) this.#track(name('write'), this.#write(range))
+    else if (kind < 88) this.#track(name('flush'), this.#flush())
+    else if (kind < 92) this.#track(name('zero'), this.#zero(range))
+    else if (kind < 94) this.#track(name('prefetch'), this.#prefetch(range))
+    else if (kind < 96) this.#track(name('invalidate'), this.#disk!.invalidate())
+    else if (kind < 98) this.#track(name('mode'), this.#changeMode())
+    else this.#fault()
+  }
+
+  async #changeMode(): Promise<void> {
+    const modes: Mode[] = ['write-through', 'write-through', 'write-around', 'pass-through']
+    const mode = modes[this.random.below(modes.length)]!
+    await this.#disk!.setMode(mode)
+    this.#mode = mode
+  }
+
+  #fault(): void {
+    switch (this.random.below(3)) {
+      case 0:
+        this.origin.failWrites = this.origin.failWrites === 0 ? 10 : 0
+        break
+      case 1:
+        this.origin.failReads = this.origin.failReads === 0 ? 10 : 0
+        break
+      default: {
+        // A rotten sector of data that nobody holds dirty: it may cost a read from the origin and nothing else.
+        const device = this.devices[this.random.below(this.devices.length)]!
+        device.flip(this.random.below(device.sizeBytes))
+      }
+    }
+  }
+
+  async #read({ first, count }: { first: number; count: number }): Promise<void> {
+    const disk = this.#disk!
+    const target = Buffer.alloc(count * SECTOR + 64)
+    const progress = this.model.beginRead(first, count)
+    const hit = disk.tryRead(first * SECTOR, count * SECTOR, target, 64)
+    if (hit) this.#hits++
+    else {
+      try {
+        await disk.read(first * SECTOR, count * SECTOR, target, 64)
+      } catch (error) {
+        if ((error as Error).message.includes('simulated')) {
+          this.model.endRead(progress, [])
+          return
+        }
+        throw error
+      }
+    }
+    if (this.#disk !== disk) return
+    const ids = Array.from({ length: count }, (_, index) => stampOf(target, 64 + index * SECTOR))
+    const wrong = this.model.endRead(progress, ids)
+    if (wrong !== undefined) throw new Finding(`a ${hit ? 'hit' : 'miss'} is wrong: ${wrong}`)
+  }
+
+  async #write({ first, count }: { first: number; count: number }): Promise<void> {
+    const disk = this.#disk!
+    const id = this.#nextId++
+    this.model.beginWrite(first, count, id)
+    try {
+      await disk.write(first * SECTOR, stamped(count * SECTOR, id), false)
+    } catch (error) {
+      if (!(error as Error).message.includes('simulated')) throw error
+      this.model.failed.add(id)
+      return
+    }
+    if (this.#disk === disk) this.model.endWrite(first, count, id)
+  }
+
+  async #zero({ first, count }: { first: number; count: number }): Promise<void> {
+    if (this.#zeroing > 0) return
+    const disk = this.#disk!
+    this.#zeroing++
+    this.model.beginWrite(first, count, 0)
+    try {
+      if (this.random.below(2) === 0) await disk.trim(first * SECTOR, count * SECTOR, false)
+      else await disk.zero(first * SECTOR, count * SECTOR, { mayTrim: true, fast: false, fua: false })
+      if (this.#disk === disk) this.model.endWrite(first, count, 0)
+    } catch (error) {
+      if (!(error as Error).message.includes('simulated')) throw error
+      this.model.failed.add(0)
+    } finally {
+      if (this.#disk === disk) this.#zeroing--
+    }
+  }
+
+  async #prefetch({ first, count }: { first: number; count: number }): Promise<void> {
+    await this.#disk!.prefetch(first * SECTOR, count * SECTOR).catch((error: unknown) => {
+      if (!(error as Error).message.includes('simulated')) throw error
+    })
+  }
+
+  async #flush(): Promise<void> {
+    const disk = this.#disk!
+    const covered = this.model.beginFlush()
+    await disk.flush()
+    if (this.#disk === disk) this.model.endFlush(covered)
+  }
+
+  /** With nothing under way the disk reads as its origin, everywhere: what is cached is never stale. */
+  async #checkAll(when: string): Promise<void> {
+    this.origin.failReads = 0
+    this.origin.failWrites = 0
+    const disk = this.#disk!
+    let failure: string | undefined
+    const check = async (): Promise<void> => {
+      for (let round = 0; round < 2; round++) {
+        for (const { first, count } of runsOf(this.model.touched)) {
+          const target = Buffer.alloc(count * SECTOR)
+          const hit = disk.tryRead(first * SECTOR, count * SECTOR, target, 0)
+          if (!hit) await disk.read(first * SECTOR, count * SECTOR, target, 0)
+          for (let index = 0; index < count; index++) {
+            const id = stampOf(target, index * SECTOR)
+            const expected = this.origin.idAt(first + index)
+            if (id === expected) continue
+            failure ??= `after a ${when} sector ${first + index} reads as ${id} (${hit ? 'hit' : 'miss'}), the origin has ${expected}`
+            return
+          }
+        }
+      }
+    }
+    let done = false
+    await this.#until(
+      () => done,
+      check().then(() => void (done = true)),
+    )
+    if (failure !== undefined) throw new Finding(failure)
+  }
+}
+
+/** Sectors as runs of at most 64. */
+function runsOf(sectors: readonly number[]): { first: number; count: number }[] {
+  const runs: { first: number; count: number }[] = []
+  for (const sector of [...sectors].sort((a, b) => a - b)) {
+    const last = runs.at(-1)
+    if (last !== undefined && last.first + last.count === sector && last.count < 64) last.count++
+    else runs.push({ first: sector, count: 1 })
+  }
+  return runs
+}
+
+function newMeter(): DiskMeter {
+  return {
+    deviceWrittenBytes: 0,
+    deviceReadBytes: 0,
+    evictions: 0,
+    reinsertions: 0,
+    badPages: 0,
+    read: () => undefined,
+    write: () => undefined,
+    flush: () => undefined,
+    originRead: () => undefined,
+    originWrite: () => undefined,
+    admitted: () => undefined,
+  }
+}
