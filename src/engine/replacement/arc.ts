@@ -109,8 +109,8 @@ const USED_BIT = 0x40
 const IDLE_BITS = 0x07
 /** A frequent page stays at most this many laps without use. */
 const MOST_IDLE_LAPS = 2
-/** Ghosts of each list for each page of capacity; the paper has one for both together at most. */
-const GHOST_PART = 0.5
+/** Of each of the two lists, so that both take less than 2 bytes for each page of capacity. */
+const GHOSTS_PER_PAGE = 0.4
 
 /**
  * The two lists on one log: a page that was used again, or that came back as a ghost, is frequent. What ARC divides
@@ -121,21 +121,23 @@ class LaidArc implements LaidReplacement {
   readonly #recentGhosts: Ghosts
   readonly #frequentGhosts: Ghosts
   readonly #budget: CopyBudget
-  /** Real number from 0 to {@link MOST_IDLE_LAPS}. */
-  #idleLaps = MOST_IDLE_LAPS / 2
-  #step: number
+  #capacityPages: number
+  /** Laps that an unused frequent page stays, times the capacity: each ghost that comes back moves it by one lap in so many. */
+  #idlePages: number
 
   constructor(capacityPages: number) {
-    this.#recentGhosts = new Ghosts(GHOST_PART, capacityPages)
-    this.#frequentGhosts = new Ghosts(GHOST_PART, capacityPages)
+    this.#recentGhosts = new Ghosts(GHOSTS_PER_PAGE, capacityPages)
+    this.#frequentGhosts = new Ghosts(GHOSTS_PER_PAGE, capacityPages)
     this.#budget = new CopyBudget(capacityPages)
-    this.#step = MOST_IDLE_LAPS / capacityPages
+    this.#capacityPages = capacityPages
+    this.#idlePages = (MOST_IDLE_LAPS / 2) * capacityPages
   }
 
   inserted(page: number): number {
-    if (this.#recentGhosts.take(page)) this.#idleLaps = Math.max(0, this.#idleLaps - this.#step)
-    else if (this.#frequentGhosts.take(page)) this.#idleLaps = Math.min(MOST_IDLE_LAPS, this.#idleLaps + this.#step)
-    else return 0
+    if (this.#recentGhosts.take(page)) this.#idlePages = Math.max(0, this.#idlePages - MOST_IDLE_LAPS)
+    else if (this.#frequentGhosts.take(page)) {
+      this.#idlePages = Math.min(MOST_IDLE_LAPS * this.#capacityPages, this.#idlePages + MOST_IDLE_LAPS)
+    } else return 0
     return FREQUENT_BIT
   }
 
@@ -152,7 +154,7 @@ class LaidArc implements LaidReplacement {
     const { roomy, scarcity } = this.#budget
     const frequent = (heat & FREQUENT_BIT) !== 0
     const idle = (heat & USED_BIT) !== 0 ? 0 : (heat & IDLE_BITS) + 1
-    const stays = roomy || idle === 0 || (frequent && idle + scarcity <= this.#idleLaps)
+    const stays = roomy || idle === 0 || (frequent && (idle + scarcity) * this.#capacityPages <= this.#idlePages)
     if (scarcity === 3 || !stays) {
       ;(frequent ? this.#frequentGhosts : this.#recentGhosts).add(page)
       return -1
@@ -165,6 +167,7 @@ class LaidArc implements LaidReplacement {
     this.#recentGhosts.resized(capacityPages)
     this.#frequentGhosts.resized(capacityPages)
     this.#budget.resized(capacityPages)
-    this.#step = MOST_IDLE_LAPS / capacityPages
+    this.#idlePages = Math.round((this.#idlePages / this.#capacityPages) * capacityPages)
+    this.#capacityPages = capacityPages
   }
 }

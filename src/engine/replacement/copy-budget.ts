@@ -1,6 +1,7 @@
-/** Part of the log that may be copies of what was there before: at 0.55 a byte admitted is written 1 / (1 - 0.55) = 2.2 times at most. */
-const COPIED_PART = 0.55
-/** Unused budget is kept for at most this part of the log. */
+/** A slot that is reclaimed earns 11 points and a copy costs 20, so a byte admitted is written 1 / (1 - 11/20) = 2.2 times at most. */
+const POINTS_PER_SLOT = 11
+const POINTS_PER_COPY = 20
+/** Points are saved up to copies of this part of the log. */
 const SAVED_PART = 0.1
 /** Below this part of live pages in its oldest chunks the log is roomy. */
 const ROOMY_PART = 0.6
@@ -8,54 +9,53 @@ const ROOMY_PART = 0.6
 const MEMORY_PART = 0.25
 
 /**
- * Bounds what a policy may have written again: each page slot that is reclaimed earns a part of a copy. Where many slots
- * are dead because guests overwrite what they wrote, copies are cheap (a chunk gives back its dead slots in any case)
- * and room is what lacks, so the log goes round faster and a policy may keep what it would drop otherwise.
+ * Bounds what a policy may have written again. Where many slots are dead because guests overwrite what they wrote, copies
+ * are cheap (a chunk gives back its dead slots in any case) and room is what lacks: the log goes round faster, and a
+ * policy may keep what it would drop otherwise. Points are whole numbers: a fraction in a field would be allocated at each change.
  */
 export class CopyBudget {
-  #capacityPages: number
-  #copies: number
-  #slotsPerPage = 1
+  #capacityPages = 0
+  #mostPoints = 0
+  #points = 0
+  #pointsPerPage = POINTS_PER_SLOT
   #livePart = 1
 
   constructor(capacityPages: number) {
-    this.#capacityPages = capacityPages
-    this.#copies = capacityPages * SAVED_PART
+    this.resized(capacityPages)
+    this.#points = this.#mostPoints
   }
 
-  /** Many of the oldest pages are dead: keep more. */
+  /** Many of the oldest slots are dead: keep more. */
   get roomy(): boolean {
     return this.#livePart < ROOMY_PART
   }
 
-  resized(capacityPages: number): void {
-    this.#capacityPages = capacityPages
+  /** How little is left: 0 enough, 1 and 2 only for what is hotter, 3 nothing for anything. */
+  get scarcity(): 0 | 1 | 2 | 3 {
+    if (this.#points < POINTS_PER_COPY) return 3
+    if (this.#points * 2 >= this.#mostPoints) return 0
+    return this.#points * 4 >= this.#mostPoints ? 1 : 2
   }
 
-  /** Before a chunk's live pages are asked for. */
+  resized(capacityPages: number): void {
+    this.#capacityPages = capacityPages
+    this.#mostPoints = POINTS_PER_COPY * Math.max(4, Math.ceil(capacityPages * SAVED_PART))
+  }
+
+  /** Before a chunk's live pages come up: the points of its slots are spread over them. */
   reclaiming(livePages: number, chunkPages: number): void {
-    this.#slotsPerPage = chunkPages / Math.max(livePages, 1)
+    this.#pointsPerPage = Math.round((POINTS_PER_SLOT * chunkPages) / Math.max(livePages, 1))
     const weight = Math.min(1, chunkPages / (this.#capacityPages * MEMORY_PART))
     this.#livePart += (livePages / chunkPages - this.#livePart) * weight
   }
 
-  /** How much is left: 0 enough, 1 and 2 little (only what is hotter should stay), 3 nothing. */
-  get scarcity(): 0 | 1 | 2 | 3 {
-    const part = this.#copies / this.#most
-    return part >= 0.5 ? 0 : part >= 0.25 ? 1 : this.#copies >= 1 ? 2 : 3
-  }
-
   /** A live page comes up. */
   earn(): void {
-    this.#copies = Math.min(this.#most, this.#copies + COPIED_PART * this.#slotsPerPage)
+    this.#points = Math.min(this.#mostPoints, this.#points + this.#pointsPerPage)
   }
 
   /** It is copied. */
   spend(): void {
-    this.#copies--
-  }
-
-  get #most(): number {
-    return Math.max(4, this.#capacityPages * SAVED_PART)
+    this.#points -= POINTS_PER_COPY
   }
 }

@@ -1,29 +1,31 @@
 const WAYS = 8
 const EMPTY = 0
-/** Tables are made anew only when the wanted size left [1/2, 1] of what there is room for. */
+/** A table that grows grows by more than it must, so that a log that grows chunk by chunk makes few. */
 const GROWTH = 1.25
+/** A table that is larger than it must be by more than this is made anew. */
+const SLACK = 1.5
 
 /**
- * Pages that left the cache a while ago, as fingerprints of 16 bits in sets of eight, the newest first in its set. It
- * remembers about `pagesOf(capacity)` pages; of pages that never left, one in 8,000 is taken for one that did.
+ * Pages that left the cache a while ago, as fingerprints of 16 bits in sets of eight, the newest first in its set.
+ * Of pages that never left, one in 8,000 is taken for one that did.
  */
 export class Ghosts {
   #fingerprints = new Uint16Array(0)
   #sets = 0
 
-  /** `part`: how many ghosts for each page of capacity; each costs 2 bytes. */
+  /** Remembers about `ghostsPerPage` pages for each page of capacity; each costs 2 bytes. */
   constructor(
-    readonly part: number,
+    readonly ghostsPerPage: number,
     capacityPages: number,
   ) {
     this.resized(capacityPages)
   }
 
-  /** Forgets all where tables must be made anew; that is while a log grows, when nothing has left it yet. */
+  /** Forgets all where the table must be made anew: while a log grows, when nothing has left it yet, and when it has shrunk much. */
   resized(capacityPages: number): void {
-    const sets = Math.max(1, Math.ceil((capacityPages * this.part) / WAYS))
+    const sets = Math.max(1, Math.ceil((capacityPages * this.ghostsPerPage) / WAYS))
     const room = this.#fingerprints.length / WAYS
-    if (sets <= room && sets * 2 >= room) return
+    if (sets <= room && sets * SLACK >= room) return
     this.#sets = room === 0 ? sets : Math.ceil(sets * GROWTH)
     this.#fingerprints = new Uint16Array(this.#sets * WAYS)
   }
@@ -54,17 +56,18 @@ export class Ghosts {
   }
 
   #setOf(hash: number): number {
-    return Math.floor((hash / 0x1_0000_0000) * this.#sets)
+    return Math.floor(((hash >>> 1) / 0x8000_0000) * this.#sets)
   }
 }
 
+/** Signed 32 bits: a number beyond that would be allocated. */
 function hashOf(page: number): number {
   let hash = Math.imul(page ^ (page >>> 16), 0x21f0aaad)
   hash = Math.imul(hash ^ (hash >>> 15), 0x735a2d97)
-  return (hash ^ (hash >>> 15)) >>> 0
+  return hash ^ (hash >>> 15)
 }
 
-/** The low half; the high half chose the set. */
+/** The low half; the high bits chose the set. */
 function fingerprintOf(hash: number): number {
   return hash & 0xffff || 1
 }

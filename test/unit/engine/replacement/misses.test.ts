@@ -15,12 +15,11 @@ const SMALLEST_S3_FIFO = 20
 const cells = referenceCells().filter(
   ({ fraction }) => process.env['VMCACHE_TRACES_ALL'] === '1' || SPREAD.includes(fraction),
 )
-const traces = [...new Set(cells.map(({ trace }) => trace))]
+const traces = tracesMissing === undefined ? [...new Set(cells.map(({ trace }) => trace))] : ['every trace']
 
-if (tracesMissing !== undefined) console.warn(`skipped: ${tracesMissing}`)
-
-describe.skipIf(tracesMissing !== undefined)('misses as libCacheSim counts them', () => {
-  it.each(traces)('%s', { timeout: 120_000 }, async (trace) => {
+describe('misses as libCacheSim counts them', () => {
+  it.for(traces)('%s', { timeout: 120_000 }, async (trace, { skip }) => {
+    skip(tracesMissing !== undefined, tracesMissing)
     const accesses = await loadTrace(trace)
     for (const { fraction, capacityPages, misses } of cells.filter((cell) => cell.trace === trace)) {
       for (const module of REPLACEMENT_MODULES) {
