@@ -300,7 +300,7 @@ export class Log {
     let waiters: Waiter[] = []
     let batch: Batch | undefined
     try {
-      while (this.#hasStaged() || this.#appendWaiters.length > 0) {
+      while (this.#hasStaged() || this.#appendWaiters.length > 0 || this.#copyWaiters.length > 0) {
         if (this.#failure !== undefined) throw this.#failure
         const copies = this.#copies
         const marks = this.#marks
@@ -349,7 +349,10 @@ export class Log {
     }
   }
 
-  /** Encodes marks or writes as frames, through as many buffers and chunks as they need; the last frames stay in the buffer. */
+  /**
+   * Encodes marks or writes as frames, through as many buffers and chunks as they need; the last frames stay in the buffer. Without
+   * extents it writes an empty frame, which the first frame of a new chunk does as well.
+   */
   async #appendAll(append: Append, kind: number, extents: StagedExtent[]): Promise<void> {
     let index = 0
     do {

@@ -244,7 +244,6 @@ export class World {
     let log: OpenedLog | undefined
     try {
       const plan = await this.modules.planRecovery(found, context)
-      if (process.env['SIM_DEBUG']) console.log('DBG plan', plan.end, 'settled', plan.settledLsn, 'chunks', plan.chunks.map((c) => `${c.found.header.sequence}/${c.found.header.session}/${c.sealed ? 'S' : 'u'}:${c.nextFrame}:${c.nextLsn}`).join(' '), 'dropped', plan.dropped.length, 'invalid', JSON.stringify(plan.invalid), 'damages', plan.damages, 'boot', this.#boot, 'mode', this.#mode, 'epoch', this.#epoch, plan.epoch)
       if (this.#mode !== 'pass-through') {
         log = await this.modules.openLog(plan, options, { ...settings, keepPages: plan.epoch === this.#epoch })
       }
