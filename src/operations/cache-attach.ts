@@ -15,7 +15,7 @@ import type { ObservedOrigin } from './observe-origin.js'
 import type { Operations } from './operation.js'
 import { checkPromisedSpace } from './promised-space.js'
 import { realPath } from './real-path.js'
-import { resumeDisk } from './resume-disk.js'
+import { refuseClosedCache, resumeDisk } from './resume-disk.js'
 import { serveDisk } from './serve-disk.js'
 import { withUndo } from './undo.js'
 
@@ -126,15 +126,10 @@ function refuseUsedOrigin({ inventory }: ControlPlane, seen: ObservedOrigin, dev
   })
 }
 
-function refuseFullCache({ engine, inventory }: ControlPlane, { cache: name, minBytes }: AttachRequest): void {
-  const open = engine.caches().find((cache) => cache.name === name)
-  if (open === undefined) {
-    const trouble = inventory.cacheTroubles.get(name)
-    throw new VmcacheError('WRONG_STATE', `cache ${name} is not open: ${trouble?.reason ?? 'it is being opened'}`, {
-      hint: trouble?.mend ?? 'see: vmcache status',
-    })
-  }
-  checkPromisedSpace(open, disksOf(inventory, name), minBytes)
+function refuseFullCache(plane: ControlPlane, { cache: name, minBytes }: AttachRequest): void {
+  refuseClosedCache(plane, name)
+  const open = plane.engine.caches().find((cache) => cache.name === name)
+  if (open !== undefined) checkPromisedSpace(open, disksOf(plane.inventory, name), minBytes)
 }
 
 function newRecord(

@@ -18,7 +18,7 @@ import { createJournal } from './journal.js'
 import { createOriginObserver } from './observe-origin.js'
 import type { Operations } from './operation.js'
 import { endTenure } from './origin-tenure.js'
-import { raiseEpochs } from './raise-epochs.js'
+import { raiseEpoch } from './raise-epoch.js'
 import { recorded, recordedForEach } from './recorded.js'
 import { restore, retry, type RestoreReport } from './restore.js'
 import { createStampFiles } from './stamp.js'
@@ -52,20 +52,14 @@ export function createOperations(dependencies: OperationsDependencies): ControlP
 
   engine.onEvent(({ what, cache, disk, reason }) => {
     void plane.journal.record({ what, why: reason, who: 'engine', result: 'seen', cache, disk })
-    void raiseEpochs(plane).catch(() => {})
   })
+  engine.setEpochRaiser((disk) => raiseEpoch(plane, disk))
 
   return {
     operations: operationsOf(plane),
-    restore: async () => {
-      const report = await restore(plane)
-      await raiseEpochs(plane)
-      return report
-    },
+    restore: () => restore(plane),
     retry: () => {
-      retrying ??= retry(plane)
-        .then(() => raiseEpochs(plane))
-        .finally(() => (retrying = null))
+      retrying ??= retry(plane).finally(() => (retrying = null))
       return retrying
     },
     diskNames: () => [...plane.inventory.disks.keys()],

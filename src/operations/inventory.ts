@@ -32,8 +32,8 @@ export interface Inventory {
   readonly identities: Map<string, string>
   readonly cacheTroubles: Map<string, CacheTrouble>
   readonly diskTroubles: Map<string, Trouble>
-  /** Disks whose epoch has risen since they were attached, as they are served without their log. */
-  readonly raised: Set<string>
+  /** Disks whose epoch has risen in the stamp, while the state database was away. */
+  readonly unsavedEpochs: Set<string>
   /** Objects that are being changed: `cache fast`, `disk web01/vda`. */
   readonly busy: Set<string>
 }
@@ -47,7 +47,7 @@ export function createInventory(): Inventory {
     identities: new Map(),
     cacheTroubles: new Map(),
     diskTroubles: new Map(),
-    raised: new Set(),
+    unsavedEpochs: new Set(),
     busy: new Set(),
   }
 }

@@ -27,7 +27,7 @@ export interface Evidence {
 
 /** Why the clean pages of the log may not be what the origin holds; null where they are. */
 export function whyChanged({ tenure, seen, stamp, isExclusive, epoch, log }: Evidence): string | null {
-  if (log !== null && log.epoch < epoch) return 'the disk was served without its log'
+  if (tenure !== null && log !== null && log.epoch < epoch) return 'the disk was served without its log'
   const decision = judgeTenure(
     tenure === null ? null : remembered(tenure),
     {

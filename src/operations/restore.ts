@@ -4,6 +4,7 @@ import { asVmcacheError } from './as-vmcache-error.js'
 import type { ControlPlane } from './control-plane.js'
 import { openRecordedCache } from './open-cache.js'
 import { foundTenure } from './origin-tenure.js'
+import { saveEpochs } from './raise-epoch.js'
 import { resumeDisk } from './resume-disk.js'
 
 export interface RestoreReport {
@@ -37,7 +38,7 @@ export async function restore(plane: ControlPlane): Promise<RestoreReport> {
 }
 
 /** Tries again what waits, and takes to the state database what it did not take before. Called from time to time. */
-export async function retry(plane: ControlPlane): Promise<RestoreReport> {
+export async function retry(plane: ControlPlane): Promise<void> {
   const { clock, host, inventory, journal, state } = plane
   const waiting = <Record extends { name: string }>(
     records: Iterable<Record>,
@@ -45,11 +46,11 @@ export async function retry(plane: ControlPlane): Promise<RestoreReport> {
   ) => [...records].filter(({ name }) => troubles.get(name)?.state === 'waiting' && !inventory.busy.has(name))
   const caches = waiting(inventory.caches.values(), inventory.cacheTroubles)
   const disks = waiting(inventory.disks.values(), inventory.diskTroubles)
-  const report = await serveWanted(plane, caches, disks)
+  await serveWanted(plane, caches, disks)
   // A heartbeat for other hosts, and a sign whether the database takes writes.
   await state.hosts.save({ ...host, seenAt: new Date(clock.now()).toISOString() }).catch(() => {})
+  await saveEpochs(plane).catch(() => {})
   await journal.tidy().catch(() => {})
-  return report
 }
 
 async function serveWanted(

@@ -87,7 +87,6 @@ export async function serveDisk(
   }
   inventory.identities.set(name, seen.identity)
   inventory.diskTroubles.delete(name)
-  inventory.raised.delete(name)
   return log === null ? null : changed
 }
 

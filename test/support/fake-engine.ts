@@ -72,6 +72,8 @@ export interface FakeEngine extends Engine {
       Pick<EngineDisk, 'dirtyBytes' | 'dirtyAgeSeconds' | 'secondsToFlush' | 'cachedBytes' | 'state' | 'reason'>
     >,
   ): void
+  /** Its cache device fails: the disk goes on without its log, if its epoch can be raised. */
+  loseLog(disk: string): Promise<void>
   /** From now on the origin takes no writes. */
   refuseWrites(origin: string): void
   settingsOf(disk: string): DiskSettings | undefined
@@ -110,6 +112,7 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
   const caches = new Map<string, OpenCache>()
   const attached = new Map<string, Attached>()
   const refusing = new Set<string>()
+  let raiseEpoch: (disk: string) => Promise<void> = () => Promise.reject(new Error('nobody can raise an epoch'))
   let closed = false
 
   function enter(method: Method, ...args: unknown[]): void {
@@ -233,6 +236,17 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
       if (dirtyBytes !== undefined) log.dirtyBytes = dirtyBytes
       if (cachedBytes !== undefined) log.cachedBytes = cachedBytes
       disk.extra = { ...disk.extra, ...extra }
+    },
+    async loseLog(name) {
+      const disk = attachedDisk(name)
+      const reason = 'the cache device failed'
+      const state = await raiseEpoch(name).then(
+        () => 'direct' as const,
+        () => 'failed' as const,
+      )
+      disk.extra = { ...disk.extra, state, reason }
+      for (const listener of listeners)
+        listener({ what: `disk-${state}`, cache: disk.settings.cache, disk: name, reason })
     },
     refuseWrites: (origin) => void refusing.add(origin),
     settingsOf: (disk) => attached.get(disk)?.settings,
@@ -431,6 +445,10 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
     async metrics() {
       enter('metrics')
       return `vmcache_disks ${attached.size}\n`
+    },
+
+    setEpochRaiser(raise) {
+      raiseEpoch = raise
     },
 
     onEvent(listener) {

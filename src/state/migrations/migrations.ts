@@ -1,3 +1,7 @@
+/**
+ * state/migrations/: the steps by which the schema came to be what it is, one file each. They run on SQLite and PostgreSQL, each in its order,
+ * once.
+ */
 import type { Kysely } from 'kysely'
 import type { DialectName } from '../dialect.js'
 import { start } from './0001-start.js'

@@ -115,14 +115,43 @@ describe('clean pages (promise D3)', () => {
     expect(await isWarm(host)).toBe(false)
   })
 
-  test('of a disk that was served without its log are dropped, and its epoch has risen', async () => {
+  test('of a disk that was served without its log are dropped, and its epoch has risen first', async () => {
     const host = await warmHost()
     expect((await show(host)).lease.epoch).toBe(1)
-    host.engine.setDisk('web01', { state: 'direct', reason: 'the device failed' })
-    host.engine.emit({ what: 'device.failed', cache: 'fast', disk: 'web01', reason: 'EIO' })
-    await expect.poll(async () => (await show(host)).lease.epoch).toBe(2)
+    await host.engine.loseLog('web01')
+    expect(await show(host)).toMatchObject({ state: 'direct', lease: { epoch: 2 } })
     await host.start(await host.close())
     expect(await show(host)).toMatchObject({ lease: { epoch: 2 }, cachedBytes: 0, state: 'serving' })
+    const { events } = await host.operations['event.list']({ sinceAt: null, vm: null, disk: 'web01' }, context)
+    expect(events.map(({ what }) => what)).toEqual(['cache.attach', 'lease.raise', 'disk-direct', 'disk.pages-dropped'])
+  })
+
+  test('of such a disk are dropped too where only its stamp could be raised', async () => {
+    const host = await warmHost()
+    host.state.fail('all')
+    await host.engine.loseLog('web01')
+    expect(await show(host)).toMatchObject({ state: 'direct', lease: { epoch: 2 } })
+    const killed = await host.kill()
+    host.state.mend()
+    await host.start(killed)
+    expect(await show(host)).toMatchObject({ lease: { epoch: 2 }, cachedBytes: 0, state: 'serving' })
+  })
+
+  test('the database learns of a risen epoch when it is back', async () => {
+    const host = await warmHost()
+    const id = (await host.state.hosts.list())[0]!.id
+    host.state.fail('all')
+    await host.engine.loseLog('web01')
+    host.state.mend()
+    await host.handle.retry()
+    expect(await host.state.load(id)).toMatchObject({ leases: [{ epoch: 2 }], tenures: [{ epoch: 2 }] })
+  })
+
+  test('a disk without a stamp stops rather than go on without its log while the database is away', async () => {
+    const host = await warmHost('nbd://store/web01')
+    host.state.fail('all')
+    await host.engine.loseLog('web01')
+    expect(await show(host)).toMatchObject({ state: 'failed', lease: { epoch: 1 } })
   })
 })
 
