@@ -141,7 +141,9 @@ async function showPasses(cli: CommandLine, client: Client): Promise<void> {
   const [direct, , warm, restarted] = passes.map(({ measurement }) => measurement)
   const faster = (after: Measurement): string => `${(direct!.seconds / after.seconds).toFixed(1)} times`
   say(`\nThe same work is ${faster(warm!)} as fast with a warm cache, and ${faster(restarted!)} after the kill.`)
-  say('Every figure was measured in this run, by the client; hits and storage reads were counted by the engine.')
+  say('Every figure was measured in this run, by the client; hits and storage reads were counted by the engine.\n')
+  say((await cli.read('status')).trimEnd())
+  say((await cli.read('stats', '--window', 'all')).trimEnd())
 }
 
 /** SIGKILL to the engine of this directory, and the time until the next one serves. */

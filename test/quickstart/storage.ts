@@ -8,8 +8,8 @@ import { findProgram } from '../support/programs.js'
 const MEBIBYTE = 1024 * 1024
 
 /** How much of real files the disk holds. */
-const FILE_BYTES = 48 * MEBIBYTE
-export const FILE_SYSTEM_BYTES = 80 * MEBIBYTE
+const FILE_BYTES = 32 * MEBIBYTE
+export const FILE_SYSTEM_BYTES = 56 * MEBIBYTE
 /** The image goes on behind the file system, for clients that mount nothing and yet want to write. */
 export const IMAGE_BYTES = FILE_SYSTEM_BYTES + MEBIBYTE
 

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { run } from './processes.js'
+import { must, run } from './processes.js'
 
 /** Runs vmcache as a user would; each command is shown before it runs. */
 export interface CommandLine {
@@ -9,6 +9,8 @@ export interface CommandLine {
   vmcache<Document = unknown>(...args: string[]): Promise<Document>
   /** The same for a question that need not be shown. */
   ask<Document = unknown>(...args: string[]): Promise<Document>
+  /** Runs a command as people do, and returns what it says. */
+  read(...args: string[]): Promise<string>
 }
 
 export function commandLine(root: string, directory: string, show: (line: string) => void): CommandLine {
@@ -17,8 +19,9 @@ export function commandLine(root: string, directory: string, show: (line: string
     VMCACHE_STATE_DIR: join(directory, 'state'),
     VMCACHE_RUN_DIR: join(directory, 'run'),
   }
+  const program = join(root, 'bin', 'vmcache')
   const ask = async <Document>(...args: string[]): Promise<Document> => {
-    const outcome = await run(join(root, 'bin', 'vmcache'), [...args, '--json'], { env: environment })
+    const outcome = await run(program, [...args, '--json'], { env: environment })
     const document = parse(outcome.stdout)
     if (outcome.code === 0 && document !== null) return document as Document
     const error = (document as { error?: { message: string; hint: string | null } } | null)?.error
@@ -31,6 +34,10 @@ export function commandLine(root: string, directory: string, show: (line: string
     async vmcache(...args) {
       show(`vmcache ${args.map(quoted).join(' ')}`)
       return ask(...args)
+    },
+    async read(...args) {
+      show(`vmcache ${args.map(quoted).join(' ')}`)
+      return must(program, args, { env: environment })
     },
   }
 }
