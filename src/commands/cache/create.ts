@@ -21,7 +21,7 @@ export default class CacheCreate extends ChangeCommand {
   static override summary = 'Make devices into a cache.'
   static override description =
     'A device is a block device, or a file, which is created with the given size where it is not there. A device that ' +
-    'holds anything is refused. Without NAME and --device, on a terminal, it asks for everything.'
+    'holds anything is refused. Without CACHE and --device, on a terminal, it asks for everything.'
   static override examples = [
     '<%= config.bin %> cache create fast --device /dev/disk/by-id/nvme-SAMSUNG_A',
     {

@@ -1,0 +1,145 @@
+# Completion of vmcache for bash. Made from the commands by src/cli/documentation; changes belong there.
+
+_vmcache_words() { mapfile -t COMPREPLY < <(compgen -W "$1" -- "$cur"); }
+_vmcache_files() { compopt -o filenames; mapfile -t COMPREPLY < <(compgen "$1" -- "$cur"); }
+_vmcache_names() {
+  local IFS=$'\n'
+  mapfile -t COMPREPLY < <(compgen -W "$(vmcache __complete "$1" 2>/dev/null)" -- "$cur")
+}
+
+_vmcache_verbs() {
+  case $1 in
+    cache) echo 'attach create delete detach import list show' ;;
+    config) echo 'check show' ;;
+    device) echo 'list' ;;
+    disk) echo 'flush invalidate list show' ;;
+    engine) echo 'install restart start status stop uninstall' ;;
+    event) echo 'list' ;;
+    job) echo 'cancel list show' ;;
+    policy) echo 'set show' ;;
+    stats) echo 'export' ;;
+  esac
+}
+
+_vmcache_flags() {
+  case $1 in
+    'cache attach') echo '--config --dry-run --exclusive --host --json --max --min --mode --name --no-color --no-wait --quiet --read-only --replacement --run-dir --shares --state-dir --timeout --user --yes --help' ;;
+    'cache create') echo '--block-size --chunk-size --config --device --dry-run --force --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'cache delete') echo '--config --discard-dirty --dry-run --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'cache detach') echo '--all --config --discard-dirty --dry-run --exclude --force --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'cache import') echo '--allow-missing --config --device --dry-run --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'cache list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'cache show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'config check') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'config show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'device list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'disk flush') echo '--all --config --dry-run --exclude --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'disk invalidate') echo '--all --config --dry-run --exclude --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'disk list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'disk show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'doctor') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'engine install') echo '--config --dry-run --host --json --no-color --no-wait --quiet --root --run-dir --state-dir --timeout --user --yes --help' ;;
+    'engine restart') echo '--config --dry-run --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'engine start') echo '--config --dry-run --foreground --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'engine status') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'engine stop') echo '--config --detach --dry-run --force --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'engine uninstall') echo '--config --dry-run --host --json --no-color --no-wait --quiet --root --run-dir --state-dir --timeout --user --yes --help' ;;
+    'event list') echo '--config --disk --follow --host --json --no-color --quiet --run-dir --since --state-dir --timeout --user --vm --help' ;;
+    'job cancel') echo '--config --dry-run --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'job list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'job show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'policy set') echo '--config --disk --dry-run --host --json --max --min --mode --no-color --no-wait --quiet --replacement --run-dir --shares --state-dir --timeout --user --yes --help' ;;
+    'policy show') echo '--config --disk --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'stats') echo '--config --host --json --latency --no-color --quiet --run-dir --state-dir --timeout --user --watch --window --help' ;;
+    'stats export') echo '--config --host --json --no-color --prometheus --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'status') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+  esac
+}
+
+# The value of a flag.
+_vmcache_value() {
+  case $1 in
+    --config) _vmcache_files -f ;;
+    --mode) _vmcache_words 'write-through write-around pass-through' ;;
+    --replacement) _vmcache_files -f ;;
+    --run-dir) _vmcache_files -d ;;
+    --state-dir) _vmcache_files -d ;;
+    --device) _vmcache_files -f ;;
+    --exclude) _vmcache_names disk ;;
+    --root) _vmcache_files -d ;;
+    --disk) _vmcache_names disk ;;
+    --window) _vmcache_words '5m 1h 24h all' ;;
+    *) : ;;
+  esac
+}
+
+# An argument, as 'COMMAND:POSITION'.
+_vmcache_argument() {
+  case $1 in
+    'cache attach:'0) _vmcache_names cache ;;
+    'cache attach:'1) _vmcache_files -f ;;
+    'cache delete:'0) _vmcache_names cache ;;
+    'cache detach:'*) _vmcache_names disk ;;
+    'cache show:'0) _vmcache_names cache ;;
+    'config check:'0) _vmcache_files -f ;;
+    'disk flush:'*) _vmcache_names disk ;;
+    'disk invalidate:'*) _vmcache_names disk ;;
+    'disk show:'0) _vmcache_names disk ;;
+    'job cancel:'0) _vmcache_names running-job ;;
+    'job show:'0) _vmcache_names job ;;
+    'stats:'*) _vmcache_names disk ;;
+    *) : ;;
+  esac
+}
+
+_vmcache_takes_value() {
+  case $1 in
+    --block-size|--chunk-size|--config|--device|--disk|--exclude|--host|--max|--min|--mode|--name|--replacement|--root|--run-dir|--shares|--since|--state-dir|--timeout|--vm|--window) return 0 ;;
+    *) return 1 ;;
+  esac
+}
+
+_vmcache() {
+  local cur=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+  COMPREPLY=()
+  # '--flag=value' comes as three words.
+  if [[ $cur == '=' ]]; then
+    cur=''
+  elif [[ $previous == '=' ]]; then
+    previous=${COMP_WORDS[COMP_CWORD - 2]}
+  fi
+
+  local topic='' verb='' command='' position=0 index word
+  for ((index = 1; index < COMP_CWORD; index++)); do
+    word=${COMP_WORDS[index]}
+    if [[ $word == '=' ]]; then
+      ((index++))
+    elif _vmcache_takes_value "$word" && [[ ${COMP_WORDS[index + 1]} != '=' ]]; then
+      ((index++))
+    elif [[ $word == -* ]]; then
+      :
+    elif [[ -z $topic ]]; then
+      topic=$word
+    elif [[ -z $verb && " $(_vmcache_verbs "$topic") " == *" $word "* ]]; then
+      verb=$word
+    else
+      ((position++))
+    fi
+  done
+  command=$topic${verb:+ $verb}
+
+  if _vmcache_takes_value "$previous"; then
+    _vmcache_value "$previous"
+  elif [[ $cur == -* ]]; then
+    _vmcache_words "$(_vmcache_flags "$command")"
+  elif [[ -z $topic ]]; then
+    _vmcache_words 'cache config device disk doctor engine event job policy stats status'
+  elif [[ -z $(_vmcache_flags "$command") ]]; then
+    _vmcache_words "$(_vmcache_verbs "$topic")"
+  else
+    _vmcache_argument "$command:$position"
+    [[ -n ${COMPREPLY[*]} || -n $verb || $position -gt 0 ]] || _vmcache_words "$(_vmcache_verbs "$topic")"
+  fi
+}
+
+complete -F _vmcache vmcache
