@@ -1,9 +1,10 @@
 import { execFile } from 'node:child_process'
-import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { messageOf, systemCode, VmcacheError } from '../base/errors.js'
+import { makeDirectories } from '../protocol/control/make-directories.js'
 import { groupId } from './groups.js'
 import {
   CONTROL_GROUP,
@@ -113,7 +114,7 @@ function writing(root: string, file: ServiceFile): InstallStep {
   return {
     text: `write ${path}`,
     async apply() {
-      await mkdir(dirname(path), { recursive: true, mode: 0o755 })
+      makeDirectories(dirname(path), 0o755)
       await writeFile(path, file.text, { mode: file.mode })
       await chmod(path, file.mode)
     },

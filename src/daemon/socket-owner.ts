@@ -1,7 +1,8 @@
-import { chmodSync, chownSync, closeSync, lstatSync, mkdirSync, readdirSync, unlinkSync } from 'node:fs'
+import { chmodSync, chownSync, closeSync, lstatSync, readdirSync, unlinkSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { assert } from '../base/assert.js'
 import { systemCode, VmcacheError } from '../base/errors.js'
+import { makeDirectories } from '../protocol/control/make-directories.js'
 import { listenUnix, MAXIMUM_SOCKET_PATH_BYTES } from '../base/system-calls.js'
 
 export interface SocketAccess {
@@ -46,7 +47,7 @@ export function createSocketOwner(runDir: string, access: SocketAccess): SocketO
         )
       }
       // Whoever may use the socket has to reach it, whatever the umask.
-      if (mkdirSync(dirname(path), { recursive: true }) !== undefined) chmodSync(dirname(path), 0o755)
+      if (makeDirectories(dirname(path))) chmodSync(dirname(path), 0o755)
       removeSocket(path)
       // Nobody but us may connect before group and mode are right: chown first, from the strictest mode.
       const descriptor = listenUnix(path, { mode: access.gid === null ? access.mode : 0o600, backlog: BACKLOG })

@@ -1,10 +1,11 @@
-import { chmodSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { systemClock } from '../base/clock.js'
 import { messageOf, VmcacheError } from '../base/errors.js'
 import type { Logger } from '../base/logger.js'
 import { systemRandom } from '../base/random.js'
 import { bootId, notifyServiceManager } from '../base/system-calls.js'
 import { lockImage } from '../base/image-lock.js'
+import { makeDirectories } from '../protocol/control/make-directories.js'
 import { threadPoolSize } from '../model/configuration.js'
 import { supervisorStatusPath, type SupervisorStatus } from '../protocol/control/supervisor-status.js'
 import { createBackOff } from './back-off.js'
@@ -132,7 +133,7 @@ function statusReporter(runDir: string, logger: Logger): (engine: SupervisorStat
 function makeDirectory(path: string, mode: number): void {
   try {
     // A directory that is already there keeps the mode that somebody gave it; ours does not depend on the umask.
-    if (mkdirSync(path, { recursive: true }) !== undefined) chmodSync(path, mode)
+    if (makeDirectories(path)) chmodSync(path, mode)
   } catch (error) {
     throw new VmcacheError('DENIED', `directory ${path} cannot be used: ${messageOf(error)}`, {
       hint: 'start the engine as root, or a private one with --user',

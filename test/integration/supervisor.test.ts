@@ -337,6 +337,11 @@ describe('starting in the background', () => {
     })
   })
 
+  test('a directory that cannot be made is an error at once', { timeout: 60_000 }, async () => {
+    const at = { stateDir: '/proc/vmcache/state', runDir: '/proc/vmcache/run' }
+    await expect(startInBackground(at, options)).rejects.toMatchObject({ code: 'ENGINE_START_FAILED' })
+  })
+
   test('an engine that does not start is told with its reason', { timeout: 60_000 }, async () => {
     const at = await directoriesFor()
     const configFile = join(at.stateDir, '..', 'config.yaml')

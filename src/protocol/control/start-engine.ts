@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readSync, renameSync, statSync } from 'node:fs'
+import { closeSync, openSync, readSync, renameSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ERROR_CODES, messageOf, VmcacheError, type ErrorCode } from '../../base/errors.js'
+import { makeDirectories } from './make-directories.js'
 import type { Directories } from '../../model/configuration.js'
 import { controlClient, controlSocketPath } from './control-client.js'
 import { readSupervisorStatus } from './supervisor-status.js'
@@ -88,7 +89,7 @@ function launch({ stateDir, runDir }: Directories, options: StartOptions): () =>
 function openLog(stateDir: string): number {
   const path = logPath(stateDir)
   try {
-    mkdirSync(stateDir, { recursive: true, mode: 0o700 })
+    makeDirectories(stateDir, 0o700)
     if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > MAXIMUM_LOG_BYTES) renameSync(path, `${path}.1`)
     return openSync(path, 'a', 0o600)
   } catch (error) {
