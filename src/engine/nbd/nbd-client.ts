@@ -10,7 +10,7 @@ import { encodeRequest, REQUEST_BYTES, RequestHeader } from '../../protocol/nbd/
 import { threadBufferPool } from './buffer-pool.js'
 import { GatheredOutput } from './gathered-output.js'
 
-/** Where to connect to. */
+/** Where an NBD server listens. */
 export type NbdTarget = { readonly path: string } | { readonly host: string; readonly port: number }
 
 /** A request and where its answer goes. It may be sent again, on another connection, if it was not answered. */

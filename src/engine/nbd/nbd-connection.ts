@@ -60,7 +60,7 @@ export class NbdConnection {
   readonly #output: GatheredOutput
   readonly #cancelTimeout: () => void
   #flushScheduled = false
-  #finishTimeout: (() => void) | null = null
+  #cancelFinish: (() => void) | null = null
 
   constructor(
     accepted: Socket,
@@ -104,7 +104,6 @@ export class NbdConnection {
   finish(): void {
     if (this.#phase === 'closed' || this.#phase === 'finishing') return
     this.#phase = 'finishing'
-    this.#finishTimeout = this.context.clock.after(this.context.limits.closeMilliseconds, () => this.#socket.destroy())
     this.#endIfFinished()
   }
 
@@ -197,13 +196,20 @@ export class NbdConnection {
     setImmediate(() => {
       this.#flushScheduled = false
       this.#output.flush()
+      this.#endIfFinished()
     })
   }
 
+  /** Closes once every request is answered; the client gets its time to read only from then on. */
   #endIfFinished(): void {
-    if (this.#phase !== 'finishing' || !this.#output.idle) return
+    if (this.#phase !== 'finishing') return
     if (this.#transmission !== null && this.#transmission.requestsInFlight > 0) return
-    this.#socket.destroy()
+    if (this.#output.idle) {
+      this.#socket.destroy()
+      return
+    }
+    const { clock, limits } = this.context
+    this.#cancelFinish ??= clock.after(limits.closeMilliseconds, () => this.#drop('it did not read its last replies'))
   }
 
   #drop(reason: string): void {
@@ -214,7 +220,7 @@ export class NbdConnection {
   #closed(): void {
     this.#phase = 'closed'
     this.#cancelTimeout()
-    this.#finishTimeout?.()
+    this.#cancelFinish?.()
     this.#output.close()
     this.#transmission?.abandon()
     if (this.#transmission === null || this.#transmission.requestsInFlight === 0) this.context.onEnded(this)

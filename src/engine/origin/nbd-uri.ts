@@ -1,12 +1,10 @@
 import { VmcacheError } from '../../base/errors.js'
 import { MAXIMUM_SOCKET_PATH_BYTES } from '../../base/system-calls.js'
 import { DEFAULT_PORT, MAXIMUM_STRING_BYTES } from '../../protocol/nbd/constants.js'
-
-/** Where an NBD server listens. */
-export type NbdAddress = { readonly path: string } | { readonly host: string; readonly port: number }
+import type { NbdTarget } from '../nbd/nbd-client.js'
 
 export interface NbdUri {
-  readonly address: NbdAddress
+  readonly address: NbdTarget
   /** The empty name is the server's default export. */
   readonly exportName: string
   /** One spelling for all that mean the same. */

@@ -118,7 +118,5 @@ export const AllocationFlag = { hole: 1 << 0, zero: 1 << 1 } as const
 export const MAXIMUM_STRING_BYTES = 4096
 /** Payload that a client may assume where the server announces no limit ("Block size constraints"). */
 export const DEFAULT_MAXIMUM_PAYLOAD_BYTES = 32 * 1024 * 1024
-/** Lengths of requests are unsigned 32-bit. */
-export const MAXIMUM_REQUEST_LENGTH = 0xffff_ffff
 /** Port of nbd:// where a URI names none. */
 export const DEFAULT_PORT = 10809

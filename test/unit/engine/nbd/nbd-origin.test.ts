@@ -1,4 +1,4 @@
-import { createServer, type Server, type Socket } from 'node:net'
+import { connect, createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { DiskError } from '../../../../src/engine/disk/served-disk.js'
@@ -211,13 +211,13 @@ describe('what cannot be opened', () => {
 })
 
 describe('a server that goes away', () => {
-  test('reads and writes are sent again to the next; the session rises', async () => {
+  test('reads and writes are sent again on the next connection; the session rises', async () => {
     const disk = new MemoryDisk().fill()
     const held: (() => void)[] = []
     disk.hits = false
     disk.hook = () => new Promise((resolve) => held.push(resolve))
-    const { server, socket, uri } = await serving.serve(disk, { limits: { closeMilliseconds: 1 } })
-    const origin = await open(uri)
+    const line = await lineTo((await serving.serve(disk)).socket)
+    const origin = await open(line.uri)
     const target = Buffer.alloc(4096)
     const calls = [
       origin.read(0, target),
@@ -226,15 +226,12 @@ describe('a server that goes away', () => {
       origin.trim(12288, 4096),
     ]
     await until('the calls', () => disk.calls.length === 4)
-    const closing = serving.close(server)
+    line.cut()
     await until('the loss', () => origin.session === 2)
+    calls.push(origin.read(0, Buffer.alloc(512)))
     disk.hook = () => {}
     for (const go of held) go()
-    await closing
-    const late = origin.read(0, Buffer.alloc(512))
-    await new Promise((resolve) => setTimeout(resolve, 50))
-    await serving.serve(disk, { socket })
-    await Promise.all([...calls, late])
+    await Promise.all(calls)
     expect(target.equals(disk.bytes.subarray(0, 4096))).toBe(true)
     expect(disk.bytes.subarray(4096, 8192).equals(Buffer.alloc(4096, 9))).toBe(true)
     expect(disk.calls).toHaveLength(9)
@@ -246,17 +243,15 @@ describe('a server that goes away', () => {
     const disk = new MemoryDisk()
     let letGo = (): void => {}
     disk.hook = () => new Promise((resolve) => (letGo = resolve))
-    const { server, socket, uri } = await serving.serve(disk, { limits: { closeMilliseconds: 1 } })
-    const origin = await open(uri)
-    const flush = origin.flush()
+    const line = await lineTo((await serving.serve(disk)).socket)
+    const origin = await open(line.uri)
+    const flush = expect(origin.flush()).rejects.toThrow('lost in a flush')
     await until('the flush', () => disk.calls.length === 1)
-    const closing = serving.close(server)
-    await expect(flush).rejects.toThrow('lost in a flush')
+    line.cut()
+    await flush
     expect(origin.session).toBe(2)
     letGo()
-    await closing
     disk.hook = () => {}
-    await serving.serve(disk, { socket })
     await origin.read(0, Buffer.alloc(512))
     expect(disk.calls.filter(({ kind }) => kind === 'flush')).toHaveLength(1)
   })
@@ -320,6 +315,23 @@ async function fakeServer(handle: (socket: Socket) => void): Promise<string> {
   servers.push(server)
   await new Promise<void>((resolve) => server.listen(path, resolve))
   return `nbd+unix:///?socket=${path}`
+}
+
+/** A way to a socket that can be cut, and used again at once. */
+async function lineTo(path: string): Promise<{ uri: string; cut: () => void }> {
+  const ends = new Set<Socket>()
+  const uri = await fakeServer((near) => {
+    const far = connect(path)
+    far.on('error', () => {})
+    near.pipe(far)
+    far.pipe(near)
+    ends.add(near).add(far)
+  })
+  const cut = (): void => {
+    for (const end of ends) end.destroy()
+    ends.clear()
+  }
+  return { uri, cut }
 }
 
 describe('a server of little ability', () => {

@@ -557,6 +557,22 @@ describe('close', () => {
     expect(disk.calls).toHaveLength(1)
   })
 
+  test('waits for a slow disk, however long', async () => {
+    const disk = new MemoryDisk()
+    const gate = new Gate()
+    disk.hook = gate.hook
+    const { socket, server } = await serving.serve(disk, { limits: { closeMilliseconds: 20 } })
+    const client = await serving.connect(socket)
+    await client.negotiate()
+    client.request({ command: Command.flush, cookie: 1 })
+    await until('the flush', () => gate.waiting === 1)
+    const closing = serving.close(server)
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    gate.open()
+    expect(await client.simpleReply()).toMatchObject({ cookie: 1, error: 0 })
+    await closing
+  })
+
   test('leaves the socket to its owner: the next server takes up who connected meanwhile', async () => {
     const path = join(await serving.directory(), 'shared.sock')
     const descriptor = listenUnix(path, { backlog: 8 })
