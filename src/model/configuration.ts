@@ -97,9 +97,10 @@ const settings = {
   }),
   'state-url': setting({
     summary: 'State database: a SQLite file of this host, or a PostgreSQL database that hosts share.',
-    expected: 'sqlite:/ABSOLUTE/PATH or postgres://USER@HOST/DATABASE',
+    expected: 'sqlite:/ABSOLUTE/PATH or postgres://USER@HOST/DATABASE, the password in state-password-file',
     initial: (_facts, read) => `sqlite:${read('state-dir')}/state.db`,
-    parse: text(/^(sqlite:\/[^\0\n]+|postgres(ql)?:\/\/[^\s\0]+)$/),
+    // A password in it would be shown to everybody who may ask for the configuration.
+    parse: text(/^(sqlite:\/[^\0\n]+|postgres(ql)?:\/\/([^\s\0:@/]*@)?[^\s\0@]+)$/),
   }),
   'state-password-file': setting<string | null>({
     summary: 'File with the password of the state database.',
@@ -215,10 +216,12 @@ export function directoriesOf(configuration: Configuration): Directories {
   return { stateDir: configuration['state-dir'], runDir: configuration['run-dir'] }
 }
 
-function badValue(said: Said, key: string, expected: string): VmcacheError {
-  const shown = JSON.stringify(said.value) ?? String(said.value)
-  const seen = shown.length > 60 ? `${shown.slice(0, 60)}...` : shown
-  return new VmcacheError('BAD_CONFIG', `${said.source}: ${key} is ${seen}: expected ${expected}`, {
-    details: { source: said.source, key, seen: said.value, expected },
+function badValue({ source, value }: Said, key: string, expected: string): VmcacheError {
+  // The password of a URL stays where it was typed.
+  const seen = typeof value === 'string' ? value.replace(/:[^:@/]*@/, ':...@') : value
+  const shown = JSON.stringify(seen) ?? String(seen)
+  const short = shown.length > 60 ? `${shown.slice(0, 60)}...` : shown
+  return new VmcacheError('BAD_CONFIG', `${source}: ${key} is ${short}: expected ${expected}`, {
+    details: { source, key, seen, expected },
   })
 }

@@ -98,6 +98,7 @@ test.each([
   ['io-threads: 1.5', 'line 1: io-threads is 1.5: expected'],
   ['\n\nstate-dir: here', 'line 3: state-dir is "here": expected an absolute path'],
   ['state-url: mysql://db', 'line 1: state-url is "mysql://db": expected sqlite:'],
+  ['state-url: postgres://vm:secret@db/x', 'line 1: state-url is "postgres://vm:...@db/x": expected sqlite:'],
   ['stop-timeout: 60', 'line 1: stop-timeout is 60: expected a duration such as 60s'],
   ['log-level: loud', 'line 1: log-level is "loud": expected debug, info, warn, error'],
   ['host-name: [a, b]', 'line 1: host-name is a list or a map: expected'],
@@ -115,6 +116,15 @@ test.each([
   ['max-disks: 121', 'line 1: max-disks is 121: expected a whole number from 1 to 120'],
 ])('%j is refused with place and expectation', async (text, expected) => {
   expect(await message(load(text))).toContain(`BAD_CONFIG: file ${path} ${expected}`)
+})
+
+test.each([
+  'postgres://db/x',
+  'postgresql://vm@db:5432/x',
+  'postgres://vm@/x?host=/run/postgresql',
+  'sqlite:/a b/c.db',
+])('%s is a state database', async (url) => {
+  expect((await load(`state-url: ${url}`)).values['state-url']).toBe(url)
 })
 
 test('a wrong flag or variable is named as such', async () => {
