@@ -1,3 +1,9 @@
+/**
+ * trace/: recorded block requests, and simulations of replacement policies over them.
+ *
+ * A *trace* is a gzip-compressed CSV file: the header line of read-trace.ts, then a request a line in the order of arrival. `time_us` counts
+ * from the first request and is empty where it is not known; `op` is R or W. An *access* is what a request does to one page.
+ */
 import { VmcacheError } from '../base/errors.js'
 import { PAGE_BYTES } from '../model/geometry.js'
 import { readTrace } from './read-trace.js'

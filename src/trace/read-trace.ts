@@ -3,12 +3,7 @@ import { pipeline } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { VmcacheError, messageOf, systemCode } from '../base/errors.js'
 
-/**
- * trace/: recorded block requests, and simulations of replacement policies over them.
- *
- * A *trace* is a gzip-compressed CSV file: the header line below, then a request a line in the order of arrival. `time_us` counts
- * from the first request and is empty where it is not known; `op` is R or W. An *access* is what a request does to one page.
- */
+/** First line of every trace. */
 export const TRACE_HEADER = 'time_us,op,offset_bytes,length_bytes'
 
 export interface TraceRequest {

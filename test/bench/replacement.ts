@@ -12,7 +12,10 @@ const names = process.argv.slice(2)
 const modules = REPLACEMENT_MODULES.filter(({ name }) => names.length === 0 || names.includes(name))
 const prices = new Map<string, ReplacementPrice[]>(modules.map(({ name }) => [name, []]))
 
-if (tracesMissing !== undefined) console.error(tracesMissing)
+if (tracesMissing !== undefined) {
+  console.error(tracesMissing)
+  process.exit(1)
+}
 const cells = priceCells()
 for (const trace of new Set(cells.map((cell) => cell.trace))) {
   const accesses = await loadTrace(trace)

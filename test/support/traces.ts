@@ -4,9 +4,10 @@ import { type PageAccesses, loadAccesses } from '../../src/trace/page-accesses.j
 
 /**
  * Real block traces with reference miss counts (README.md beside them says whose and how computed). They are other people's
- * data and not part of this repository: VMCACHE_TRACES names the directory, else it is looked for beside the checkout.
+ * data and not part of this repository: VMCACHE_TRACES names the directory, else it is looked for beside the checkout that
+ * tests run in.
  */
-const directory = process.env['VMCACHE_TRACES'] ?? resolve(import.meta.dirname, '..', '..', '..', 'shared', 'traces')
+const directory = process.env['VMCACHE_TRACES'] ?? resolve('..', 'shared', 'traces')
 const referencePath = join(directory, 'miss-ratios.json')
 
 /** Why tests over traces are skipped; undefined where they can run. */

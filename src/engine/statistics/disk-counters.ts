@@ -1,5 +1,3 @@
-import { LatencyHistogram } from '../../base/histogram.js'
-
 /**
  * engine/statistics/: what is counted of disks and caches, and how it is told: counters in shared memory, windows over
  * them, metrics in Prometheus text format.
@@ -7,6 +5,8 @@ import { LatencyHistogram } from '../../base/histogram.js'
  * The I/O thread that serves a disk counts, alone; the main thread reads when it likes. Counters only rise, until the
  * disk is detached.
  */
+import { LatencyHistogram } from '../../base/histogram.js'
+
 const COUNTER_NAMES = [
   'reads',
   'writes',
