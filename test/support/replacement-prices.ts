@@ -6,7 +6,7 @@ import { simulateLaid } from '../../src/trace/simulate-laid.js'
 import { type ReferenceCell, referenceCells } from './traces.js'
 
 /** Chunks of the model log; fewer cost more. */
-export const PRICE_CHUNKS = 64
+const PRICE_CHUNKS = 64
 const FRACTIONS = ['0.01', '0.05', '0.1', '0.2']
 
 /** What it costs to lay a policy on a log, on one trace at one size. Points are hundredths of the miss ratio; less is better. */

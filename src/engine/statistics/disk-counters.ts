@@ -26,7 +26,7 @@ const COUNTER_NAMES = [
 const LATENCY_NAMES = ['read', 'write', 'flush'] as const
 
 export type CounterName = (typeof COUNTER_NAMES)[number]
-export type LatencyName = (typeof LATENCY_NAMES)[number]
+type LatencyName = (typeof LATENCY_NAMES)[number]
 
 /**
  * Places of the counters, for {@link DiskCounters.add}: requests (`reads`, `writes`, `flushes`) and their bytes; requests
