@@ -16,8 +16,6 @@ export function prometheusText(caches: readonly EngineCache[], disks: readonly M
   return [...cacheFamilies(caches), ...diskFamilies(disks)].map(familyText).join('')
 }
 
-export const PROMETHEUS_CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
-
 type Labels = Readonly<Record<string, string>>
 type Sample = readonly [suffix: string, labels: Labels, value: number]
 interface Family {
