@@ -24,9 +24,14 @@ test(
       runs++
       crashes += report.crashes
       requests += report.requests
-      expect(report.findings, `repeat with VMCACHE_SIMULATION_SEED=${seed} npx vitest run test/simulation/disk.test.ts`).toEqual([])
+      expect(
+        report.findings,
+        `repeat with VMCACHE_SIMULATION_SEED=${seed} npx vitest run test/simulation/disk.test.ts`,
+      ).toEqual([])
     }
-    console.log(`simulation: seeds ${first}..${first + runs - 1}: ${runs} runs, ${crashes} crashes, ${requests} requests, no finding`)
+    console.log(
+      `simulation: seeds ${first}..${first + runs - 1}: ${runs} runs, ${crashes} crashes, ${requests} requests, no finding`,
+    )
   },
   SECONDS * 1000 + 60_000,
 )

@@ -774,6 +774,8 @@ export class Disk implements ServedDisk, LoggingDisk {
     if (path.logs) {
       const lock = await this.#locks.acquire(0, Infinity)
       try {
+        // What the origin could still lose must not be cached: nothing would mark it as touched.
+        await this.#flushOrigin()
         const opened = await this.#options.newLog()
         this.#path = path
         this.#useLog(opened)
@@ -805,8 +807,13 @@ export class Disk implements ServedDisk, LoggingDisk {
     this.#readAhead.clear()
     this.#fills.cancel(0, Infinity)
     log.stageMark(markExtent(EXTENT_KIND.invalid, 0, 0xffff_ffff))
-    await log.appended()
-    await log.commit()
+    try {
+      await log.appended()
+      await log.commit()
+    } catch (error) {
+      // A log that was left meanwhile has no pages either.
+      if (this.#log === log) throw error
+    }
   }
 
   /**

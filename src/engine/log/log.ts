@@ -326,12 +326,13 @@ export class Log {
         if (marks.length > 0 || marking) await this.#appendAll(append, FRAME_KIND.copies, marks)
         if (batch !== undefined) {
           batch.firstLsn = this.#nextLsn
+          // Before its positions are given out: what settles meanwhile must not move `settledLsn` over them.
+          this.#unsettled.push(batch)
           await this.#appendAll(append, FRAME_KIND.writes, writes)
         }
         const written = this.#write(append)
         if (written !== undefined) await written
         if (batch !== undefined) {
-          this.#unsettled.push(batch)
           batch.complete(() => this.#advanceSettled())
           batch = undefined
         }
@@ -671,11 +672,12 @@ export class Log {
       if (chunk !== undefined) return chunk
       this.#dropped(this.#copies.splice(0), 0)
       for (const resolve of [...this.#currentCopyWaiters.splice(0), ...this.#copyWaiters.splice(0)]) resolve()
-      this.#reclaimIfLast()
-      await new Promise<void>((resolve) => {
+      const changed = new Promise<void>((resolve) => {
         this.#wakeChunkWait = resolve
         this.#options.source.whenChanged(resolve)
       })
+      this.#reclaimIfLast()
+      await changed
       this.#wakeChunkWait = undefined
     }
   }
@@ -774,12 +776,10 @@ export class Log {
 
   /** Begins to give back the oldest chunk where that is possible now. */
   reclaim(): void {
+    // Who waits for a chunk hears of it from the source; where nothing could be reclaimed, from what stood in the way.
     this.#reclaiming ??= this.#reclaimOldest()
       .catch((error: unknown) => this.#fail(error as Error))
-      .finally(() => {
-        this.#reclaiming = undefined
-        this.#wakeChunkWait?.()
-      })
+      .finally(() => (this.#reclaiming = undefined))
   }
 
   /** Gives back chunks until at most `count` are left, or none can be given back now. */
@@ -803,6 +803,7 @@ export class Log {
     }
     const { columns, slot } = oldest
     const { counters } = this.#options
+    this.replacement.reclaiming?.(oldest.livePages, columns.count)
     const first = slot * this.entriesPerChunk
     const mostKept = Math.floor(this.pagesPerChunk * MAXIMUM_KEPT)
     let kept = 0
@@ -868,7 +869,10 @@ export class Log {
 
   #copied(): Promise<void> {
     if (this.#failure !== undefined || (!this.#running && this.#copies.length === 0)) return Promise.resolve()
-    return new Promise((resolve) => this.#copyWaiters.push(resolve))
+    return new Promise((resolve) => {
+      this.#copyWaiters.push(resolve)
+      this.#wakeChunkWait?.()
+    })
   }
 
   /** Puts a free header on stable storage and gives the chunk back; nobody reads it any more then. */

@@ -137,7 +137,8 @@ export async function planRecovery(found: readonly FoundChunk[], context: Recove
     }
   }
   const newestFrames = chunks.findLast((chunk) => chunk.nextFrame > chunk.found.header.firstFrame)
-  const touched = end === 'closed' || newestFrames === undefined ? [] : await touchedPages(newestFrames, context.chunkBytes)
+  const touched =
+    end === 'closed' || newestFrames === undefined ? [] : await touchedPages(newestFrames, context.chunkBytes)
   if (end === 'power-cut') invalid.push(...touched)
   return {
     chunks,

@@ -52,6 +52,8 @@ export class ThreadDisk {
       const meter = new SharedDiskMeter(new DiskCounters(wanted.counters))
       let disk: Disk | undefined
       const logs = new DiskLogs(wanted, cache, origin, meter, replacement, (error) => disk?.logFailed(error))
+      // What others wrote and the origin could still lose must not be cached: nothing marks it as touched.
+      await origin.flush()
       const log = await logs.recover()
       disk = new Disk({
         name: settings.name,

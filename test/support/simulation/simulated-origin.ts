@@ -17,18 +17,16 @@ import type { Scheduler } from './scheduler.ts'
 
 const SECTOR = 512
 
-/** Fills sectors with the id of a write. */
+/** Sectors filled with the id of a write. */
 export function stamped(length: number, id: number): Buffer {
-  const bytes = Buffer.alloc(length)
-  for (let at = 0; at < length; at += 4) bytes.writeUInt32LE(id, at)
-  return bytes
+  const word = Buffer.alloc(4)
+  word.writeUInt32LE(id)
+  return Buffer.alloc(length, word)
 }
 
 /** The id that a sector holds; -1 where it is torn. */
 export function stampOf(bytes: Buffer, at: number): number {
-  const id = bytes.readUInt32LE(at)
-  for (let offset = 4; offset < SECTOR; offset += 4) if (bytes.readUInt32LE(at + offset) !== id) return -1
-  return id
+  return bytes.compare(bytes, at, at + SECTOR - 4, at + 4, at + SECTOR) === 0 ? bytes.readUInt32LE(at) : -1
 }
 
 export class SimulatedOrigin implements Origin {
@@ -74,8 +72,8 @@ export class SimulatedOrigin implements Origin {
     if (this.failReads > 0 && this.random.below(this.failReads) === 0) throw new OriginError('simulated read error')
     for (let at = 0; at < target.length; at += SECTOR) {
       const id = this.idAt((offset + at) / SECTOR)
-      const bytes = Buffer.from(target.buffer, target.byteOffset + at, SECTOR)
-      for (let word = 0; word < SECTOR; word += 4) bytes.writeUInt32LE(id, word)
+      if (id === 0) target.fill(0, at, at + SECTOR)
+      else target.set(stamped(SECTOR, id), at)
     }
     // The answer is under way while the storage changes.
     await this.scheduler.delay()

@@ -322,7 +322,7 @@ export class World {
 
   #range(): { first: number; count: number } {
     const place = this.#places[this.random.below(this.#places.length)]!
-    const spread = this.random.below(3) === 0 ? 8 * 256 : 8 * 32
+    const spread = 8 * [4, 16, 16, 256][this.random.below(4)]!
     let first = place + this.random.below(spread)
     let count = [1, 8, 8, 8, 3, 16, 64, 300][this.random.below(8)]!
     if (this.random.below(2) === 0) first -= first % 8
