@@ -186,6 +186,9 @@ export function decodeFrame(source: Buffer, at: number): DecodedFrame | undefine
   if (portableHeader === undefined || portableHeader.version > FORMAT_VERSION) return undefined
   const { extentCount, checksumCount, dataSectors } = portableHeader
   if (portableHeader.kind !== localHeader.kind) return undefined
+  const isWrite = portableHeader.kind === FRAME_KIND.writes
+  if (!isWrite && portableHeader.kind !== FRAME_KIND.copies) return undefined
+  if (portableHeader.lsnUnits !== (isWrite ? lsnUnitsOf(headerBytes, dataSectors) : 0)) return undefined
   if (frameHeaderBytes(extentCount, checksumCount) !== headerBytes) return undefined
   if (frameDataOffset(headerBytes) + dataSectors * SECTOR_BYTES > frameBytes) return undefined
   const extents: Extent[] = []

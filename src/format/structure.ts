@@ -146,7 +146,7 @@ function encodeField(target: Buffer, offset: number, field: Placed, value: strin
       break
     }
     case 'id':
-      assert((value as string).length === 32, `${field.name}: an id has 32 digits`)
+      assert(/^[0-9a-f]{32}$/.test(value as string), `${field.name}: an id is 32 lower-case hexadecimal digits`)
       target.write(value as string, offset, 16, 'hex')
       break
     default: {

@@ -1,3 +1,4 @@
+import { MAXIMUM_BLOCK_PAGES, MAXIMUM_CHUNK_BYTES, MINIMUM_CHUNK_BYTES, PAGE_BYTES } from '../model/geometry.js'
 import { Structure, type Values } from './structure.js'
 
 /** Newest format that this software writes and the newest that it reads. */
@@ -89,5 +90,24 @@ export function decodeSuperblock(block: Buffer): SuperblockReading {
     const at = devicesOffset + index * DEVICE_ENTRY_BYTES
     return { id: block.toString('hex', at, at + 16), chunkCount: block.readUInt32LE(at + 16) }
   })
-  return { kind: 'superblock', superblock: { ...rest, devices } }
+  const superblock = { ...rest, devices }
+  return isPlausible(superblock) ? { kind: 'superblock', superblock } : { kind: 'corrupt' }
+}
+
+/** Whether a superblock agrees with itself and with the bounds of the format, so that its readers need not ask. */
+function isPlausible({ deviceIndex, deviceId, devices, ...superblock }: Superblock): boolean {
+  const { chunkBytes, chunkCount, firstChunkOffset, logicalBlockBytes, blockBytes } = superblock
+  const isPowerOfTwo = (chunkBytes & (chunkBytes - 1)) === 0
+  return (
+    devices[deviceIndex]?.id === deviceId &&
+    devices[deviceIndex].chunkCount === chunkCount &&
+    isPowerOfTwo &&
+    chunkBytes >= MINIMUM_CHUNK_BYTES &&
+    chunkBytes <= MAXIMUM_CHUNK_BYTES &&
+    firstChunkOffset === FIRST_CHUNK_OFFSET &&
+    (logicalBlockBytes === 512 || logicalBlockBytes === 4096) &&
+    blockBytes >= PAGE_BYTES &&
+    blockBytes <= MAXIMUM_BLOCK_PAGES * PAGE_BYTES &&
+    blockBytes % PAGE_BYTES === 0
+  )
 }
