@@ -18,7 +18,11 @@ function encoded(header: typeof chunkHeader): Buffer {
 }
 
 test('the longest names fit', () => {
-  const long = { ...chunkHeader, diskName: 'd'.repeat(MAXIMUM_DISK_NAME_BYTES), origin: 'o'.repeat(MAXIMUM_ORIGIN_BYTES) }
+  const long = {
+    ...chunkHeader,
+    diskName: 'd'.repeat(MAXIMUM_DISK_NAME_BYTES),
+    origin: 'o'.repeat(MAXIMUM_ORIGIN_BYTES),
+  }
   expect(decodeChunkHeader(encoded(long), 0)).toMatchObject(long)
 })
 

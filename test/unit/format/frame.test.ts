@@ -92,7 +92,12 @@ describe('what does not agree with itself is no frame, whatever its checksums sa
   test('headers that end too early or too late', () => {
     for (const headerBytes of [0, 80, 159, 160, 0xffff_ffff]) {
       const end = Math.min(Math.max(headerBytes, 84), frame.bytes.length)
-      expect(decodeFrame(forged((bytes) => bytes.writeUInt32LE(headerBytes, 12), end), 0)).toBeUndefined()
+      expect(
+        decodeFrame(
+          forged((bytes) => bytes.writeUInt32LE(headerBytes, 12), end),
+          0,
+        ),
+      ).toBeUndefined()
     }
   })
 })

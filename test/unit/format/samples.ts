@@ -122,7 +122,10 @@ export interface SampleFrame {
 }
 
 /** A frame of these extents, with data that tells its sectors apart. */
-export function frameOf(extents: readonly Extent[], { kind = FRAME_KIND.writes as number, block = 512 } = {}): SampleFrame {
+export function frameOf(
+  extents: readonly Extent[],
+  { kind = FRAME_KIND.writes as number, block = 512 } = {},
+): SampleFrame {
   const data = extents.filter((extent) => extent.kind === EXTENT_KIND.data)
   const pages = data.reduce((sum, { count }) => sum + count, 0)
   const sectors = data.reduce((sum, { count, sectorMap }) => sum + count * sectorCount(sectorMap), 0)
