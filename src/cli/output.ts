@@ -1,4 +1,4 @@
-import { VmcacheError } from '../base/errors.js'
+import type { VmcacheError } from '../base/errors.js'
 import { loadPaint, wantsColour } from './paint.js'
 
 /** Writes a result as one JSON document. */

@@ -73,7 +73,6 @@ test('colours change nothing but colours', async () => {
   const paint = await loadPaint(true)
   for (const view of Object.values(views)) {
     const coloured = await view({ width: 120, paint, now: sample.NOW })
-    // eslint-disable-next-line no-control-regex
     expect(coloured.replaceAll(/\u001b\[\d+m/g, '')).toBe(await view({ width: 120, paint: PLAIN, now: sample.NOW }))
   }
 })

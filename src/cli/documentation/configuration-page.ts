@@ -1,3 +1,4 @@
+import { configurationText } from '../views/configuration-view.js'
 import { CONFIGURATION_KEYS, resolveConfiguration } from '../../model/configuration.js'
 import { bold, definition, page, paragraph, section, text, title, verbatim } from './roff.js'
 
@@ -35,7 +36,7 @@ export function configurationPage(): string {
         ...(flag === undefined ? [] : [`--${flag}`]),
         ...(environment === undefined ? [] : [environment]),
       ]
-      const initial = DESCRIBED_DEFAULTS[key] ?? (defaults[key] === null ? 'none' : String(defaults[key]))
+      const initial = DESCRIBED_DEFAULTS[key] ?? (defaults[key] === null ? 'none' : configurationText(defaults[key]))
       const elsewhere = sources.length === 0 ? '' : ` Also: ${sources.join(', ')}.`
       return definition(bold(key), text(`${summary} Expected: ${expected}. Default: ${initial}.${elsewhere}`))
     }),

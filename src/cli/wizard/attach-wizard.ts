@@ -36,7 +36,7 @@ export async function attachWizard(draft: Draft, { caches, disks, yes }: Context
   const request = { ...draft, cache, origin, name, mode, maxBytes }
   const limit = maxBytes === null ? 'may use the whole cache' : `may use ${formatSize(maxBytes)} of the cache`
   talk(`Disk ${name}: ${origin} through cache ${cache}, ${mode}; ${limit}`)
-  if (!yes && !draft.dryRun) await confirmed(`Attach ${name}?`)
+  if (!yes && !draft.dryRun) await confirmed(`Attach ${name}?`, true)
   talk(`The same without questions:\n  ${attachCommandLine(request)}`)
   return request
 }

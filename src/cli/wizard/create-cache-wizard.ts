@@ -20,7 +20,7 @@ export async function createCacheWizard(draft: Draft, options: { yes: boolean })
   const devices = draft.devices.length > 0 ? draft.devices : await askDevices(name)
   const request = { ...draft, name, devices }
   talk(await summary(request))
-  if (!options.yes && !draft.dryRun) await confirmed(`Create cache ${name}?`)
+  if (!options.yes && !draft.dryRun) await confirmed(`Create cache ${name}?`, true)
   talk(`The same without questions:\n  ${createCommandLine(request)}`)
   return request
 }
