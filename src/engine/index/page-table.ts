@@ -1,7 +1,7 @@
 /**
  * engine/index/: where the cached pages of one log are. The {@link PageTable} maps a page number to a location; {@link ChunkColumns}
- * hold, for each chunk, what is known of its entries. No object per page: about 18 bytes a page, the ghosts of a
- * replacement policy apart.
+ * hold, for each chunk, what is known of its entries. No object per page: 12 bytes in the columns and 5.3 to 8 in the table, the ghosts
+ * of a replacement policy and the dead entries of overwritten pages apart.
  */
 import { assert } from '../../base/assert.js'
 
@@ -13,10 +13,15 @@ export type PageOf = (location: number) => number
 
 const SEGMENT_BITS = 10
 const SEGMENTS = 1 << SEGMENT_BITS
-const INITIAL_SLOTS = 8
-/** A segment grows when three quarters of its slots are taken, and shrinks below one in eight. */
+const HOME_BITS = 32 - SEGMENT_BITS
+const HOMES = 2 ** HOME_BITS
+/** A segment grows when three quarters of its slots are taken: doubling would leave it too empty for 20 bytes a page. */
 const MAXIMUM_LOAD = 0.75
-const MINIMUM_LOAD = 0.125
+const MINIMUM_LOAD = 0.45
+const GROWTH = 1.5
+const SMALLEST_SLOTS = 8
+/** Sizes that segments begin with, spread over one step of growth, so that they do not all grow at the same time. */
+const START_SLOTS = [8, 9, 10, 11, 12]
 
 /**
  * Open addressing with linear probing and deletion by shifting back (Knuth, TAOCP vol. 3, 6.4, algorithm R), in segments that
@@ -41,10 +46,9 @@ export class PageTable {
 
   find(page: number): number {
     const hash = hashOf(page)
-    const slots = this.#segments[hash >>> (32 - SEGMENT_BITS)]
+    const slots = this.#segments[hash >>> HOME_BITS]
     if (slots === undefined) return NOWHERE
-    const mask = slots.length - 1
-    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+    for (let slot = homeOf(hash, slots.length); ; slot = slot + 1 === slots.length ? 0 : slot + 1) {
       const location = slots[slot]!
       if (location === NOWHERE || this.pageOf(location) === page) return location
     }
@@ -53,13 +57,13 @@ export class PageTable {
   /** Puts `page` at `location` and returns where it was. */
   set(page: number, location: number): number {
     const hash = hashOf(page)
-    const segment = hash >>> (32 - SEGMENT_BITS)
+    const segment = hash >>> HOME_BITS
     let slots = this.#segments[segment]
-    if (slots === undefined) slots = this.#resize(segment, INITIAL_SLOTS)
-    else if (this.#counts[segment]! + 1 > slots.length * MAXIMUM_LOAD) slots = this.#resize(segment, slots.length * 2)
-    const mask = slots.length - 1
-    let slot = hash & mask
-    for (; slots[slot] !== NOWHERE; slot = (slot + 1) & mask) {
+    if (slots === undefined) slots = this.#resize(segment, START_SLOTS[segment % START_SLOTS.length]!)
+    else if (this.#counts[segment]! + 1 > slots.length * MAXIMUM_LOAD)
+      slots = this.#resize(segment, Math.ceil(slots.length * GROWTH))
+    let slot = homeOf(hash, slots.length)
+    for (; slots[slot] !== NOWHERE; slot = slot + 1 === slots.length ? 0 : slot + 1) {
       const before = slots[slot]!
       if (this.pageOf(before) !== page) continue
       slots[slot] = location
@@ -74,29 +78,32 @@ export class PageTable {
   /** Forgets `page` and returns where it was. */
   delete(page: number): number {
     const hash = hashOf(page)
-    const segment = hash >>> (32 - SEGMENT_BITS)
+    const segment = hash >>> HOME_BITS
     const slots = this.#segments[segment]
     if (slots === undefined) return NOWHERE
-    const mask = slots.length - 1
-    let slot = hash & mask
+    const { length } = slots
+    let hole = homeOf(hash, length)
     let location: number
-    for (; ; slot = (slot + 1) & mask) {
-      location = slots[slot]!
+    for (; ; hole = hole + 1 === length ? 0 : hole + 1) {
+      location = slots[hole]!
       if (location === NOWHERE) return NOWHERE
       if (this.pageOf(location) === page) break
     }
-    let hole = slot
-    for (let next = (hole + 1) & mask; slots[next] !== NOWHERE; next = (next + 1) & mask) {
-      const home = hashOf(this.pageOf(slots[next]!)) & mask
+    for (let next = hole; ;) {
+      next = next + 1 === length ? 0 : next + 1
+      const candidate = slots[next]!
+      if (candidate === NOWHERE) break
+      const home = homeOf(hashOf(this.pageOf(candidate)), length)
       // The entry may fill the hole unless its home lies cyclically in (hole, next].
-      if (((next - home) & mask) < ((next - hole) & mask)) continue
-      slots[hole] = slots[next]!
+      if (distance(home, next, length) < distance(hole, next, length)) continue
+      slots[hole] = candidate
       hole = next
     }
     slots[hole] = NOWHERE
     this.#size--
     const count = --this.#counts[segment]!
-    if (slots.length > INITIAL_SLOTS && count < slots.length * MINIMUM_LOAD) this.#resize(segment, slots.length / 2)
+    if (length > SMALLEST_SLOTS && count < length * MINIMUM_LOAD)
+      this.#resize(segment, Math.max(SMALLEST_SLOTS, Math.ceil(length / GROWTH)))
     return location
   }
 
@@ -109,14 +116,13 @@ export class PageTable {
 
   #resize(segment: number, length: number): Uint32Array {
     const before = this.#segments[segment]
+    assert(length > this.#counts[segment]!, 'a segment has a free slot, where every search ends')
     const slots = new Uint32Array(length).fill(NOWHERE)
-    const mask = length - 1
-    assert((length & mask) === 0, 'a segment has a power of two of slots')
     if (before !== undefined) {
       for (const location of before) {
         if (location === NOWHERE) continue
-        let slot = hashOf(this.pageOf(location)) & mask
-        while (slots[slot] !== NOWHERE) slot = (slot + 1) & mask
+        let slot = homeOf(hashOf(this.pageOf(location)), length)
+        while (slots[slot] !== NOWHERE) slot = slot + 1 === length ? 0 : slot + 1
         slots[slot] = location
       }
     }
@@ -126,10 +132,20 @@ export class PageTable {
   }
 }
 
-/** A 32-bit mix (the finalizer of MurmurHash3, Appleby 2011): its top bits choose the segment, its low bits the slot. */
+/** A 32-bit mix (the finalizer of MurmurHash3, Appleby 2011): its top bits choose the segment, the others the slot. */
 function hashOf(page: number): number {
   let hash = page
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
   return (hash ^ (hash >>> 16)) >>> 0
+}
+
+/** The first slot to look at: the lower bits of the hash, scaled to a segment of any length (Lemire 2019). */
+function homeOf(hash: number, length: number): number {
+  return Math.floor(((hash & (HOMES - 1)) * length) / HOMES)
+}
+
+/** Slots from `from` on to `to`, cyclically. */
+function distance(from: number, to: number, length: number): number {
+  return to >= from ? to - from : to - from + length
 }

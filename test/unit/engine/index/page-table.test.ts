@@ -1,0 +1,109 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { NOWHERE, PageTable } from '../../../../src/engine/index/page-table.js'
+
+const seed = Number(process.env['FUZZ_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
+const repeat = `repeat with: FUZZ_SEED=${seed} npx vitest run test/unit/engine/index/page-table.test.ts`
+
+/** A table with the pages of its locations beside it, as the columns of chunks are. */
+class TableAndModel {
+  readonly pages: number[] = []
+  readonly table = new PageTable((location) => this.pages[location]!)
+  readonly model = new Map<number, number>()
+
+  set(page: number): void {
+    const location = this.pages.push(page) - 1
+    expect(this.table.set(page, location)).toBe(this.model.get(page) ?? NOWHERE)
+    this.model.set(page, location)
+  }
+
+  delete(page: number): void {
+    expect(this.table.delete(page)).toBe(this.model.get(page) ?? NOWHERE)
+    this.model.delete(page)
+  }
+
+  check(pages: Iterable<number>): void {
+    expect(this.table.size).toBe(this.model.size)
+    for (const page of pages) {
+      const expected = this.model.get(page) ?? NOWHERE
+      if (this.table.find(page) !== expected) expect.fail(`page ${page} is not at ${expected}`)
+    }
+  }
+}
+
+/** Pages from few enough that they meet again, or from everywhere. */
+const page = fc.oneof(fc.nat({ max: 300 }), fc.nat({ max: 0xffff_ffff }), fc.constant(0xffff_ffff))
+const command = fc.oneof(
+  fc.record({ kind: fc.constant('set' as const), page }),
+  fc.record({ kind: fc.constant('delete' as const), page }),
+  fc.record({ kind: fc.constant('set-run' as const), page: fc.nat({ max: 0xffff_0000 }), count: fc.nat({ max: 400 }) }),
+  fc.record({
+    kind: fc.constant('delete-run' as const),
+    page: fc.nat({ max: 0xffff_0000 }),
+    count: fc.nat({ max: 400 }),
+  }),
+  fc.constant({ kind: 'clear' as const }),
+)
+
+test('agrees with a map, whatever is set and deleted', () => {
+  fc.assert(
+    fc.property(fc.array(command, { maxLength: 60 }), (commands) => {
+      const both = new TableAndModel()
+      const seen = new Set<number>([0, 1, 0xffff_ffff])
+      const each = (step: { page: number; count?: number }, use: (page: number) => void): void => {
+        for (let index = 0; index < (step.count ?? 1); index++) {
+          seen.add(step.page + index)
+          use(step.page + index)
+        }
+      }
+      for (const step of commands) {
+        if (step.kind === 'clear') {
+          both.table.clear()
+          both.model.clear()
+        } else if (step.kind === 'set' || step.kind === 'set-run') each(step, (at) => both.set(at))
+        else each(step, (at) => both.delete(at))
+      }
+      both.check(seen)
+    }),
+    {
+      seed,
+      numRuns: 200,
+      reporter: (run) => {
+        if (run.failed) throw new Error(`${fc.defaultReportMessage(run)}\n${repeat}`, { cause: run.errorInstance })
+      },
+    },
+  )
+})
+
+describe('with many pages', () => {
+  test.each([
+    ['one after the other', (index: number) => index],
+    ['far apart', (index: number) => index * 4096],
+    ['all over the disk', (index: number) => Math.imul(index, 0x9e37_79b1) >>> 0],
+  ])('%s: all are found, half are deleted, the others are still found', (_name, pageOf) => {
+    const both = new TableAndModel()
+    const pages = Array.from({ length: 100_000 }, (_, index) => pageOf(index))
+    for (const page of pages) both.table.set(page, both.pages.push(page) - 1)
+    pages.forEach((page, location) => both.model.set(page, location))
+    both.check(pages)
+    for (const page of pages.filter((_, index) => index % 2 === 0)) {
+      both.table.delete(page)
+      both.model.delete(page)
+    }
+    both.check(pages)
+  })
+
+  test('takes at most 8 bytes a page while it grows, and gives back what it does not need', () => {
+    const pages: number[] = []
+    const table = new PageTable((location) => pages[location]!)
+    let most = 0
+    for (let page = 0; page < 300_000; page++) {
+      table.set(page * 3, pages.push(page * 3) - 1)
+      if (page > 50_000 && page % 1000 === 0) most = Math.max(most, table.bytes / table.size)
+    }
+    expect(most).toBeLessThan(8)
+    for (let page = 0; page < 290_000; page++) table.delete(page * 3)
+    expect(table.size).toBe(10_000)
+    expect(table.bytes / table.size).toBeLessThan(11)
+  })
+})
