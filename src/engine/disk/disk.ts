@@ -1,5 +1,5 @@
 import type { Clock } from '../../base/clock.js'
-import { messageOf } from '../../base/errors.js'
+import { VmcacheError, messageOf } from '../../base/errors.js'
 import { EXTENT_KIND } from '../../format/frame.js'
 import { FULL_SECTOR_MAP, PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
 import type { Mode } from '../../model/mode.js'
@@ -726,7 +726,7 @@ export class Disk implements ServedDisk, LoggingDisk {
       () => {
         if (this.#state === 'recovering') this.#setState('serving', null)
       },
-      (error: unknown) => this.#logLost(error),
+      (error: unknown) => void this.#logLost(error),
     )
   }
 
@@ -763,34 +763,30 @@ export class Disk implements ServedDisk, LoggingDisk {
     if (!this.#closed) void this.#logLost(error)
   }
 
-  /** Changes the mode while requests go on. Leaving the log for good writes down first that nothing in it is valid. */
+  /**
+   * Changes the mode while requests go on. A mode without log gives the log back first, so that nothing in it can be found later. WRONG_STATE
+   * for a disk that lost its log.
+   */
   async setMode(mode: Mode): Promise<void> {
     const path = MODE_PATHS[mode]
-    if (path === this.#path) return
-    if (path.logs && this.#log !== undefined) {
-      this.#path = path
-      return
-    }
-    if (path.logs) {
-      const lock = await this.#locks.acquire(0, Infinity)
-      try {
-        // What the origin could still lose must not be cached: nothing would mark it as touched.
-        await this.#flushOrigin()
-        const opened = await this.#options.newLog()
-        this.#path = path
-        this.#useLog(opened)
-      } finally {
-        this.#locks.release(lock)
-      }
-      return
-    }
     const lock = await this.#locks.acquire(0, Infinity)
     try {
+      if (this.#state === 'direct' || this.#state === 'failed') {
+        throw new VmcacheError('WRONG_STATE', `disk ${this.name} cannot change its mode: ${this.#reason}`, {
+          hint: 'detach it and attach it to a cache that works',
+        })
+      }
       const log = this.#log
-      this.#log = undefined
+      if (path.logs && log === undefined) {
+        // What the origin could still lose must not be cached: nothing would mark it as touched.
+        await this.#flushOrigin()
+        this.#useLog(await this.#options.newLog())
+      } else if (!path.logs && log !== undefined) {
+        this.#log = undefined
+        this.#touched.clear()
+        await log.destroy()
+      }
       this.#path = path
-      this.#touched.clear()
-      await log?.destroy()
     } finally {
       this.#locks.release(lock)
     }

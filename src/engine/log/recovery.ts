@@ -61,6 +61,15 @@ export interface RecoveredChunk {
   readonly nextLsn: number
   readonly lastFrameChecksum: number
   readonly lastWriteChecksum: number
+  /** What the log said at the end of this chunk. */
+  readonly state: LogState
+}
+
+interface LogState {
+  readonly settledLsn: number
+  readonly epoch: number
+  readonly lastWrittenAt: number
+  readonly closed: boolean
 }
 
 export interface PageRange {
@@ -128,8 +137,9 @@ export async function planRecovery(found: readonly FoundChunk[], context: Recove
       damages: walk.damages,
     }
   }
-  const settledLsn = Math.min(walk.settledLsn, newest.nextLsn)
-  const end = walk.closed ? 'closed' : newest.found.header.bootId === context.bootId ? 'killed' : 'power-cut'
+  const { epoch, lastWrittenAt, closed } = newest.state
+  const settledLsn = Math.min(newest.state.settledLsn, newest.nextLsn)
+  const end = closed ? 'closed' : newest.found.header.bootId === context.bootId ? 'killed' : 'power-cut'
   const invalid: PageRange[] = []
   if (end !== 'closed') {
     for (const chunk of chunks) {
@@ -148,8 +158,8 @@ export async function planRecovery(found: readonly FoundChunk[], context: Recove
     newestSession,
     nextSequence,
     settledLsn,
-    epoch: walk.epoch,
-    lastWrittenAt: walk.lastWrittenAt,
+    epoch,
+    lastWrittenAt,
     end,
     damages: walk.damages,
   }
@@ -193,10 +203,6 @@ class Walk {
   readonly chunks: RecoveredChunk[] = []
   readonly dropped: FoundChunk[] = []
   damages = 0
-  settledLsn = 1
-  epoch = 0
-  lastWrittenAt = 0
-  closed = false
   #ended = false
   #sessionBegun = true
 
@@ -220,14 +226,15 @@ class Walk {
       }
       this.#damage()
     }
-    this.settledLsn = Math.max(this.settledLsn, header.settledLsn)
-    this.epoch = header.epoch
     if (trailer !== undefined) {
-      this.settledLsn = Math.max(this.settledLsn, trailer.settledLsn)
-      this.lastWrittenAt = trailer.writtenAt
-      this.closed = false
       this.#sessionBegun = true
-      this.chunks.push({ found: member, sealed: true, columns: new ChunkColumns(1), ...pick(trailer) })
+      const state = {
+        settledLsn: Math.max(this.#settledLsn, header.settledLsn, trailer.settledLsn),
+        epoch: header.epoch,
+        lastWrittenAt: trailer.writtenAt,
+        closed: false,
+      }
+      this.chunks.push({ found: member, sealed: true, columns: new ChunkColumns(1), ...pick(trailer), state })
       return
     }
     await this.#scan(member, stable)
@@ -240,6 +247,10 @@ class Walk {
     assert(unbegun !== undefined, 'an unbegun session has a chunk')
     this.dropped.push(unbegun.found)
     this.#sessionBegun = true
+  }
+
+  get #settledLsn(): number {
+    return this.chunks.at(-1)?.state.settledLsn ?? 1
   }
 
   /** All that came before is older than something that was lost. */
@@ -263,6 +274,9 @@ class Walk {
     let lastFrameChecksum = header.previousFrameChecksum
     let lastWriteChecksum = header.previousWriteChecksum
     let closed = false
+    let epoch = header.epoch
+    let lastWrittenAt = header.createdAt
+    let settledLsn = Math.max(this.#settledLsn, header.settledLsn)
     for (;;) {
       let frame = readFrame(buffer, at, header)
       if (frame !== undefined) {
@@ -291,11 +305,10 @@ class Walk {
       if (portable.kind === FRAME_KIND.writes) lastWriteChecksum = frame.portableChecksum
       begun ||= (portable.flags & FRAME_FLAG.sessionBegun) !== 0
       closed = (portable.flags & FRAME_FLAG.closed) !== 0
-      this.settledLsn = Math.max(this.settledLsn, portable.settledLsn)
-      this.epoch = portable.epoch
-      this.lastWrittenAt = portable.writtenAt
+      settledLsn = Math.max(settledLsn, portable.settledLsn)
+      epoch = portable.epoch
+      lastWrittenAt = portable.writtenAt
     }
-    this.closed = closed
     this.#sessionBegun = begun
     this.chunks.push({
       found: member,
@@ -306,6 +319,7 @@ class Walk {
       nextLsn,
       lastFrameChecksum,
       lastWriteChecksum,
+      state: { settledLsn, epoch, lastWrittenAt, closed },
     })
   }
 }
@@ -318,7 +332,7 @@ function followsChunk(header: ChunkHeader, previous: RecoveredChunk): boolean {
   )
 }
 
-function pick(trailer: SummaryTrailer): Omit<RecoveredChunk, 'found' | 'sealed' | 'columns'> {
+function pick(trailer: SummaryTrailer): Omit<RecoveredChunk, 'found' | 'sealed' | 'columns' | 'state'> {
   const { endOffset, nextFrame, nextLsn, lastFrameChecksum, lastWriteChecksum } = trailer
   return { endOffset, nextFrame, nextLsn, lastFrameChecksum, lastWriteChecksum }
 }

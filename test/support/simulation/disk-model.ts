@@ -1,3 +1,8 @@
+/** Writes have positive ids, zeroes and trims negative ones; this is what a sector holds after them. */
+export function contentOf(id: number): number {
+  return Math.max(0, id)
+}
+
 /** What a disk may answer: it knows every request that was begun, acknowledged and flushed, sector by sector. */
 interface SectorState {
   /** The last acknowledged write; 0 before any. */
@@ -74,7 +79,7 @@ export class DiskModel {
   beginRead(first: number, count: number): ReadInProgress {
     const allowed = Array.from({ length: count }, (_, index) => {
       const state = this.#state(first + index)
-      return new Set([state.acked, ...state.maybe])
+      return new Set([state.acked, ...state.maybe].map(contentOf))
     })
     const read = { first, count, allowed }
     this.#reads.add(read)
@@ -87,7 +92,7 @@ export class DiskModel {
       sector < Math.min(first + count, read.first + read.count);
       sector++
     ) {
-      read.allowed[sector - read.first]!.add(id)
+      read.allowed[sector - read.first]!.add(contentOf(id))
     }
   }
 
@@ -99,17 +104,19 @@ export class DiskModel {
     return `sector ${read.first + wrong} reads as ${ids[wrong]}, allowed: ${[...read.allowed[wrong]!].join(', ')}`
   }
 
-  /** After a crash: whether the sector may hold `id`; if so, that is what it holds from now on. */
-  settle(sector: number, id: number, crash: 'kill' | 'power-cut' | 'close'): string | undefined {
+  /** After a crash: whether the sector may hold `content`; if so, that is what it holds from now on. */
+  settle(sector: number, content: number, crash: 'kill' | 'power-cut'): string | undefined {
     const state = this.#state(sector)
     const allowed =
-      crash === 'power-cut'
-        ? new Set([state.flushed, ...state.sinceFlush, ...state.maybe])
-        : new Set([state.acked, ...state.maybe])
-    if (!allowed.has(id)) return `after a ${crash} sector ${sector} holds ${id}, allowed: ${[...allowed].join(', ')}`
-    if (crash === 'power-cut') state.sinceFlush = []
-    else if (id !== state.acked) state.sinceFlush.push(id)
-    if (crash === 'power-cut') state.flushed = id
+      crash === 'power-cut' ? [state.flushed, ...state.sinceFlush, ...state.maybe] : [state.acked, ...state.maybe]
+    const id = allowed.find((each) => contentOf(each) === content)
+    if (id === undefined) {
+      return `after a ${crash} sector ${sector} holds ${content}, allowed: ${allowed.map(contentOf).join(', ')}`
+    }
+    if (crash === 'power-cut') {
+      state.flushed = id
+      state.sinceFlush = []
+    } else if (id !== state.acked) state.sinceFlush.push(id)
     state.acked = id
     state.maybe.clear()
     return undefined

@@ -13,7 +13,7 @@ interface Timer {
 }
 
 export class Scheduler implements Clock {
-  #tasks: (() => void)[] = []
+  #tasks: { readonly run: () => void; readonly drop: () => void }[] = []
   #timers: Timer[] = []
   #milliseconds = 1_000_000
   #steps = 0
@@ -36,13 +36,13 @@ export class Scheduler implements Clock {
     }
   }
 
-  /** Resolves when the task of that name is run. */
+  /** Resolves when its turn comes. Rejects when the process dies first. */
   delay(): Promise<void> {
-    return new Promise((resolve) => this.#tasks.push(resolve))
+    return new Promise((resolve, reject) => this.#tasks.push({ run: resolve, drop: () => reject(new Died()) }))
   }
 
   defer = (callback: () => void): void => {
-    this.#tasks.push(callback)
+    this.#tasks.push({ run: callback, drop: () => undefined })
   }
 
   get idle(): boolean {
@@ -54,7 +54,7 @@ export class Scheduler implements Clock {
     if (this.#tasks.length > 0) {
       const index = this.random.below(this.#tasks.length)
       const [task] = this.#tasks.splice(index, 1)
-      task!()
+      task!.run()
     }
     await settleMicrotasks()
     // What waits for the real event loop, such as the end of a dead process, goes on as well.
@@ -75,11 +75,25 @@ export class Scheduler implements Clock {
     this.#milliseconds = end
   }
 
-  /** The process died: nothing that it waited for ever happens. */
-  drop(): void {
-    this.#tasks = []
+  /**
+   * The process died. What waited for the world fails, so that a dead engine lets go of its memory; the world must answer nothing that it
+   * asks in doing so.
+   */
+  async drop(): Promise<void> {
     this.#timers = []
+    while (this.#tasks.length > 0) {
+      for (const task of this.#tasks.splice(0)) task.drop()
+      await new Promise<void>((resolve) => setImmediate(resolve))
+    }
+    await new Promise<void>((resolve) => setImmediate(resolve))
+    this.#timers = []
+    this.#tasks = []
   }
+}
+
+/** What a request of a dead process gets. */
+export class Died extends Error {
+  override readonly name = 'Died'
 }
 
 /** Turns of the microtask queue that a step leaves to what it set off; what takes longer goes on beside the next steps. */

@@ -110,10 +110,11 @@ export class SimulatedDevice implements Device {
     this.#underWay = []
   }
 
-  powerCut(): void {
+  /** @param keeps whether a sector that no commit covered is there afterwards */
+  powerCut(keeps: () => boolean = () => this.random.below(2) === 0): void {
     this.kill()
     for (const { sector, bytes } of this.#pending) {
-      if (this.random.below(2) === 0) bytes.copy(this.#stable, sector * SECTOR)
+      if (keeps()) bytes.copy(this.#stable, sector * SECTOR)
     }
     this.#pending = []
     this.#stable.copy(this.bytes)

@@ -13,7 +13,7 @@ import {
   type OriginDescription,
 } from '../../../src/engine/origin/origin.ts'
 import type { SeededRandom } from '../../../src/base/random.ts'
-import type { Scheduler } from './scheduler.ts'
+import { Died, type Scheduler } from './scheduler.ts'
 
 const SECTOR = 512
 
@@ -43,6 +43,8 @@ export class SimulatedOrigin implements Origin {
   failWrites = 0
   failReads = 0
   reads = 0
+  /** Whoever asks is dead: nothing is answered, and nothing takes effect. */
+  dead = false
   /** Called when two writes that overlap are under way together, which must never be. */
   overlaps = 0
 
@@ -67,6 +69,7 @@ export class SimulatedOrigin implements Origin {
   }
 
   async read(offset: number, target: Uint8Array): Promise<void> {
+    this.#check()
     await this.scheduler.delay()
     this.reads++
     if (this.failReads > 0 && this.random.below(this.failReads) === 0) throw new OriginError('simulated read error')
@@ -101,6 +104,7 @@ export class SimulatedOrigin implements Origin {
   }
 
   async #change(offset: number, ids: number[]): Promise<void> {
+    this.#check()
     const change = { offset, ids }
     for (const other of this.#underWay) {
       if (other.offset < offset + ids.length * SECTOR && offset < other.offset + other.ids.length * SECTOR)
@@ -128,6 +132,7 @@ export class SimulatedOrigin implements Origin {
   }
 
   async flush(): Promise<void> {
+    this.#check()
     const serial = this.#serial
     const { session } = this
     await this.scheduler.delay()
@@ -165,6 +170,10 @@ export class SimulatedOrigin implements Origin {
   tamper(sector: number, id: number): void {
     this.sectors.set(sector, id)
     this.#stable.set(sector, id)
+  }
+
+  #check(): void {
+    if (this.dead) throw new Died()
   }
 
   #loseUnflushed(): void {

@@ -7,7 +7,7 @@ import type { LogOptions } from '../../../src/engine/log/log.ts'
 import type { Mode } from '../../../src/model/mode.ts'
 import { DiskModel } from './disk-model.ts'
 import type { EngineModules } from './engine-modules.ts'
-import { Scheduler } from './scheduler.ts'
+import { Died, Scheduler } from './scheduler.ts'
 import { SimulatedDevice } from './simulated-device.ts'
 import { SimulatedOrigin, stampOf, stamped } from './simulated-origin.ts'
 
@@ -74,7 +74,6 @@ export class World {
   #opens = 0
   #epoch = 1
   #nextId = 1
-  #zeroing = 0
   #requests = 0
   #hits = 0
   #crashes = 0
@@ -84,7 +83,6 @@ export class World {
   readonly #names = new Set<string>()
   #failure: string | undefined
   #mode: Mode = 'write-through'
-  #deviceFailed = false
 
   constructor(
     readonly seed: number,
@@ -119,7 +117,7 @@ export class World {
     } catch (error) {
       findings.push(error instanceof Finding ? error.message : `threw: ${(error as Error).stack ?? String(error)}`)
     }
-    this.scheduler.drop()
+    await this.#die()
     return { crashes: this.#crashes, requests: this.#requests, hits: this.#hits, findings }
   }
 
@@ -140,7 +138,12 @@ export class World {
       await this.#quiesce()
       await this.#checkAll('close')
       if (last) return
-      await this.#until(() => this.#disk === undefined, this.#close())
+      let closed = false
+      await this.#until(
+        () => closed,
+        this.#disk!.close({ keepLog: true }).then(() => void (closed = true)),
+      )
+      await this.#die()
       // Whatever happens to a cache between a clean close and the next opening, it is as it was.
       if (this.random.below(2) === 0) this.#powerCut()
     } else if (end < 6) await this.#crash('kill')
@@ -182,15 +185,17 @@ export class World {
     this.origin.kill()
   }
 
-  /** The process ends. What it set off and does not wait for anything has happened; the rest never will. */
+  /** The process ends: whatever it still asks of the world has no effect. */
   async #die(): Promise<void> {
-    this.scheduler.drop()
-    await new Promise<void>((resolve) => setImmediate(resolve))
-    this.scheduler.drop()
     this.#disk = undefined
+    this.origin.dead = true
+    for (const device of this.devices) device.failed = new Died()
+    await this.scheduler.drop()
+    this.origin.dead = false
+    for (const device of this.devices) device.failed = undefined
     this.#underWay = 0
     this.#names.clear()
-    this.#zeroing = 0
+    this.#failure = undefined
     this.model.crash()
   }
 
@@ -248,7 +253,7 @@ export class World {
         log = await this.modules.openLog(plan, options, { ...settings, keepPages: plan.epoch === this.#epoch })
       }
     } catch (error) {
-      this.#failure ??= `recovery failed: ${(error as Error).stack ?? String(error)}`
+      this.#fail('recovery failed', error)
       return
     }
     disk = new this.modules.Disk({
@@ -270,6 +275,7 @@ export class World {
           keepPages: false,
         }),
       raiseEpoch: async () => {
+        if (this.origin.dead) throw new Died()
         await this.scheduler.delay()
         this.#epoch++
       },
@@ -278,14 +284,13 @@ export class World {
     this.#disk = disk
   }
 
-  async #close(): Promise<void> {
-    await this.#disk!.close({ keepLog: true })
-    await this.#die()
+  #fail(what: string, error: unknown): void {
+    if (!(error instanceof Died)) this.#failure ??= `${what}: ${(error as Error).stack ?? String(error)}`
   }
 
   /** Runs the world until `done`; a request that never ends is a finding. */
   async #until(done: () => boolean, work?: Promise<void>): Promise<void> {
-    work?.catch((error: unknown) => (this.#failure ??= `threw: ${(error as Error).stack ?? String(error)}`))
+    work?.catch((error: unknown) => this.#fail('threw', error))
     let idle = 0
     for (let steps = 0; !done(); steps++) {
       if (this.#failure !== undefined) throw new Finding(this.#failure)
@@ -315,7 +320,8 @@ export class World {
     }
     request.then(ended, (error: unknown) => {
       if (this.#disk !== disk) return
-      this.#failure ??= error instanceof Finding ? error.message : `threw: ${(error as Error).stack ?? String(error)}`
+      if (error instanceof Finding) this.#failure ??= error.message
+      else this.#fail('threw', error)
       ended()
     })
   }
@@ -407,20 +413,18 @@ export class World {
   }
 
   async #zero({ first, count }: { first: number; count: number }): Promise<void> {
-    if (this.#zeroing > 0) return
     const disk = this.#disk!
-    this.#zeroing++
-    this.model.beginWrite(first, count, 0)
+    const id = -this.#nextId++
+    this.model.beginWrite(first, count, id)
     try {
       if (this.random.below(2) === 0) await disk.trim(first * SECTOR, count * SECTOR, false)
       else await disk.zero(first * SECTOR, count * SECTOR, { mayTrim: true, fast: false, fua: false })
-      if (this.#disk === disk) this.model.endWrite(first, count, 0)
     } catch (error) {
       if (!(error as Error).message.includes('simulated')) throw error
-      this.model.failed.add(0)
-    } finally {
-      if (this.#disk === disk) this.#zeroing--
+      this.model.failed.add(id)
+      return
     }
+    if (this.#disk === disk) this.model.endWrite(first, count, id)
   }
 
   async #prefetch({ first, count }: { first: number; count: number }): Promise<void> {
