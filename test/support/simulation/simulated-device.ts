@@ -120,6 +120,11 @@ export class SimulatedDevice implements Device {
     this.#stable.copy(this.bytes)
   }
 
+  /** What is on stable storage for certain. */
+  stableBytes(offset: number, length: number): Buffer {
+    return this.#stable.subarray(offset, offset + length)
+  }
+
   /** Flips one bit of what is stored, now and for good. */
   flip(offset: number): void {
     this.bytes[offset]! ^= 1
