@@ -163,8 +163,7 @@ export interface DecodedFrame {
   readonly pageChecksums: readonly number[]
 }
 
-/** The local header alone, verified; for finding frames behind a damaged one. */
-export function decodeLocalHeader(source: Buffer, at: number): LocalHeader | undefined {
+function decodeLocalHeader(source: Buffer, at: number): LocalHeader | undefined {
   const header = local.read(source, at)
   return header === undefined || header.version > FORMAT_VERSION ? undefined : header
 }

@@ -8,7 +8,6 @@ import {
   LOCAL_HEADER_BYTES,
   MAXIMUM_FRAME_BYTES,
   decodeFrame,
-  decodeLocalHeader,
   frameDataOffset,
 } from '../../src/format/frame.js'
 import { decodeSummaryTrailer } from '../../src/format/summary.js'
@@ -73,7 +72,6 @@ function readAll(bytes: Buffer, at: number): void {
     expect(superblock.superblock.chunkBytes).toBeGreaterThan(0)
   }
   decodeChunkHeader(bytes, at)
-  decodeLocalHeader(bytes, at)
   decodeSummaryTrailer(bytes, at)
   const frame = decodeFrame(bytes, at)
   if (frame === undefined) return

@@ -26,11 +26,12 @@ import {
   EXTENT_KIND,
   FRAME_FLAG,
   FRAME_KIND,
+  decodeFrame,
   frameDataOffset,
+  roundUp,
   sectorCount,
   type DecodedFrame,
 } from '../../format/frame.js'
-import { decodeFrame, decodeLocalHeader } from '../../format/frame.js'
 import {
   SUMMARY_ENTRY_BYTES,
   TRAILER_BYTES,
@@ -38,7 +39,7 @@ import {
   summaryBytes,
   type SummaryTrailer,
 } from '../../format/summary.js'
-import { SECTOR_BYTES } from '../../model/geometry.js'
+import { PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
 import { ChunkColumns } from '../index/chunk-columns.js'
 import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
 import type { Chunk } from './chunk-source.js'
@@ -218,7 +219,9 @@ class Walk {
     const previous = this.chunks.at(-1)
     if (previous !== undefined && !followsChunk(header, previous)) {
       const wasStable =
-        header.session > previous.found.header.session || Math.max(stable, header.stableFrame) > previous.nextFrame
+        trailer !== undefined ||
+        header.session > previous.found.header.session ||
+        Math.max(stable, header.stableFrame, await this.#highestStableFrame(member)) > previous.nextFrame
       if (!wasStable) {
         this.#ended = true
         this.dropped.push(member)
@@ -259,6 +262,18 @@ class Walk {
     for (const { found } of this.chunks.splice(0)) this.dropped.push(found)
   }
 
+  /** The highest stable position that a frame of a chunk names. */
+  async #highestStableFrame({ chunk, header }: FoundChunk): Promise<number> {
+    return withBytes(chunk, 0, this.chunkBytes, (bytes) => {
+      let highest = 0
+      for (let at = CHUNK_HEADER_BYTES; at < bytes.length; at += SECTOR_BYTES) {
+        const frame = decodeFrame(bytes, at)
+        if (frame !== undefined && belongsTo(frame, header)) highest = Math.max(highest, frame.local.stableFrame)
+      }
+      return highest
+    })
+  }
+
   async #scan(member: FoundChunk, stable: number): Promise<void> {
     await withBytes(member.chunk, 0, this.chunkBytes, (bytes) => this.#scanBytes(bytes, member, stable))
   }
@@ -287,14 +302,16 @@ class Walk {
         }
       }
       if (frame === undefined) {
-        const found = findStableFrame(buffer, at + block, header, nextFrame, stable, block)
-        if (found === undefined) break
+        const behind = lookBehind(buffer, at + SECTOR_BYTES, header, nextFrame, stable)
+        if (behind === 'the end') break
         // The bad frame had been stable. Go on behind it: no page that is older than it may be served.
         this.#damage()
-        columns = new ChunkColumns()
-        at = found.at
-        frame = found.frame
+        columns = columnsAfterDamage(header)
+        if (behind === 'nothing whole') break
+        at = behind.at
+        frame = behind.frame
         nextLsn = frame.portable.lsn
+        lastWriteChecksum = frame.portable.previousWriteChecksum
       }
       addEntries(columns, frame, at)
       const { local, portable } = frame
@@ -308,6 +325,11 @@ class Walk {
       settledLsn = Math.max(settledLsn, portable.settledLsn)
       epoch = portable.epoch
       lastWrittenAt = portable.writtenAt
+    }
+    if (at + summaryBytes(columns.count, block) > this.chunkBytes) {
+      // What had to be added behind damage leaves no room for a summary that would prove the chunk.
+      this.dropped.push(member)
+      return
     }
     this.#sessionBegun = begun
     this.chunks.push({
@@ -340,9 +362,7 @@ function pick(trailer: SummaryTrailer): Omit<RecoveredChunk, 'found' | 'sealed' 
 /** The frame at `at` of a chunk's bytes, headers and data verified and of this life of the chunk; else undefined. */
 export function readFrame(bytes: Buffer, at: number, header: ChunkHeader): DecodedFrame | undefined {
   const frame = decodeFrame(bytes, at)
-  if (frame === undefined) return undefined
-  if (frame.local.generation !== header.generation || frame.local.session !== header.session) return undefined
-  if (frame.portable.logId !== header.logId) return undefined
+  if (frame === undefined || !belongsTo(frame, header)) return undefined
   let dataAt = at + frameDataOffset(frame.local.headerBytes)
   let index = 0
   for (const extent of frame.extents) {
@@ -355,30 +375,41 @@ export function readFrame(bytes: Buffer, at: number, header: ChunkHeader): Decod
   return frame
 }
 
-/** The first whole frame from `from` on that shows, or is shown by `stable`, that frame `missing` had been stable. */
-function findStableFrame(
+function belongsTo({ local, portable }: DecodedFrame, header: ChunkHeader): boolean {
+  return local.generation === header.generation && local.session === header.session && portable.logId === header.logId
+}
+
+/**
+ * What lies behind a bad frame, from `from` on. Where something shows that frame `missing` had been stable, the first whole frame behind it,
+ * or 'nothing whole'. Else it is 'the end' of the log. Any whole header is proof enough, whatever became of its data.
+ */
+function lookBehind(
   bytes: Buffer,
   from: number,
   header: ChunkHeader,
   missing: number,
   stable: number,
-  block: number,
-): { at: number; frame: DecodedFrame } | undefined {
+): { at: number; frame: DecodedFrame } | 'nothing whole' | 'the end' {
   let first: { at: number; frame: DecodedFrame } | undefined
-  for (let at = from; at + block <= bytes.length; at += block) {
-    const local = decodeLocalHeader(bytes, at)
-    if (local === undefined || local.generation !== header.generation || local.session !== header.session) continue
-    if (local.frame <= missing) continue
-    const proven = Math.max(stable, local.stableFrame) > missing
+  let wasStable = false
+  for (let at = from; at < bytes.length && !(wasStable && first !== undefined); at += SECTOR_BYTES) {
+    const seen = decodeFrame(bytes, at)
+    if (seen === undefined || !belongsTo(seen, header) || seen.local.frame <= missing) continue
+    wasStable ||= Math.max(stable, seen.local.stableFrame) > missing
+    if (first !== undefined) continue
     const frame = readFrame(bytes, at, header)
-    if (frame !== undefined) first ??= { at, frame }
-    if (proven) {
-      if (first !== undefined) return first
-      // The proof itself may be torn in its data: its header is enough, and the log goes on at the next whole frame.
-      stable = Infinity
-    }
+    if (frame !== undefined) first = { at, frame }
   }
-  return undefined
+  if (!wasStable) return 'the end'
+  return first ?? 'nothing whole'
+}
+
+/** What is known behind damage: nothing of what came before, so any region of the disk may be touched. */
+function columnsAfterDamage({ diskBytes, phase }: ChunkHeader): ChunkColumns {
+  const columns = new ChunkColumns()
+  const pages = Math.ceil((diskBytes + phase * SECTOR_BYTES) / PAGE_BYTES)
+  columns.add(0, roundUp(pages, PAGES_PER_REGION), 0, 0, EXTENT_KIND.touched)
+  return columns
 }
 
 function addEntries(columns: ChunkColumns, frame: DecodedFrame, at: number): void {
@@ -464,7 +495,7 @@ export async function readEntries(chunk: RecoveredChunk, chunkBytes: number): Pr
     let scanned = new ChunkColumns()
     for (const { at, frame } of framesOf(chunk, bytes)) {
       // What cannot be read may have replaced or invalidated what came before.
-      if (frame === undefined) scanned = new ChunkColumns()
+      if (frame === undefined) scanned = columnsAfterDamage(chunk.found.header)
       else addEntries(scanned, frame, at)
     }
     return scanned

@@ -8,8 +8,11 @@ import {
   decodeChunkHeader,
   encodeChunkHeader,
   freeChunkHeader,
+  readChunkHeader,
 } from '../../../src/format/chunk-header.js'
 import { chunkHeader, sampleId } from './samples.js'
+
+const SECTOR = 512
 
 function encoded(header: typeof chunkHeader): Buffer {
   const bytes = Buffer.alloc(CHUNK_HEADER_BYTES)
@@ -33,11 +36,25 @@ test('a header inside of a buffer is found where it is', () => {
   expect(decodeChunkHeader(buffer, 0)).toBeUndefined()
 })
 
-test('a newer header is none', () => {
+test('a newer header is told apart from a damaged one, and a damaged one from none', () => {
   const bytes = encoded(chunkHeader)
   bytes.writeUInt16LE(2, 8)
-  bytes.writeUInt32LE(checksumOf(bytes, 4), 0)
+  expect(readChunkHeader(bytes, 0)).toEqual({ kind: 'damaged' })
+  bytes.writeUInt32LE(checksumOf(bytes, 4, SECTOR), 0)
+  expect(readChunkHeader(bytes, 0)).toEqual({ kind: 'newer', version: 2 })
   expect(decodeChunkHeader(bytes, 0)).toBeUndefined()
+  expect(readChunkHeader(Buffer.alloc(CHUNK_HEADER_BYTES), 0)).toEqual({ kind: 'unused' })
+})
+
+test('all that the log needs is in the first sector: every bit of it counts, and the rest may be lost', () => {
+  const bytes = encoded(chunkHeader)
+  bytes.fill(0xa5, SECTOR)
+  expect(decodeChunkHeader(bytes, 0)).toMatchObject({ ...chunkHeader, diskName: '', origin: '' })
+  for (let bit = 0; bit < SECTOR * 8; bit++) {
+    bytes[bit >> 3]! ^= 1 << (bit & 7)
+    expect(readChunkHeader(bytes, 0).kind).toBe('damaged')
+    bytes[bit >> 3]! ^= 1 << (bit & 7)
+  }
 })
 
 test('a free header says whose cache it is, and the generation that is used up', () => {

@@ -220,7 +220,10 @@ export const SAMPLES: readonly Sample[] = [
     name: 'chunk-header',
     bytes: encoded(CHUNK_HEADER_BYTES, (target) => encodeChunkHeader(target, 0, chunkHeader)),
     coveredBytes: CHUNK_HEADER_BYTES,
-    decode: (bytes) => decodeChunkHeader(bytes, 0),
+    decode: (bytes) => {
+      const header = decodeChunkHeader(bytes, 0)
+      return header?.diskName === '' ? undefined : header
+    },
     values: chunkHeader,
   },
   {

@@ -80,19 +80,20 @@ export function readDevices(devices: readonly Buffer[], chunkBytes: number): Rea
 }
 
 function readChunk(chunk: Buffer, place: { device: number; index: number; offset: number }): ReadChunk | undefined {
-  if (!isWhole(chunk, 0, HEADER, 'vmCH')) return undefined
+  if (!isWhole(chunk, 0, SECTOR, 'vmCH')) return undefined
   const generation = u64(chunk, 32)
   const session = u64(chunk, 64)
   const logId = chunk.toString('hex', 40, 56)
   const kind = chunk[10] === 1 ? 'free' : 'log'
+  const trailer = kind === 'log' ? readTrailer(chunk, generation, session) : undefined
   const frames: ReadFrame[] = []
   let end = HEADER
-  for (
-    let frame;
-    kind === 'log' && (frame = readFrame(chunk, end, generation, logId)) !== undefined;
-    end += frame.bytes
-  )
+  while (kind === 'log' && end < (trailer?.endOffset ?? chunk.length)) {
+    const frame = readFrame(chunk, end, generation, logId)
+    if (frame === undefined) break
     frames.push(frame)
+    end += frame.bytes
+  }
   return {
     ...place,
     kind,
@@ -108,7 +109,7 @@ function readChunk(chunk: Buffer, place: { device: number; index: number; offset
     stableFrame: u64(chunk, 112),
     frames,
     end,
-    trailer: kind === 'log' ? readTrailer(chunk, generation, session) : undefined,
+    trailer,
   }
 }
 
