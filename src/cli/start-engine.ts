@@ -1,7 +1,5 @@
-import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { promisify } from 'node:util'
-import { VmcacheError, messageOf } from '../base/errors.js'
+import { VmcacheError } from '../base/errors.js'
 import { ENGINE_UNIT } from '../daemon/service-files.js'
 import type { Directories } from '../model/configuration.js'
 import { startInBackground, type StartOptions } from '../protocol/control/start-engine.js'
@@ -18,13 +16,11 @@ export async function startEngine(directories: Directories, options: StartOption
 }
 
 async function startService(): Promise<void> {
-  try {
-    await promisify(execFile)('systemctl', ['start', ENGINE_UNIT])
-  } catch (error) {
-    const words = (error as { stderr?: string }).stderr?.trim() || messageOf(error)
-    throw new VmcacheError('ENGINE_START_FAILED', `systemctl start ${ENGINE_UNIT}: ${words.replaceAll('\n', ' ')}`, {
-      hint: 'journalctl -u vmcache-supervisor says more',
-      cause: error,
-    })
-  }
+  const { execa } = await import('execa')
+  const { failed, stderr, shortMessage } = await execa('systemctl', ['start', ENGINE_UNIT], { reject: false })
+  if (!failed) return
+  const words = stderr === '' ? shortMessage : stderr.replaceAll('\n', ' ')
+  throw new VmcacheError('ENGINE_START_FAILED', `systemctl start ${ENGINE_UNIT}: ${words}`, {
+    hint: 'journalctl -u vmcache-supervisor says more',
+  })
 }

@@ -13,6 +13,7 @@ export function chosenTargets(
   const chosen = { names: [...(names ?? [])], all: flags.all, exclude: [...(flags.exclude ?? [])] }
   if (chosen.names.length === 0 && !chosen.all) {
     throw new VmcacheError('USAGE', `which ${noun}? name it, or give --all`, {
+      hint: `vmcache ${noun} list shows what there is`,
       details: { missing: [noun.toUpperCase()] },
     })
   }

@@ -2,13 +2,13 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { ERROR_CODES, EXIT, VmcacheError, type ErrorCode } from '../../src/base/errors.js'
 import type { TargetResult } from '../../src/protocol/control/documents.js'
-import { fast, checks } from '../support/sample-documents.js'
+import { checks, engine, fast } from '../support/sample-documents.js'
 import { commandLineTest, type CommandLineTest } from '../support/vmcache.js'
 
 let cli: CommandLineTest
 beforeAll(async () => void (cli = await commandLineTest()))
 afterAll(() => cli.stop())
-beforeEach(() => void (cli.fake.answers = {}))
+beforeEach(() => void (cli.fake.answers = { 'engine.status': engine }))
 
 const refusals: ErrorCode[] = [
   'FAILED',

@@ -23,7 +23,7 @@ const answers: Answers = {
   'doctor.run': { checks: sample.checks.slice(0, 1) },
   'cache.create': { changed: true, cache: sample.spare },
   'cache.delete': { changed: true, name: 'fast' },
-  'cache.import': { changed: true, cache: sample.fast },
+  'cache.import': { changed: true, cache: sample.fast, coldDisks: [] },
   'cache.attach': { changed: true, disk: sample.web },
   'cache.detach': results,
   'disk.flush': results,

@@ -85,6 +85,7 @@ export const web: DiskDocument = {
   dirtyBytes: 0,
   dirtyAgeSeconds: null,
   secondsToFlush: null,
+  badPages: 0,
   state: 'serving',
   reason: null,
   lease: { host: 'kvm07', epoch: 3 },
@@ -103,6 +104,7 @@ export const db: DiskDocument = {
   dirtyBytes: 1.2 * GIB,
   dirtyAgeSeconds: 38,
   secondsToFlush: 9,
+  badPages: 3,
   state: 'direct',
   reason: 'device nvme-SAMSUNG_MZQL2960HCJR_B failed',
 }

@@ -55,6 +55,7 @@ export function diskProperties(disk: DiskDocument, screen: Screen): string {
       ['cache', disk.cache],
       ['cached', `${formatSize(disk.cachedBytes)} in ${formatSize(disk.allocatedBytes)} of chunks`],
       ['dirty', `${dirty(disk.dirtyBytes, paint)}${oldest}${toFlush}`],
+      ['bad pages', disk.badPages === 0 ? null : paint.warning(`${disk.badPages}, read from the origin instead`)],
       ['vm', disk.vm === null ? null : `${disk.vm} ${disk.target ?? NONE}`],
       ...policyRows(disk),
       ['lease', `${disk.lease.host}, epoch ${disk.lease.epoch}`],

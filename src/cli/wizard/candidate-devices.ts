@@ -1,6 +1,3 @@
-import { execFile } from 'node:child_process'
-import { promisify } from 'node:util'
-
 /** A block device that looks free. Only the engine decides: it reads the device before it writes to it. */
 export interface CandidateDevice {
   readonly path: string
@@ -27,7 +24,8 @@ const KINDS = ['disk', 'part', 'lvm', 'raid0', 'raid1', 'mpath']
 export async function candidateDevices(): Promise<CandidateDevice[]> {
   const columns = 'PATH,SIZE,TYPE,FSTYPE,MOUNTPOINTS,MODEL,ROTA,RO'
   try {
-    const { stdout } = await promisify(execFile)('lsblk', ['--json', '--bytes', '--output', columns])
+    const { execa } = await import('execa')
+    const { stdout } = await execa('lsblk', ['--json', '--bytes', '--output', columns])
     return freeDevices(stdout)
   } catch {
     return []
