@@ -43,14 +43,17 @@ interface Waiting {
   reject(error: Error): void
 }
 
-/** Connects to a unix socket; throws where the server refuses the export or hangs up. */
+const HANDSHAKE_MILLISECONDS = 20_000
+
+/** Connects to a unix socket; throws where the server refuses the export, hangs up, or says nothing for 20 s. */
 export async function connectSimpleNbd(socketPath: string, exportName = ''): Promise<SimpleNbdClient> {
   const socket = createConnection(socketPath)
+  const silence = setTimeout(() => socket.destroy(), HANDSHAKE_MILLISECONDS)
   await once(socket, 'connect')
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()))
   socket.on('error', () => {})
   const take = reader(socket)
-  const { sizeBytes, flags } = await handshake(socket, take, exportName)
+  const { sizeBytes, flags } = await handshake(socket, take, exportName).finally(() => clearTimeout(silence))
   const waiting = new Map<bigint, Waiting>()
 
   const receive = async (): Promise<void> => {
