@@ -42,8 +42,11 @@ const MINIMUM_ROOM_BYTES = 16 * 1024
 const MAXIMUM_KEPT = 7 / 8
 /** Pages that a reclaim looks at before it lets others have the thread. */
 const RECLAIM_SLICE_PAGES = 64
-/** A snapshot of touched regions has at most as many ranges; beyond, close ones are joined (marking more is safe). */
-const MAXIMUM_SNAPSHOT_RANGES = 4096
+/**
+ * A snapshot of touched regions, and what a session says of the pages that were dropped, take at most this part of a chunk's entries each, so
+ * that both fit into the chunk that they begin. Beyond, close ranges are joined: marking more is safe.
+ */
+const MAXIMUM_RANGES = 1 / 4
 
 /** Whose log it is; every chunk header repeats it, so that a cache can be imported from its devices alone. */
 export interface LogIdentity {
@@ -726,7 +729,7 @@ export class Log {
       origin: identity.origin,
     })
     append.length = CHUNK_HEADER_BYTES
-    const ranges = joinClosest(regionRanges([...this.#loggedRegions]), MAXIMUM_SNAPSHOT_RANGES)
+    const ranges = joinClosest(regionRanges([...this.#loggedRegions]), this.entriesPerChunk * MAXIMUM_RANGES)
     const marks = ranges.map(({ page, count }) => markExtent(EXTENT_KIND.touched, page, count))
     const taken = this.#encodeFrame(append, open, FRAME_KIND.copies, marks, 0)
     assert(taken === marks.length, 'a new chunk has room for its snapshot')
@@ -934,9 +937,15 @@ export class Log {
    * Begins the session: writes down what the recovery before it dropped, on stable storage. Nothing may be answered before it ended.
    */
   async begin(invalid: readonly { readonly page: number; readonly count: number }[]): Promise<void> {
-    for (const { page, count } of invalid) this.stageMark(markExtent(EXTENT_KIND.invalid, page, count))
+    for (const { page, count } of joinClosest(inOrder(invalid), this.entriesPerChunk * MAXIMUM_RANGES)) {
+      this.stageMark(markExtent(EXTENT_KIND.invalid, page, count))
+    }
     await this.appended()
     await this.#appendFlag(FRAME_FLAG.sessionBegun)
+    assert(
+      this.#nextSequence === this.#sessionStart + 1,
+      'a session begins in one chunk, by which recovery knows that it began',
+    )
     await this.commit()
   }
 
@@ -1015,6 +1024,20 @@ export async function writeFreeHeader(chunk: Chunk, cacheId: string, now: number
   } finally {
     releaseAligned(bytes)
   }
+}
+
+/** The same ranges in ascending order; those that touch each other are one. */
+function inOrder(
+  ranges: readonly { readonly page: number; readonly count: number }[],
+): { page: number; count: number }[] {
+  const merged: { page: number; count: number }[] = []
+  for (const { page, count } of [...ranges].sort((a, b) => a.page - b.page)) {
+    const last = merged.at(-1)
+    if (last !== undefined && page <= last.page + last.count)
+      last.count = Math.max(last.count, page + count - last.page)
+    else merged.push({ page, count })
+  }
+  return merged
 }
 
 /** At most `most` ranges that cover all the given ones: the smallest gaps are closed. */

@@ -232,6 +232,21 @@ describe('chunks', () => {
     page = await test.fillChunks(page, 1, 1)
     expect(snapshot()).toEqual([['touched', ...region(3)]])
   })
+
+  test('a chunk has room for its snapshot, however many regions are touched', async () => {
+    const test = await TestLog.create({ devices: [40] })
+    const regions = Array.from({ length: 200 }, (_, index) => 2 * index)
+    for (const region of regions) await test.mark('touched', region * PAGES_PER_REGION, PAGES_PER_REGION)
+    const before = test.log.chunks.length
+    for (let page = 0; test.log.chunks.length < before + 2; page++) await test.fill(page, 1)
+    await test.idle()
+    const snapshot = test.onDevice.at(-1)!.frames[0]!.extents
+    for (const region of regions) {
+      const page = region * PAGES_PER_REGION
+      expect(snapshot.some((extent) => extent.page <= page && page < extent.page + extent.count)).toBe(true)
+    }
+    expect(flawsOf(test.onDevice)).toEqual([])
+  })
 })
 
 describe('reclaim', () => {

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import { PAGES_PER_REGION } from '../../../../src/engine/log/touched-regions.js'
 import { flawsOf, type ReadChunk, type ReadFrame } from './device-reader.js'
-import { FIFO, TestLog } from './test-log.js'
+import { CHUNK_BYTES, FIFO, TestLog } from './test-log.js'
 
 const REGION_3 = 3 * PAGES_PER_REGION
 const REGION_5 = 5 * PAGES_PER_REGION
@@ -207,6 +207,20 @@ describe('the end of the log', () => {
     expect(second.touched).toEqual(first.touched)
     expect(second.settledLsn).toBe(first.settledLsn)
     expect(await test.read(9)).toBeUndefined()
+  })
+
+  test('however much was dropped, a session begins in one chunk, and says all of it', async () => {
+    const test = await TestLog.create({ devices: [40] })
+    const dropped = Array.from({ length: 10_000 }, (_, index) => ({ page: (index * 7919) % 100_000, count: 1 }))
+    await test.run(test.log.begin(dropped))
+    const chunks = test.onDevice
+    expect(chunks).toHaveLength(1)
+    const marks = chunks[0]!.frames.flatMap(({ extents }) => extents).filter(({ kind }) => kind === 'invalid')
+    expect(marks.length).toBeLessThanOrEqual(CHUNK_BYTES / 512 / 4)
+    for (const { page } of dropped)
+      if (!marks.some((mark) => mark.page <= page && page < mark.page + mark.count))
+        expect.fail(`page ${page} is not said`)
+    expect(chunks[0]!.frames.at(-1)!.flags & 2).toBe(2)
   })
 
   test('orphans of an older session never return', async () => {
