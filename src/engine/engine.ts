@@ -31,6 +31,13 @@ export interface DiskSettings {
   readonly socket: string
   /** False where somebody else may have written the origin since the log was closed: clean pages are dropped. */
   readonly trustCleanPages: boolean
+  /**
+   * Why the disk is served from its origin without a log, state `direct`, until {@link Engine.resumeLog}; null where its cache is open. Its
+   * epoch has been raised, so that the log that it may have somewhere is never believed again.
+   */
+  readonly withoutLog: string | null
+  /** True for a disk that was attached before: its guest may have written anything where image formats have their magic numbers. */
+  readonly imageFormatAllowed: boolean
 }
 
 export interface CacheSettings {
@@ -74,18 +81,31 @@ export interface Engine {
   ): Promise<{ cacheId: string; devices: DeviceIdentity[]; indexBytes: number; steps: string[] }>
   /** What the superblock of a device says; null where it holds no vmcache device. Reads only; DEVICE_NOT_FOUND where there is nothing at `path`. */
   identify(path: string): Promise<DeviceIdentity | null>
-  /** Opens with all devices, or with `allowMissing` with some of them missing. */
+  /**
+   * Opens with all devices. With `allowMissing` some may be missing: any log may have had chunks there, so nothing that is cached is
+   * kept, and whoever attaches a disk raises its epoch first.
+   */
   openCache(settings: CacheSettings, options: { allowMissing: boolean }): Promise<EngineCache>
-  /** Every log that has chunks in the open cache. */
+  /** Every log that has chunks in the open cache and whose disk is not attached. */
   logsOf(cache: string): Promise<FoundLog[]>
+  /**
+   * When the newest frame of such a log was written, in milliseconds since 1970; null where there is no such log. Reads as much of it as
+   * a recovery does before the first answer.
+   */
+  newestFrameAt(cache: string, logId: string): Promise<number | null>
   /** Frees the chunks of a log of an open cache whose disk is not attached; does nothing where there is no such log. */
   discardLog(cache: string, logId: string): Promise<void>
   closeCache(cache: string): Promise<void>
-  /** Makes the devices of an open cache without attached disks unrecognisable, and closes it. */
+  /** Makes the devices of an open cache without attached disks unrecognisable, but for those that failed, and closes it. */
   eraseCache(cache: string): Promise<void>
   caches(): EngineCache[]
   /** Serves a disk; recovers its log first as far as the first answer needs it. */
   attach(settings: DiskSettings): Promise<EngineDisk>
+  /**
+   * Gives a disk in state `direct` a new, empty log in its cache, while it is served. What its old log has there is freed. `epoch` is that
+   * of its stamp now.
+   */
+  resumeLog(disk: string, epoch: number): Promise<EngineDisk>
   /**
    * Stops serving; what the origin lacks is written first, and where that fails the disk stays served, unless `discardDirty` gives it up.
    * `keepLog` keeps the pages for the next attach, else its chunks are freed.
@@ -111,7 +131,7 @@ export interface Engine {
    * without its log. Where it rejects, the disk stops.
    */
   setEpochRaiser(raise: (disk: string) => Promise<void>): void
-  /** Called when a device fails or a disk changes its state. */
+  /** Called when a device fails (`device.failed`), a disk leaves its log (`disk.direct`, `disk.failed`) or pages are found bad (`disk.bad-pages`). */
   onEvent(listener: (event: { what: string; cache: string | null; disk: string | null; reason: string }) => void): void
   /** Clean close: every log is committed, settled and marked closed; nothing is served afterwards. */
   close(): Promise<void>

@@ -5,23 +5,27 @@ import type { Clock } from '../base/clock.js'
 import { VmcacheError, messageOf } from '../base/errors.js'
 import type { LogLevel, Logger } from '../base/logger.js'
 import { systemRandom } from '../base/random.js'
+import { bootId } from '../base/system-calls.js'
 import type { ChunkHeader } from '../format/chunk-header.js'
 import type { Mode } from '../model/mode.js'
 import { MINIMUM_SHARE_CHUNKS, PAGE_BYTES } from '../model/geometry.js'
 import type { Device } from './device/device.js'
+import type { Chunk } from './log/chunk-source.js'
 import { lockDevice, type DeviceLock } from './device/lock-device.js'
 import { openDevice } from './device/open-device.js'
 import type { DeviceIdentity, DiskSettings, Engine, EngineCache, EngineDisk, FoundLog } from './engine.js'
 import { writeFreeHeader } from './log/log.js'
-import { Pool, chunkOffset, formatDevices } from './pool/pool.js'
+import { planRecovery } from './log/recovery.js'
+import { Pool, chunkOffset, formatDevices, type FoundChunkPlace } from './pool/pool.js'
 import { closePrepared, planDevices, prepareDevices } from './pool/prepare-devices.js'
 import { eraseSuperblocks, readSuperblock } from './pool/superblocks.js'
+import { watchDevice } from './pool/watch-device.js'
 import { DiskCounters } from './statistics/disk-counters.js'
 import { prometheusText } from './statistics/prometheus.js'
 import { cacheStats, diskStats } from './statistics/stats-documents.js'
 import { DiskWindows, SAMPLE_MILLISECONDS } from './statistics/windows.js'
 import { Calls } from './worker/calls.js'
-import type { MainCalls, ThreadCalls, ThreadDiskStatus } from './worker/messages.js'
+import type { MainCalls, ThreadCalls, ThreadDiskStatus, ThreadLogPlace } from './worker/messages.js'
 
 /** Memory of the index, for each page that a cache can hold. */
 const INDEX_BYTES_PER_PAGE = 20
@@ -39,12 +43,16 @@ interface OpenCache {
   readonly name: string
   readonly pool: Pool
   readonly locks: readonly DeviceLock[]
-  readonly deviceState: Map<string, { state: 'ok' | 'failed'; errors: number }>
+  /** Errors of devices that failed, by position. */
+  readonly deviceErrors: Map<number, number>
+  /** How many free chunks each thread keeps. */
+  readonly spareCounts: readonly Int32Array[]
 }
 
 interface AttachedDisk {
   settings: DiskSettings
-  readonly cache: OpenCache
+  /** Undefined while the disk is served without a cache. */
+  cache: OpenCache | undefined
   readonly thread: IoThread
   readonly counters: DiskCounters
   readonly windows: DiskWindows
@@ -94,12 +102,16 @@ class IoEngine implements Engine {
         for (const chunk of chunks) cache?.pool.give(chunk)
         if (cache !== undefined) this.#serveStarved(cache)
       },
+      deviceFailed: ({ cacheId, deviceIndex, reason }) => {
+        const cache = this.#cacheById(cacheId)
+        if (cache !== undefined) this.#deviceFailed(cache, deviceIndex, reason)
+      },
       raiseEpoch: (disk) => this.#raiseEpoch(disk),
       stateChanged: ({ disk, state, reason }) => {
         const attached = this.#disks.get(disk)
         if (attached !== undefined) attached.status = { ...attached.status, state, reason }
         if (state === 'direct' || state === 'failed') {
-          this.#emit({ what: `disk-${state}`, cache: attached?.cache.name ?? null, disk, reason: reason ?? '' })
+          this.#emit({ what: `disk.${state}`, cache: attached?.settings.cache ?? null, disk, reason: reason ?? '' })
         }
       },
     })
@@ -161,16 +173,19 @@ class IoEngine implements Engine {
     }
   }
 
-  async openCache({ name, devices }: Parameters<Engine['openCache']>[0]): Promise<EngineCache> {
+  async openCache(
+    { name, devices }: Parameters<Engine['openCache']>[0],
+    options: Parameters<Engine['openCache']>[1],
+  ): Promise<EngineCache> {
     assert(!this.#caches.has(name), `cache ${name} is not open yet`)
     const locks: DeviceLock[] = []
     const opened: Device[] = []
     try {
       for (const path of devices) {
         locks.push(await lockDevice(path))
-        opened.push(await openDevice(path))
+        opened.push(watchDevice(await openDevice(path), ({ message }) => this.#pathFailed(path, message)))
       }
-      const pool = await Pool.open(opened)
+      const pool = await Pool.open(opened, options)
       if (pool.cacheName !== name) {
         throw new VmcacheError(
           'DEVICE_FOREIGN',
@@ -180,18 +195,9 @@ class IoEngine implements Engine {
           },
         )
       }
-      const cache: OpenCache = { name, pool, locks, deviceState: new Map() }
-      const { superblock } = pool.devices[0]!
-      await Promise.all(
-        this.#threads.map(({ calls }) =>
-          calls.call('openCache', {
-            cacheId: pool.cacheId,
-            chunkBytes: pool.chunkBytes,
-            firstChunkOffset: superblock.firstChunkOffset,
-            devices: pool.devices.map(({ device }) => device.path),
-          }),
-        ),
-      )
+      const spareCounts = this.#threads.map(() => new Int32Array(new SharedArrayBuffer(4)))
+      const cache: OpenCache = { name, pool, locks, deviceErrors: new Map(), spareCounts }
+      await this.#openInThreads(cache)
       this.#caches.set(name, cache)
       return this.#describeCache(cache)
     } catch (error) {
@@ -199,6 +205,41 @@ class IoEngine implements Engine {
       for (const lock of locks) await lock.release()
       throw error
     }
+  }
+
+  async #openInThreads({ pool, spareCounts }: OpenCache): Promise<void> {
+    const opening = this.#threads.map(({ calls }, index) =>
+      calls.call('openCache', {
+        cacheId: pool.cacheId,
+        chunkBytes: pool.chunkBytes,
+        firstChunkOffset: pool.devices[0]!.superblock.firstChunkOffset,
+        devices: pool.devices.map(({ device }) => device.path),
+        spareCount: spareCounts[index]!.buffer as SharedArrayBuffer,
+      }),
+    )
+    const failure = (await Promise.allSettled(opening)).find((outcome) => outcome.status === 'rejected')
+    if (failure === undefined) return
+    await Promise.all(this.#threads.map(({ calls }) => calls.call('closeCache', pool.cacheId)))
+    throw failure.reason
+  }
+
+  /** The main thread met an error of a device. */
+  #pathFailed(path: string, reason: string): void {
+    for (const cache of this.#caches.values()) {
+      const index = cache.pool.devices.findIndex(({ device }) => device.path === path)
+      if (index !== -1) this.#deviceFailed(cache, index, reason)
+    }
+  }
+
+  /** The first error of a device is its last: no chunk of it is handed out any more, and every disk with chunks there leaves its log. */
+  #deviceFailed(cache: OpenCache, deviceIndex: number, reason: string): void {
+    const errors = cache.deviceErrors.get(deviceIndex) ?? 0
+    cache.deviceErrors.set(deviceIndex, errors + 1)
+    if (errors > 0) return
+    cache.pool.fail(deviceIndex)
+    const { cacheId } = cache.pool
+    for (const { calls } of this.#threads) void calls.call('leaveDevice', { cacheId, deviceIndex, reason })
+    this.#emit({ what: 'device.failed', cache: cache.name, disk: null, reason })
   }
 
   logsOf(name: string): Promise<FoundLog[]> {
@@ -217,13 +258,21 @@ class IoEngine implements Engine {
     return Promise.resolve(logs)
   }
 
+  async newestFrameAt(name: string, logId: string): Promise<number | null> {
+    const { pool } = this.#cache(name)
+    const found = pool.logs.get(logId)
+    if (found === undefined) return null
+    const chunks = found.map((place) => ({ chunk: chunkAt(pool, place), header: place.header }))
+    const { lastWrittenAt } = await planRecovery(chunks, { chunkBytes: pool.chunkBytes, bootId: bootId() })
+    return lastWrittenAt
+  }
+
   async discardLog(name: string, logId: string): Promise<void> {
     const { pool } = this.#cache(name)
-    for (const { deviceIndex, index, generation } of pool.claim(logId)) {
-      const { device, superblock } = pool.devices[deviceIndex]!
-      const chunk = { device, deviceIndex, index, offset: chunkOffset(superblock, index), generation }
+    for (const place of pool.claim(logId)) {
+      const chunk = chunkAt(pool, place)
       await writeFreeHeader(chunk, pool.cacheId, this.options.clock.now())
-      pool.give({ deviceIndex, index, generation: chunk.generation })
+      pool.give({ ...place, generation: chunk.generation })
     }
   }
 
@@ -239,7 +288,9 @@ class IoEngine implements Engine {
   async eraseCache(name: string): Promise<void> {
     const cache = this.#cache(name)
     assert(this.#disksOf(cache).length === 0, `cache ${name} has no attached disk when it is erased`)
-    for (const { device } of cache.pool.devices) await eraseSuperblocks(device)
+    for (const [index, { device }] of cache.pool.devices.entries()) {
+      if (!cache.deviceErrors.has(index)) await eraseSuperblocks(device)
+    }
     await this.closeCache(name)
   }
 
@@ -248,27 +299,37 @@ class IoEngine implements Engine {
   }
 
   #describeCache(cache: OpenCache): EngineCache {
-    const { pool } = cache
+    const { pool, deviceErrors, spareCounts } = cache
     const disks = this.#disksOf(cache)
-    const free = pool.freeChunks
+    const free = spareCounts.reduce((sum, count) => sum + Atomics.load(count, 0), pool.freeChunks)
+    const here = pool.devices.map(({ device, superblock }, index) => ({
+      id: superblock.deviceId,
+      path: device.path,
+      sizeBytes: device.sizeBytes,
+      chunks: superblock.chunkCount,
+      state: deviceErrors.has(index) ? ('failed' as const) : ('ok' as const),
+      errors: deviceErrors.get(index) ?? 0,
+    }))
+    const missing = pool.missing.map(({ id, chunkCount }) => ({
+      id,
+      path: `id=${id}`,
+      sizeBytes: chunkCount * pool.chunkBytes,
+      chunks: chunkCount,
+      state: 'missing' as const,
+      errors: 0,
+    }))
+    const whole = missing.length === 0 && deviceErrors.size === 0
     return {
       name: cache.name,
-      state: 'open',
+      state: whole ? 'open' : pool.usableChunks > 0 ? 'degraded' : 'failed',
       blockSizeBytes: pool.blockBytes,
       chunkSizeBytes: pool.chunkBytes,
-      chunks: { total: pool.totalChunks, free, disk: pool.totalChunks - free, checkpoint: 0, mirror: 0, reserved: 0 },
+      chunks: { total: pool.totalChunks, free, disk: pool.usableChunks - free, checkpoint: 0, mirror: 0, reserved: 0 },
       sizeBytes: pool.totalChunks * pool.chunkBytes,
       indexBytes: disks.reduce((sum, { status }) => sum + status.indexBytes, 0),
       dirtyBytes: 0,
       dirtyAgeSeconds: null,
-      devices: pool.devices.map(({ device, superblock }) => ({
-        id: superblock.deviceId,
-        path: device.path,
-        sizeBytes: device.sizeBytes,
-        chunks: superblock.chunkCount,
-        state: cache.deviceState.get(device.path)?.state ?? 'ok',
-        errors: cache.deviceState.get(device.path)?.errors ?? 0,
-      })),
+      devices: [...here, ...missing],
     }
   }
 
@@ -323,9 +384,9 @@ class IoEngine implements Engine {
     await this.#refresh()
     const disks = this.#disksOf(cache)
     const shares = disks.reduce((sum, { settings }) => sum + settings.shares, 0)
-    const { chunkBytes, totalChunks } = cache.pool
+    const { chunkBytes, usableChunks } = cache.pool
     const excess = disks.map((disk) => {
-      const part = Math.max((totalChunks * disk.settings.shares) / shares, disk.settings.minBytes / chunkBytes)
+      const part = Math.max((usableChunks * disk.settings.shares) / shares, disk.settings.minBytes / chunkBytes)
       return { disk, above: disk.status.chunks - part }
     })
     const most = excess.reduce((best, each) => (each.above > best.above ? each : best), excess[0]!)
@@ -337,25 +398,56 @@ class IoEngine implements Engine {
 
   async attach(settings: DiskSettings): Promise<EngineDisk> {
     assert(!this.#disks.has(settings.name), `disk ${settings.name} is not attached yet`)
-    const cache = this.#cache(settings.cache)
+    const cache = settings.withoutLog === null ? this.#cache(settings.cache) : undefined
     const thread = this.#leastLoaded()
     const counters = DiskCounters.create()
-    const found = cache.pool.claim(settings.logId)
-    const maximumChunks = this.#maximumChunks(cache, settings.maxBytes)
-    try {
-      const status = await thread.calls.call('attach', {
-        settings,
-        cacheId: cache.pool.cacheId,
-        found,
-        maximumChunks,
+    const trustCleanPages = settings.trustCleanPages && cache?.pool.missing.length === 0
+    const status = await this.#withPlace(cache, settings, (place) =>
+      thread.calls.call('attach', {
+        settings: { ...settings, trustCleanPages },
+        place,
         counters: counters.buffer,
-      })
-      const windows = new DiskWindows([counters], this.options.clock)
-      const attached = { settings, cache, thread, counters, windows, status }
-      this.#disks.set(settings.name, attached)
-      return describeDisk(attached)
+      }),
+    )
+    const windows = new DiskWindows([counters], this.options.clock)
+    const attached = { settings, cache, thread, counters, windows, status }
+    this.#disks.set(settings.name, attached)
+    return describeDisk(attached)
+  }
+
+  async resumeLog(name: string, epoch: number): Promise<EngineDisk> {
+    const disk = this.#disk(name)
+    const cache = this.#cache(disk.settings.cache)
+    const { pool } = cache
+    const room = pool.freeChunks + (pool.logs.get(disk.settings.logId)?.length ?? 0)
+    if (room < MINIMUM_SHARE_CHUNKS) {
+      // A log that waits for its first chunk would hold up the disk.
+      throw new VmcacheError(
+        'NO_SPACE',
+        `cache ${cache.name} has ${room} free chunks, a log needs ${MINIMUM_SHARE_CHUNKS}`,
+      )
+    }
+    const status = await this.#withPlace(cache, disk.settings, (place) =>
+      disk.thread.calls.call('resumeLog', { name, epoch, place: place! }),
+    )
+    disk.cache = cache
+    this.#note(disk, status)
+    return describeDisk(disk)
+  }
+
+  /** Gives `work` what the disk's log has in the cache; where it fails the pool has it back. */
+  async #withPlace<Result>(
+    cache: OpenCache | undefined,
+    { logId, maxBytes }: DiskSettings,
+    work: (place: ThreadLogPlace | null) => Promise<Result>,
+  ): Promise<Result> {
+    if (cache === undefined) return work(null)
+    const { pool } = cache
+    const found: readonly FoundChunkPlace[] = pool.claim(logId)
+    try {
+      return await work({ cacheId: pool.cacheId, found, maximumChunks: this.#maximumChunks(cache, maxBytes) })
     } catch (error) {
-      await cache.pool.returnLog(found)
+      await pool.returnLog(found)
       throw error
     }
   }
@@ -375,7 +467,7 @@ class IoEngine implements Engine {
     const disk = this.#disk(name)
     const chunks = await disk.thread.calls.call('detach', { name, keepLog: options.keepLog })
     this.#disks.delete(name)
-    await disk.cache.pool.returnLog(chunks)
+    await disk.cache?.pool.returnLog(chunks)
   }
 
   async disks(): Promise<EngineDisk[]> {
@@ -387,8 +479,14 @@ class IoEngine implements Engine {
     const statuses = await Promise.all(this.#threads.map(({ calls }) => calls.call('status', null)))
     for (const status of statuses.flat()) {
       const disk = this.#disks.get(status.name)
-      if (disk !== undefined) disk.status = status
+      if (disk !== undefined) this.#note(disk, status)
     }
+  }
+
+  #note(disk: AttachedDisk, status: ThreadDiskStatus): void {
+    const found = status.badPages - disk.status.badPages
+    disk.status = status
+    if (found > 0) this.#emit(badPagesEvent(disk, found))
   }
 
   async flush(name: string): Promise<void> {
@@ -403,12 +501,13 @@ class IoEngine implements Engine {
     const disk = this.#disk(name)
     const settings = { ...disk.settings, ...wanted }
     const { mode, replacement } = wanted
-    disk.status = await disk.thread.calls.call('change', {
+    const status = await disk.thread.calls.call('change', {
       name,
-      maximumChunks: this.#maximumChunks(disk.cache, settings.maxBytes),
+      ...(disk.cache === undefined ? {} : { maximumChunks: this.#maximumChunks(disk.cache, settings.maxBytes) }),
       ...(mode === undefined ? {} : { mode: mode as Mode }),
       ...(replacement === undefined ? {} : { replacement }),
     })
+    this.#note(disk, status)
     disk.settings = settings
   }
 
@@ -429,12 +528,12 @@ class IoEngine implements Engine {
     return {
       window,
       disks: spans.map(({ disk, span }) =>
-        diskStats(span, { disk: disk.settings.name, cache: disk.cache.name, dirtyBytes: 0, dirtyAgeSeconds: null }),
+        diskStats(span, { disk: disk.settings.name, cache: disk.settings.cache, dirtyBytes: 0, dirtyAgeSeconds: null }),
       ),
-      caches: [...new Set(chosen.map(({ cache }) => cache))].map((cache) =>
+      caches: [...new Set(chosen.map(({ settings }) => settings.cache))].map((cache) =>
         cacheStats(
-          cache.name,
-          spans.filter(({ disk }) => disk.cache === cache).map(({ span }) => span.counters),
+          cache,
+          spans.filter(({ disk }) => disk.settings.cache === cache).map(({ span }) => span.counters),
         ),
       ),
     }
@@ -449,6 +548,8 @@ class IoEngine implements Engine {
   #sampleLater(): void {
     this.#stopSampling = this.options.clock.after(SAMPLE_MILLISECONDS, () => {
       for (const { windows } of this.#disks.values()) windows.sample()
+      // Tells of pages that were found bad, whether or not anybody asks.
+      void this.#refresh().catch(() => undefined)
       this.#sampleLater()
     })
   }
@@ -472,6 +573,16 @@ class IoEngine implements Engine {
   }
 }
 
+function chunkAt(pool: Pool, { deviceIndex, index, generation }: FoundChunkPlace): Chunk {
+  const { device, superblock } = pool.devices[deviceIndex]!
+  return { device, deviceIndex, index, offset: chunkOffset(superblock, index), generation }
+}
+
+function badPagesEvent({ settings }: AttachedDisk, count: number): Parameters<EventListener>[0] {
+  const reason = `${count} cached pages did not have their checksum, and were read from the origin again`
+  return { what: 'disk.bad-pages', cache: settings.cache, disk: settings.name, reason }
+}
+
 /** A device of which only the first bytes are used. */
 function sized(device: Device, sizeBytes: number): Device {
   return sizeBytes === device.sizeBytes
@@ -492,7 +603,7 @@ function identityOf(superblock: {
 function describeDisk({ settings, status, cache }: AttachedDisk): EngineDisk {
   return {
     disk: settings.name,
-    cache: cache.name,
+    cache: settings.cache,
     origin: settings.origin,
     socket: settings.socket,
     sizeBytes: status.sizeBytes,
@@ -506,11 +617,12 @@ function describeDisk({ settings, status, cache }: AttachedDisk): EngineDisk {
     minBytes: settings.minBytes,
     maxBytes: settings.maxBytes,
     shares: settings.shares,
-    allocatedBytes: status.chunks * cache.pool.chunkBytes,
+    allocatedBytes: status.chunks * (cache?.pool.chunkBytes ?? 0),
     cachedBytes: status.cachedBytes,
     dirtyBytes: 0,
     dirtyAgeSeconds: null,
     secondsToFlush: null,
+    badPages: status.badPages,
     state: status.state,
     reason: status.reason,
   }

@@ -1,36 +1,42 @@
 import type { CacheDocument, DiskDocument, EngineDocument } from '../protocol/control/documents.js'
 import type { ControlPlane } from './control-plane.js'
+import { mendBadPages, mendDisk } from './mend-disk.js'
+import { badDevices, mendDevices } from './why-closed.js'
 
 type Attention = EngineDocument['degraded']
 
 /** What somebody should look at, with the command that mends it: worst first. */
 export function attention(plane: ControlPlane, caches: CacheDocument[], disks: DiskDocument[]): Attention {
   return [
-    ...caches.flatMap((cache) => ofCache(plane, cache)),
+    ...caches.flatMap((cache) => ofCache(plane, cache, disks)),
     ...disks.flatMap((disk) => ofDisk(plane, disk)),
     ...ofState(plane),
   ]
 }
 
-function ofCache({ inventory }: ControlPlane, cache: CacheDocument): Attention {
+function ofCache({ inventory }: ControlPlane, cache: CacheDocument, disks: DiskDocument[]): Attention {
   const object = `cache ${cache.name}`
-  const trouble = inventory.cacheTroubles.get(cache.name)
-  if (trouble !== undefined) return [{ object, state: cache.state, reason: trouble.reason, mend: trouble.mend }]
-  if (cache.state === 'open') return []
-  const bad = cache.devices.filter((device) => device.state !== 'ok')
-  const reason = bad.map(({ path, state, errors }) => `${path} is ${state}${errors > 0 ? ` (${errors} errors)` : ''}`)
-  return [
-    { object, state: cache.state, reason: reason.join(', ') || 'unknown', mend: `vmcache cache show ${cache.name}` },
-  ]
+  const { name, state } = cache
+  const trouble = inventory.cacheTroubles.get(name)
+  if (trouble === undefined && state === 'open') return []
+  const direct = disks.filter((disk) => disk.cache === name && disk.state === 'direct').length
+  const reason = [
+    trouble?.reason ?? badDevices(cache),
+    ...(direct > 0 ? [`${direct} of its disks run from their origins`] : []),
+  ].join(', ')
+  return [{ object, state, reason, mend: trouble?.mend ?? mendDevices(cache) }]
 }
 
-function ofDisk({ inventory }: ControlPlane, disk: DiskDocument): Attention {
+function ofDisk(plane: ControlPlane, disk: DiskDocument): Attention {
   const object = `disk ${disk.disk}`
-  const trouble = inventory.diskTroubles.get(disk.disk)
+  const trouble = plane.inventory.diskTroubles.get(disk.disk)
   const { state } = disk
   if (trouble !== undefined) return [{ object, state, reason: trouble.reason, mend: trouble.mend }]
-  const mend = `vmcache disk show ${disk.disk}`
+  const mend = mendDisk(plane, disk)
   if (state !== 'serving' && state !== 'recovering') return [{ object, state, reason: disk.reason ?? state, mend }]
+  if (disk.badPages > 0) {
+    return [{ object, state, reason: `${disk.badPages} of its cached pages were bad`, mend: mendBadPages(disk) }]
+  }
   const { wanted, inForce, reason } = disk.mode
   if (wanted === inForce) return []
   return [{ object, state: inForce, reason: `${wanted} is wanted: ${reason ?? 'unknown'}`, mend }]

@@ -50,7 +50,13 @@ export function cacheAttach(plane: ControlPlane): Operations['cache.attach'] {
           inventory.identities.delete(name)
           inventory.epochs.delete(name)
         })
-        await serveDisk(plane, record, seen, undo, { isNew: true, log: null })
+        await serveDisk(plane, record, seen, undo, {
+          isNew: true,
+          log: null,
+          newestFrameAt: null,
+          withoutLog: null,
+          isCut: false,
+        })
       })
     })
     return { changed: true, disk: await diskDocument(plane, name) }

@@ -19,7 +19,7 @@ export function cacheDetach(plane: ControlPlane): Operations['cache.detach'] {
     overTargets(request, [...inventory.disks.keys()], context, async (name, inner) => {
       const record = knownDisk(inventory, name)
       const served = (await engine.disks()).find(({ disk }) => disk === name) ?? null
-      if (served === null) refuseClosedCache(plane, record, request.force)
+      refuseClosedCache(plane, record, request.force)
       const steps = stepsOf(record, served, request.discardDirty)
       if (!request.dryRun) {
         await exclusively(inventory, `disk ${name}`, () => detach(plane, record, served, request, inner))

@@ -9,7 +9,7 @@ export function cacheDocument(plane: ControlPlane, name: string): CacheDocument 
   const record = knownCache(plane.inventory, name)
   const open = plane.engine.caches().find((cache) => cache.name === name)
   return {
-    ...(open ?? closedCache(plane, record)),
+    ...(open === undefined ? closedCache(plane, record) : withPaths(open, record)),
     host: plane.host.name,
     scope: 'local',
     disks: disksOf(plane.inventory, name).map((disk) => disk.name),
@@ -18,6 +18,15 @@ export function cacheDocument(plane: ControlPlane, name: string): CacheDocument 
 
 export function cacheDocuments(plane: ControlPlane): CacheDocument[] {
   return [...plane.inventory.caches.keys()].sort().map((name) => cacheDocument(plane, name))
+}
+
+/** The engine knows a missing device by its id alone. */
+function withPaths(open: EngineCache, record: CacheRecord): EngineCache {
+  const paths = new Map(record.devices.map(({ deviceId, path }) => [deviceId, path]))
+  const named = open.devices.map((device) =>
+    device.state === 'missing' ? { ...device, path: paths.get(device.id) ?? device.path } : device,
+  )
+  return { ...open, devices: named }
 }
 
 function closedCache(plane: ControlPlane, record: CacheRecord): EngineCache {
@@ -38,7 +47,7 @@ function closedCache(plane: ControlPlane, record: CacheRecord): EngineCache {
       path,
       sizeBytes,
       chunks,
-      state: trouble?.missing.includes(path) ? 'missing' : 'ok',
+      state: trouble?.missing.includes(path) ? 'missing' : trouble?.corrupt.includes(path) ? 'failed' : 'ok',
       errors: 0,
     })),
   }

@@ -3,11 +3,12 @@ import type { DeviceIdentity, EngineCache, FoundLog } from '../engine/engine.js'
 import { DEFAULT_REPLACEMENT } from '../engine/replacement/modules.js'
 import { DEFAULT_MODE } from '../model/mode.js'
 import { checkedCacheName, checkedDiskName } from '../model/names.js'
+import type { CacheRecord } from '../state/cache-store.js'
 import type { DiskRecord } from '../state/disk-store.js'
 import { socketPath } from './cache-attach.js'
 import { cacheDocument } from './cache-document.js'
 import type { ControlPlane } from './control-plane.js'
-import { exclusively } from './inventory.js'
+import { disksOf, exclusively } from './inventory.js'
 import { cacheRecord, saveCache } from './open-cache.js'
 import type { Operations } from './operation.js'
 import { resumeDisk } from './resume-disk.js'
@@ -29,7 +30,7 @@ export function cacheImport(plane: ControlPlane): Operations['cache.import'] {
     refuseOtherCache(plane, identity)
     const open = engine.caches().find((cache) => cache.name === name)
     if (open !== undefined) {
-      const unchanged = { changed: false, cache: cacheDocument(plane, name) }
+      const unchanged = { changed: false, cache: cacheDocument(plane, name), coldDisks: [] }
       return dryRun ? { ...unchanged, dryRun, steps: [] } : unchanged
     }
     if (dryRun) {
@@ -38,13 +39,14 @@ export function cacheImport(plane: ControlPlane): Operations['cache.import'] {
         `record cache ${name}`,
         'attach the disks of its logs',
       ]
-      return { changed: true, dryRun, steps, cache: null }
+      return { changed: true, dryRun, steps, cache: null, coldDisks: [] }
     }
     await exclusively(inventory, `cache ${name}`, () => openAndRecord(plane, name, identity, paths, missing))
     // The cache is there now: a disk that cannot be served yet is shown as such.
-    const wanted = [...inventory.disks.values()].filter((disk) => disk.cache === name)
+    const wanted = disksOf(inventory, name)
     await Promise.all(wanted.map((disk) => resumeDisk(plane, disk).catch(() => {})))
-    return { changed: true, cache: cacheDocument(plane, name) }
+    const cache = cacheDocument(plane, name)
+    return { changed: true, cache, coldDisks: cache.state === 'open' ? [] : cache.disks }
   }
 }
 
@@ -63,14 +65,25 @@ async function openAndRecord(
     const known = new Set([...inventory.disks.values()].map((disk) => disk.logId))
     const found = logs.filter((log) => !known.has(log.logId)).map((log) => foundDisk(plane, opened, log))
     refuseTakenNames(plane, name, found)
-    if (inventory.caches.has(name)) inventory.cacheTroubles.delete(name)
-    else await saveCache(plane, cacheRecord(plane, opened, identity.cacheId, identity.createdAt))
+    await saveCache(plane, importedRecord(plane, opened, identity))
+    inventory.cacheTroubles.delete(name)
     if (found.length === 0) return
     await state.transaction(async (stores) => {
       for (const disk of found) await stores.disks.save(disk)
     })
     for (const disk of found) inventory.disks.set(disk.name, disk)
   })
+}
+
+/** The cache with its devices where they are now; a missing one keeps the path that is remembered of it. */
+function importedRecord(plane: ControlPlane, opened: EngineCache, identity: DeviceIdentity): CacheRecord {
+  const record = cacheRecord(plane, opened, identity.cacheId, identity.createdAt)
+  const before = new Map(plane.inventory.caches.get(opened.name)?.devices.map((device) => [device.deviceId, device]))
+  const isMissing = new Set(opened.devices.filter(({ state }) => state === 'missing').map(({ id }) => id))
+  const devices = record.devices.map((device) =>
+    isMissing.has(device.deviceId) ? (before.get(device.deviceId) ?? device) : device,
+  )
+  return { ...record, devices }
 }
 
 /** What all devices say of their cache. */

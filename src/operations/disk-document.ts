@@ -45,6 +45,7 @@ function unservedDisk({ inventory }: ControlPlane, record: DiskRecord): EngineDi
     dirtyBytes: 0,
     dirtyAgeSeconds: null,
     secondsToFlush: null,
+    badPages: 0,
     // Without trouble it is on its way.
     state: trouble?.state ?? 'recovering',
     reason: trouble?.reason ?? null,

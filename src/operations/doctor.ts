@@ -5,7 +5,9 @@ import type { CacheDocument, DiskDocument, DoctorCheck } from '../protocol/contr
 import { cacheDocuments } from './cache-document.js'
 import type { ControlPlane } from './control-plane.js'
 import { diskDocuments } from './disk-document.js'
+import { mendBadPages, mendDisk } from './mend-disk.js'
 import type { Operations } from './operation.js'
+import { badDevices, mendDevices } from './why-closed.js'
 
 /** Node.js that vmcache is tested with. */
 const LEAST_NODE = [20, 19] as const
@@ -158,7 +160,8 @@ function unitCheck({ machine }: ControlPlane) {
   )
 }
 
-function cacheCheck({ inventory }: ControlPlane, { name, state }: CacheDocument) {
+function cacheCheck({ inventory }: ControlPlane, cache: CacheDocument) {
+  const { name, state } = cache
   const trouble = inventory.cacheTroubles.get(name)
   return check(
     'cache',
@@ -166,23 +169,26 @@ function cacheCheck({ inventory }: ControlPlane, { name, state }: CacheDocument)
     'open',
     () => ({
       state: state === 'open' ? 'ok' : state === 'degraded' ? 'warning' : 'failure',
-      seen: trouble === undefined ? state : `${state}: ${trouble.reason}`,
+      seen: state === 'open' ? state : `${state}: ${trouble?.reason ?? badDevices(cache)}`,
     }),
-    trouble?.mend ?? `vmcache cache show ${name}`,
+    trouble?.mend ?? mendDevices(cache),
   )
 }
 
-function deviceCheck({ name }: CacheDocument, device: CacheDocument['devices'][number]) {
+function deviceCheck(cache: CacheDocument, device: CacheDocument['devices'][number]) {
   const { path, state, errors } = device
   return check(
     'device',
-    `${path} of cache ${name}`,
+    `${path} of cache ${cache.name}`,
     'present, without errors',
     () => ({
-      state: state !== 'ok' ? 'failure' : errors > 0 ? 'warning' : 'ok',
-      seen: state === 'ok' && errors === 0 ? 'present, without errors' : `${state}, ${errors} errors`,
+      state: state === 'ok' ? 'ok' : 'failure',
+      seen: state === 'ok' ? 'present, without errors' : `${state}, ${errors} errors`,
     }),
-    state === 'missing' ? `connect ${path}, then: vmcache status` : `look at its health: smartctl -a ${path}`,
+    // A cache that waits for its device opens by itself.
+    state === 'missing' && cache.state === 'failed'
+      ? `connect ${path}, then: vmcache status`
+      : mendDevices({ devices: [device] }),
   )
 }
 
@@ -208,17 +214,20 @@ async function fileSystemCheck({ machine }: ControlPlane, path: string, disks: r
   })
 }
 
-function diskCheck({ inventory }: ControlPlane, { disk, state, reason }: DiskDocument) {
-  const isGood = state === 'serving' || state === 'recovering' || state === 'draining'
+function diskCheck(plane: ControlPlane, document: DiskDocument) {
+  const { disk, state, reason, badPages } = document
+  const isServed = state === 'serving' || state === 'recovering' || state === 'draining'
   return check(
     'disk',
     `disk ${disk}`,
     'serving',
     () => ({
-      state: isGood ? 'ok' : state === 'direct' ? 'warning' : 'failure',
-      seen: reason === null ? state : `${state}: ${reason}`,
+      state: isServed && badPages === 0 ? 'ok' : isServed || state === 'direct' ? 'warning' : 'failure',
+      seen: [state, ...(reason === null ? [] : [reason]), ...(badPages > 0 ? [`bad pages: ${badPages}`] : [])].join(
+        ': ',
+      ),
     }),
-    inventory.diskTroubles.get(disk)?.mend ?? `vmcache disk show ${disk}`,
+    isServed ? mendBadPages(document) : mendDisk(plane, document),
   )
 }
 

@@ -14,6 +14,8 @@ export interface Trouble {
 export interface CacheTrouble extends Trouble {
   /** Paths of its devices at which something else, or nothing, was found. */
   readonly missing: readonly string[]
+  /** Paths of its devices that hold the ruins of a superblock. */
+  readonly corrupt: readonly string[]
 }
 
 /**

@@ -20,14 +20,14 @@ export function leaseKey({ kind, uri, inode }: ObservedOrigin, host: string): st
 export type LeasedDisk = DiskRecord & { readonly lease: string }
 
 /**
- * Takes the lease of the disk's origin, or keeps it, and returns its epoch. A new attachment raises the epoch, and so does every change of hands; LEASE_HELD
+ * Takes the lease of the disk's origin, or keeps it, and returns its epoch. The epoch rises where that is asked for, and with every change of hands; LEASE_HELD
  * where another host holds it, by the database or by the `stamp` that was found beside the image.
  */
 export async function takeLease(
   plane: ControlPlane,
   disk: LeasedDisk,
   stamp: Stamp | null,
-  { isNew }: { isNew: boolean },
+  { rises }: { rises: boolean },
 ): Promise<number> {
   const { state, host, clock } = plane
   if (stamp !== null && stamp.hostId !== host.id) throw heldByStamp(disk, stamp)
@@ -35,7 +35,7 @@ export async function takeLease(
   if (previous !== null && previous.host !== null && previous.host !== host.id)
     throw await heldByLease(plane, disk, previous)
   const highest = Math.max(previous?.epoch ?? 0, stamp?.epoch ?? 0)
-  const keeps = !isNew && previous?.host === host.id && highest > 0
+  const keeps = !rises && previous?.host === host.id && highest > 0
   const epoch = keeps ? highest : highest + 1
   const next: LeaseRecord = {
     origin: disk.lease,

@@ -1,7 +1,8 @@
-import { messageOf } from '../base/errors.js'
+import { messageOf, VmcacheError } from '../base/errors.js'
 import type { EngineCache } from '../engine/engine.js'
 import type { CacheRecord } from '../state/cache-store.js'
 import type { ControlPlane } from './control-plane.js'
+import type { CacheTrouble } from './inventory.js'
 
 /** The record of a cache that the engine has opened. */
 export function cacheRecord(plane: ControlPlane, opened: EngineCache, cacheId: string, createdAt: string): CacheRecord {
@@ -28,36 +29,39 @@ export async function saveCache(plane: ControlPlane, record: CacheRecord): Promi
  */
 export async function openRecordedCache(plane: ControlPlane, record: CacheRecord): Promise<boolean> {
   const { engine, inventory } = plane
-  const paths = record.devices.map((device) => device.path)
+  const devices = record.devices.map((device) => device.path)
   try {
-    await engine.openCache({ name: record.name, devices: paths }, { allowMissing: false })
+    await engine.openCache({ name: record.name, devices }, { allowMissing: false })
     inventory.cacheTroubles.delete(record.name)
     return true
   } catch (error) {
-    const missing = await missingDevices(plane, record)
-    const present = paths.filter((path) => !missing.includes(path))
-    inventory.cacheTroubles.set(record.name, {
-      // A device may come back by itself: a slow bus, a disk that was pulled and put back.
-      state: missing.length > 0 ? 'waiting' : 'failed',
-      reason: messageOf(error),
-      mend:
-        missing.length > 0 && present.length > 0
-          ? `bring back ${missing.join(', ')}, or go without: vmcache cache import --missing ${present.map((path) => `--device ${path}`).join(' ')}`
-          : missing.length > 0
-            ? `bring back ${missing.join(', ')}`
-            : `vmcache cache check ${paths.join(' ')}`,
-      missing,
-    })
+    inventory.cacheTroubles.set(record.name, await troubleOf(plane, record, messageOf(error)))
     return false
   }
 }
 
-async function missingDevices({ engine }: ControlPlane, record: CacheRecord): Promise<string[]> {
-  const found = await Promise.all(
-    record.devices.map(async ({ path, deviceId }) => {
-      const identity = await engine.identify(path).catch(() => null)
-      return { path, isThere: identity?.deviceId === deviceId }
-    }),
-  )
-  return found.filter(({ isThere }) => !isThere).map(({ path }) => path)
+async function troubleOf({ engine }: ControlPlane, record: CacheRecord, reason: string): Promise<CacheTrouble> {
+  const missing: string[] = []
+  const corrupt: string[] = []
+  for (const { path, deviceId } of record.devices) {
+    const found = await engine.identify(path).catch((error: unknown) => error)
+    if (found instanceof VmcacheError && found.code === 'CORRUPT') corrupt.push(path)
+    else if ((found as { deviceId?: string } | null)?.deviceId !== deviceId) missing.push(path)
+  }
+  const bad = [...missing, ...corrupt]
+  const good = record.devices.map(({ path }) => path).filter((path) => !bad.includes(path))
+  const bringBack = missing.length > 0 ? `bring back ${missing.join(', ')}` : `vmcache cache check ${devicesOf(record)}`
+  const goWithout = `, or go without: vmcache cache import --allow-missing ${good.map((path) => `--device ${path}`).join(' ')}`
+  return {
+    // A device may come back by itself: a slow bus, a disk that was pulled and put back.
+    state: missing.length > 0 ? 'waiting' : 'failed',
+    reason,
+    mend: bad.length > 0 && good.length > 0 ? bringBack + goWithout : bringBack,
+    missing,
+    corrupt,
+  }
+}
+
+function devicesOf({ devices }: CacheRecord): string {
+  return devices.map(({ path }) => path).join(' ')
 }

@@ -23,13 +23,15 @@ export interface Evidence {
   /** Of the lease now. */
   readonly epoch: number
   readonly log: Pick<FoundLog, 'epoch'> | null
+  /** When the newest frame of the log was written, in milliseconds since 1970; null where that is not known. */
+  readonly newestFrameAt: number | null
 }
 
 /** Why the clean pages of the log may not be what the origin holds; null where they are. */
-export function whyChanged({ tenure, seen, stamp, isExclusive, epoch, log }: Evidence): string | null {
+export function whyChanged({ tenure, seen, stamp, isExclusive, epoch, log, newestFrameAt }: Evidence): string | null {
   if (tenure !== null && log !== null && log.epoch < epoch) return 'the disk was served without its log'
   const decision = judgeTenure(
-    tenure === null ? null : remembered(tenure),
+    tenure === null ? null : remembered(tenure, newestFrameAt),
     {
       kind: seen.kind,
       stamp: stamp === null ? null : { id: stamp.id, epoch: stamp.epoch },
@@ -44,7 +46,7 @@ export function whyChanged({ tenure, seen, stamp, isExclusive, epoch, log }: Evi
   return decision === 'waiting' ? 'the origin is not there' : decision.reason
 }
 
-function remembered(tenure: TenureRecord): RecordedTenure {
+function remembered(tenure: TenureRecord, newestFrameAt: number | null): RecordedTenure {
   const { kind, sizeBytes, inode, stampId, epoch, modifiedAt, held } = tenure
   return {
     kind,
@@ -52,23 +54,29 @@ function remembered(tenure: TenureRecord): RecordedTenure {
     sizeBytes,
     inode,
     modifiedAt: modifiedAt === null ? null : BigInt(modifiedAt),
-    end: endOf(tenure),
+    end: endOf(tenure, newestFrameAt),
     heldSince: held,
   }
 }
 
-function endOf({ ending, endedAt }: TenureRecord): TenureEnd {
+/** Whether the end of a tenure is known only by what the log says. */
+export function endedUnseen({ ending, endedAt }: TenureRecord): boolean {
+  return endedAt === null && ending !== 'clean'
+}
+
+function endOf({ ending, endedAt }: TenureRecord, newestFrameAt: number | null): TenureEnd {
   const at = endedAt === null ? null : nanoseconds(Date.parse(endedAt))
+  const lastFrameAt = at ?? (newestFrameAt === null ? null : nanoseconds(newestFrameAt))
   switch (ending) {
     case 'clean':
       return { how: 'clean' }
     case 'killed':
-      return at === null ? { how: 'lost', lastFrameAt: null } : { how: 'killed', at }
+      return at === null ? { how: 'lost', lastFrameAt } : { how: 'killed', at }
     case 'power-cut':
-      return { how: 'power-cut', lastFrameAt: at }
+      return { how: 'power-cut', lastFrameAt }
     case 'lost':
     case 'open':
-      return { how: 'lost', lastFrameAt: at }
+      return { how: 'lost', lastFrameAt }
   }
 }
 

@@ -6,6 +6,7 @@ import { openRecordedCache } from './open-cache.js'
 import { foundTenure } from './origin-tenure.js'
 import { saveEpochs } from './raise-epoch.js'
 import { resumeDisk } from './resume-disk.js'
+import { whyClosed } from './why-closed.js'
 
 export interface RestoreReport {
   /** `reason` says why one is not open; null where it is. */
@@ -45,8 +46,9 @@ export async function retry(plane: ControlPlane): Promise<void> {
     troubles: Map<string, { state: string }>,
   ) => [...records].filter(({ name }) => troubles.get(name)?.state === 'waiting' && !inventory.busy.has(name))
   const caches = waiting(inventory.caches.values(), inventory.cacheTroubles)
+  await Promise.all(caches.map((cache) => openRecordedCache(plane, cache)))
   const disks = waiting(inventory.disks.values(), inventory.diskTroubles)
-  await serveWanted(plane, caches, disks)
+  await serveAll(plane, [...disks, ...(await waitingForLog(plane))])
   // A heartbeat for other hosts, and a sign whether the database takes writes.
   await state.hosts.save({ ...host, seenAt: new Date(clock.now()).toISOString() }).catch(() => {})
   await saveEpochs(plane).catch(() => {})
@@ -58,13 +60,24 @@ async function serveWanted(
   caches: readonly CacheRecord[],
   disks: readonly DiskRecord[],
 ): Promise<RestoreReport> {
-  const { inventory } = plane
   const opened = await Promise.all(
     caches.map(async (cache) => {
       await openRecordedCache(plane, cache)
-      return { name: cache.name, reason: inventory.cacheTroubles.get(cache.name)?.reason ?? null }
+      return { name: cache.name, reason: plane.inventory.cacheTroubles.get(cache.name)?.reason ?? null }
     }),
   )
+  return { caches: opened, disks: await serveAll(plane, disks) }
+}
+
+/** Disks that are served directly and whose cache can be used. */
+async function waitingForLog(plane: ControlPlane): Promise<DiskRecord[]> {
+  const { engine, inventory } = plane
+  const direct = (await engine.disks()).filter(({ state, cache }) => state === 'direct' && !whyClosed(plane, cache))
+  return direct.flatMap(({ disk }) => inventory.disks.get(disk) ?? [])
+}
+
+async function serveAll(plane: ControlPlane, disks: readonly DiskRecord[]): Promise<RestoreReport['disks']> {
+  const { inventory } = plane
   const queue = [...disks]
   const served: { name: string; reason: string | null }[] = []
   const worker = async () => {
@@ -75,7 +88,7 @@ async function serveWanted(
     }
   }
   await Promise.all(Array.from({ length: AT_ONCE }, worker))
-  return { caches: opened, disks: served.sort((a, b) => (a.name < b.name ? -1 : 1)) }
+  return served.sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
 /** Null where it succeeds. */

@@ -1,5 +1,6 @@
 import type { FoundLog } from '../engine/engine.js'
 import type { DiskRecord } from '../state/disk-store.js'
+import type { TenureRecord } from '../state/tenure-store.js'
 import type { ControlPlane } from './control-plane.js'
 import { leaseKey, refuseForeignWriter, releaseLease, takeLease, type LeasedDisk } from './lease.js'
 import type { ObservedOrigin } from './observe-origin.js'
@@ -12,9 +13,15 @@ export interface ServeOptions {
   readonly isNew: boolean
   /** The log that the cache holds of it; null where it holds none. */
   readonly log: FoundLog | null
+  /** When its newest frame was written, in milliseconds since 1970; null where that is not known. */
+  readonly newestFrameAt: number | null
+  /** Why the disk is served from its origin, without its log; null where its cache is open. */
+  readonly withoutLog: string | null
+  /** Whether the cache lacks a device, which may hold a part of the log. */
+  readonly isCut: boolean
 }
 
-/** Epoch of what is only ever read: nobody needs the right to write it. */
+/** The first epoch of what is only ever read: nobody needs the right to write it. */
 const READ_ONLY_EPOCH = 1
 
 /**
@@ -27,7 +34,7 @@ export async function serveDisk(
   wanted: DiskRecord,
   seen: ObservedOrigin,
   undo: Undo,
-  { isNew, log }: ServeOptions,
+  { isNew, log, newestFrameAt, withoutLog, isCut }: ServeOptions,
 ): Promise<string | null> {
   const { engine, host, inventory, locks, sockets, stamps, state } = plane
   const record: LeasedDisk = { ...wanted, lease: wanted.lease ?? leaseKey(seen, host.id) }
@@ -35,9 +42,14 @@ export async function serveDisk(
   const undoNew: Undo = isNew ? undo : () => {}
 
   const found = seen.kind === 'file' ? await stamps.read(seen.uri) : null
-  const epoch = await takeRight(plane, record, found, undoNew, isNew)
   const before = inventory.tenures.get(name) ?? null
-  const changed = whyChanged({ tenure: before, seen, stamp: found, isExclusive: record.exclusive, epoch, log })
+  // What the disk writes now the log, or the part of it that is missing, never sees: it must not be believed when it is back.
+  const rises = isNew || isCut || withoutLog !== null
+  const epoch = await takeRight(plane, record, before, found, undoNew, rises)
+  const isExclusive = record.exclusive
+  const changed = isCut
+    ? `a device of cache ${record.cache} is missing`
+    : whyChanged({ tenure: before, seen, stamp: found, isExclusive, epoch, log, newestFrameAt })
   const stampId = await stampImage(plane, record, seen, found, epoch, undoNew)
 
   const tenure = await openTenure(plane, record, seen, stampId, epoch)
@@ -67,6 +79,8 @@ export async function serveDisk(
     listenDescriptor,
     socket,
     trustCleanPages: changed === null,
+    withoutLog,
+    imageFormatAllowed: !isNew,
   })
   undo('stop serving the disk', () =>
     engine.detach(name, {
@@ -106,15 +120,16 @@ export async function forgetDisk({ host, inventory, state }: ControlPlane, name:
 async function takeRight(
   plane: ControlPlane,
   record: LeasedDisk,
+  before: TenureRecord | null,
   stamp: Stamp | null,
   undo: Undo,
-  isNew: boolean,
+  rises: boolean,
 ): Promise<number> {
   if (record.readOnly) {
     await refuseForeignWriter(plane, record, stamp)
-    return READ_ONLY_EPOCH
+    return before === null ? READ_ONLY_EPOCH : before.epoch + (rises ? 1 : 0)
   }
-  const epoch = await takeLease(plane, record, stamp, { isNew })
+  const epoch = await takeLease(plane, record, stamp, { rises })
   undo('release the lease', () => releaseLease(plane, record))
   return epoch
 }

@@ -29,7 +29,7 @@ export interface FakeSuperblock extends DeviceIdentity {
 export interface FakeDevice {
   sizeBytes: number
 
-  content: 'empty' | 'foreign' | FakeSuperblock
+  content: 'empty' | 'foreign' | 'corrupt' | FakeSuperblock
   /** True: nothing is found at its path. */
   gone: boolean
 }
@@ -39,6 +39,8 @@ export interface FakeLog extends FoundLog {
   chunks: number
   cachedBytes: number
   dirtyBytes: number
+  /** Milliseconds since 1970; null: the log does not say. */
+  newestFrameAt: number | null
 }
 
 export interface FakeStorage {
@@ -69,11 +71,16 @@ export interface FakeEngine extends Engine {
   setDisk(
     disk: string,
     values: Partial<
-      Pick<EngineDisk, 'dirtyBytes' | 'dirtyAgeSeconds' | 'secondsToFlush' | 'cachedBytes' | 'state' | 'reason'>
+      Pick<
+        EngineDisk,
+        'dirtyBytes' | 'dirtyAgeSeconds' | 'secondsToFlush' | 'cachedBytes' | 'badPages' | 'state' | 'reason'
+      >
     >,
   ): void
   /** Its cache device fails: the disk goes on without its log, if its epoch can be raised. */
   loseLog(disk: string): Promise<void>
+  /** The device at `path` fails: every disk of its cache leaves its log. */
+  failDevice(path: string): Promise<void>
   /** From now on the origin takes no writes. */
   refuseWrites(origin: string): void
   settingsOf(disk: string): DiskSettings | undefined
@@ -87,6 +94,7 @@ const CHANGES: readonly Method[] = [
   'closeCache',
   'eraseCache',
   'attach',
+  'resumeLog',
   'detach',
   'flush',
   'invalidate',
@@ -102,7 +110,7 @@ interface OpenCache {
 interface Attached {
   settings: DiskSettings
   readonly sizeBytes: number
-  extra: Pick<EngineDisk, 'dirtyAgeSeconds' | 'secondsToFlush' | 'state' | 'reason'>
+  extra: Pick<EngineDisk, 'dirtyAgeSeconds' | 'secondsToFlush' | 'badPages' | 'state' | 'reason'>
 }
 
 export function createFakeEngine(storage: FakeStorage = createFakeStorage()): FakeEngine {
@@ -112,6 +120,7 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
   const caches = new Map<string, OpenCache>()
   const attached = new Map<string, Attached>()
   const refusing = new Set<string>()
+  const failed = new Set<string>()
   let raiseEpoch: (disk: string) => Promise<void> = () => Promise.reject(new Error('nobody can raise an epoch'))
   let closed = false
 
@@ -133,6 +142,7 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
 
   function superblockAt(path: string): FakeSuperblock | null {
     const { content } = deviceAt(path)
+    if (content === 'corrupt') fail('CORRUPT', `device ${path}: its superblock does not verify`)
     return typeof content === 'string' ? null : content
   }
 
@@ -160,8 +170,8 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
         path,
         sizeBytes: device?.sizeBytes ?? 0,
         chunks: chunksOf(path, superblock.chunkBytes),
-        state: present ? ('ok' as const) : ('missing' as const),
-        errors: 0,
+        state: failed.has(path) ? ('failed' as const) : present ? ('ok' as const) : ('missing' as const),
+        errors: failed.has(path) ? 1 : 0,
       }
     })
     const logs = logsIn(cache)
@@ -169,7 +179,7 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
     const disk = logs.reduce((sum, log) => sum + log.chunks, 0)
     return {
       name,
-      state: devices.every((device) => device.state === 'ok') ? 'open' : 'degraded',
+      state: devices.every(isUsable) ? 'open' : devices.some(isUsable) ? 'degraded' : 'failed',
       blockSizeBytes: superblock.blockBytes,
       chunkSizeBytes: superblock.chunkBytes,
       chunks: { total, free: total - disk, disk, checkpoint: 0, mirror: 0, reserved: 0 },
@@ -183,7 +193,7 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
 
   function diskDocument(disk: Attached): EngineDisk {
     const { settings, sizeBytes, extra } = disk
-    const log = storage.logs.get(settings.logId)
+    const log = extra.state === 'direct' ? undefined : storage.logs.get(settings.logId)
     const chunkBytes = caches.get(settings.cache)?.superblock.chunkBytes ?? 0
     return {
       disk: settings.name,
@@ -215,6 +225,42 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
     }
   }
 
+  async function loseLog(name: string): Promise<void> {
+    const disk = attachedDisk(name)
+    const reason = 'the cache device failed'
+    const state = await raiseEpoch(name).then(
+      () => 'direct' as const,
+      () => 'failed' as const,
+    )
+    disk.extra = { ...disk.extra, state, reason }
+    for (const listener of listeners)
+      listener({ what: `disk.${state}`, cache: disk.settings.cache, disk: name, reason })
+  }
+
+  /** Makes the log of a disk, or takes up the one that is found. */
+  function openLog(
+    { logId, name, cache: cacheName, origin, epoch }: DiskSettings,
+    sizeBytes: number,
+    trusted: boolean,
+  ): void {
+    const cache = openCacheNamed(cacheName)
+    const known = storage.logs.get(logId)
+    if (known === undefined && cacheDocument(cacheName, cache).chunks.free < MINIMUM_SHARE_CHUNKS)
+      fail('NO_SPACE', `cache ${cacheName} is full`)
+    storage.logs.set(logId, {
+      logId,
+      cacheId: cache.superblock.cacheId,
+      disk: name,
+      origin,
+      sizeBytes,
+      epoch,
+      chunks: known?.chunks ?? 1,
+      cachedBytes: trusted && !cache.missing ? (known?.cachedBytes ?? 0) : 0,
+      dirtyBytes: known?.dirtyBytes ?? 0,
+      newestFrameAt: known?.newestFrameAt ?? null,
+    })
+  }
+
   return {
     storage,
     calls,
@@ -237,20 +283,18 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
       if (cachedBytes !== undefined) log.cachedBytes = cachedBytes
       disk.extra = { ...disk.extra, ...extra }
     },
-    async loseLog(name) {
-      const disk = attachedDisk(name)
-      const reason = 'the cache device failed'
-      const state = await raiseEpoch(name).then(
-        () => 'direct' as const,
-        () => 'failed' as const,
-      )
-      disk.extra = { ...disk.extra, state, reason }
-      for (const listener of listeners)
-        listener({ what: `disk-${state}`, cache: disk.settings.cache, disk: name, reason })
+    loseLog,
+    async failDevice(path) {
+      failed.add(path)
+      for (const [cache, { superblock }] of caches) {
+        if (!superblock.paths.includes(path)) continue
+        for (const listener of listeners)
+          listener({ what: 'device.failed', cache, disk: null, reason: `${path} failed` })
+        for (const [name, { settings }] of attached) if (settings.cache === cache) await loseLog(name)
+      }
     },
     refuseWrites: (origin) => void refusing.add(origin),
     settingsOf: (disk) => attached.get(disk)?.settings,
-
     async createCache(settings, options) {
       if (!options.dryRun) enter('createCache', settings, options)
       if (caches.has(settings.name)) fail('CACHE_EXISTS', `cache ${settings.name} is open`)
@@ -331,6 +375,12 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
       }))
     },
 
+    async newestFrameAt(name, logId) {
+      enter('newestFrameAt', name, logId)
+      openCacheNamed(name)
+      return storage.logs.get(logId)?.newestFrameAt ?? null
+    },
+
     async discardLog(name, logId) {
       enter('discardLog', name, logId)
       const cache = openCacheNamed(name)
@@ -368,32 +418,34 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
 
     async attach(settings) {
       enter('attach', settings)
-      const cache = openCacheNamed(settings.cache)
+      if (settings.withoutLog === null) openCacheNamed(settings.cache)
       if (attached.has(settings.name)) fail('DISK_EXISTS', `disk ${settings.name} is attached`)
       const sizeBytes = originSize(settings.origin)
       if (sizeBytes === 0 || sizeBytes % SECTOR_BYTES !== 0) {
         fail('ORIGIN_SIZE', `origin ${settings.origin} has ${sizeBytes} bytes`)
       }
-      const known = storage.logs.get(settings.logId)
-      const free = cacheDocument(settings.cache, cache).chunks.free
-      if (known === undefined && free < MINIMUM_SHARE_CHUNKS) fail('NO_SPACE', `cache ${settings.cache} is full`)
-      storage.logs.set(settings.logId, {
-        logId: settings.logId,
-        cacheId: cache.superblock.cacheId,
-        disk: settings.name,
-        origin: settings.origin,
-        sizeBytes,
-        epoch: settings.epoch,
-        chunks: known?.chunks ?? 1,
-        cachedBytes: settings.trustCleanPages && !cache.missing ? (known?.cachedBytes ?? 0) : 0,
-        dirtyBytes: known?.dirtyBytes ?? 0,
-      })
+      const reason = settings.withoutLog
+      if (reason === null) openLog(settings, sizeBytes, settings.trustCleanPages)
       const disk: Attached = {
         settings,
         sizeBytes,
-        extra: { dirtyAgeSeconds: null, secondsToFlush: null, state: 'serving', reason: null },
+        extra: {
+          dirtyAgeSeconds: null,
+          secondsToFlush: null,
+          badPages: 0,
+          state: reason === null ? 'serving' : 'direct',
+          reason,
+        },
       }
       attached.set(settings.name, disk)
+      return diskDocument(disk)
+    },
+
+    async resumeLog(name, epoch) {
+      enter('resumeLog', name, epoch)
+      const disk = attachedDisk(name)
+      openLog({ ...disk.settings, epoch }, disk.sizeBytes, false)
+      disk.extra = { ...disk.extra, state: 'serving', reason: null }
       return diskDocument(disk)
     },
 
@@ -401,7 +453,7 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
       enter('detach', name, options)
       const { settings } = attachedDisk(name)
       options.signal.throwIfAborted()
-      const log = storage.logs.get(settings.logId)!
+      const log = storage.logs.get(settings.logId) ?? { dirtyBytes: 0 }
       if (refusing.has(settings.origin) && log.dirtyBytes > 0 && !options.discardDirty) {
         fail('ORIGIN_FAILED', `origin ${settings.origin} refuses writes`)
       }
@@ -462,6 +514,10 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
       closed = true
     },
   }
+}
+
+function isUsable({ state }: { readonly state: string }): boolean {
+  return state === 'ok'
 }
 
 function emptyStats({ name, cache }: DiskSettings): DiskStatsDocument {

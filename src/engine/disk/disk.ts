@@ -60,7 +60,9 @@ export interface DiskOptions {
   readonly clock: Clock
   /** The log, recovered up to its commit point; undefined where the mode has none. */
   readonly log: OpenedLog | undefined
-  /** Makes a new, empty log, for a change of mode. */
+  /** Why it begins without the log that its mode wants, in state `direct`. */
+  readonly withoutLog?: string
+  /** Makes a new, empty log, for a change of mode or after the log was lost. */
   readonly newLog: () => Promise<OpenedLog>
   /**
    * Raises the epoch in stamp and state database, so that a log that misses writes is never believed again. Resolves before the
@@ -108,6 +110,11 @@ export class Disk implements ServedDisk, LoggingDisk {
       const last = this.#lastPage(offset, length)
       return { first, last, changing: this.#locks.overlaps(first, last) }
     })
+    if (options.withoutLog !== undefined) {
+      this.#path = MODE_PATHS['pass-through']
+      this.#state = 'direct'
+      this.#reason = options.withoutLog
+    }
     if (options.log !== undefined) this.#useLog(options.log)
   }
 
@@ -786,6 +793,21 @@ export class Disk implements ServedDisk, LoggingDisk {
         this.#touched.clear()
         await log.destroy()
       }
+      this.#path = path
+    } finally {
+      this.#locks.release(lock)
+    }
+  }
+
+  /** Leaves state `direct`: goes on in `mode` with a new log, while requests go on. Where that fails it stays as it is. */
+  async resumeLog(mode: Mode): Promise<void> {
+    const path = MODE_PATHS[mode]
+    const lock = await this.#locks.acquire(0, Infinity)
+    try {
+      if (this.#state !== 'direct') return
+      await this.#flushOrigin()
+      if (path.logs) this.#useLog(await this.#options.newLog())
+      else this.#setState('serving', null)
       this.#path = path
     } finally {
       this.#locks.release(lock)

@@ -2,6 +2,7 @@ import type { Stats } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { VmcacheError } from '../../base/errors.js'
+import { ORIGIN_FILE_CALLS } from '../../model/configuration.js'
 import { openBlockOrigin } from './block-origin.js'
 import { openFileOrigin } from './file-origin.js'
 import { IMAGE_FORMAT_BYTES, imageFormatOf } from './image-format.js'
@@ -17,7 +18,11 @@ export type OriginKind = OriginDescription['kind']
  * Calls in flight for each origin. Eight threads of the pool keep a disk or an NFS server busy, and a hundred hung origins
  * then hold 800 of the 1,024 threads that the pool can have. Calls to NBD origins need no threads, only memory.
  */
-const CALLS_IN_FLIGHT: Readonly<Record<OriginKind, number>> = { file: 8, block: 8, nbd: 64 }
+const CALLS_IN_FLIGHT: Readonly<Record<OriginKind, number>> = {
+  file: ORIGIN_FILE_CALLS,
+  block: ORIGIN_FILE_CALLS,
+  nbd: 64,
+}
 
 const OPENERS: Readonly<Record<OriginKind, (uri: string, options: OpenOriginOptions) => Promise<Origin>>> = {
   file: openFileOrigin,

@@ -1,11 +1,12 @@
 import { VmcacheError } from '../../base/errors.js'
 import type { Clock } from '../../base/clock.js'
 import type { Random } from '../../base/random.js'
-import { CHUNK_HEADER_BYTES, CHUNK_KIND, decodeChunkHeader, type ChunkHeader } from '../../format/chunk-header.js'
-import { FIRST_CHUNK_OFFSET, FORMAT_VERSION, type Superblock } from '../../format/superblock.js'
+import { CHUNK_HEADER_BYTES, CHUNK_KIND, readChunkHeader, type ChunkHeader } from '../../format/chunk-header.js'
+import { FIRST_CHUNK_OFFSET, FORMAT_VERSION, type Superblock, type SuperblockDevice } from '../../format/superblock.js'
 import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
 import type { Device } from '../device/device.js'
-import { readSuperblock, writeSuperblock } from './superblocks.js'
+import { writeFreeHeader } from '../log/log.js'
+import { eraseSuperblocks, newerFormat, readSuperblock, writeSuperblock } from './superblocks.js'
 
 /** Chunk generations of one opening of a cache: each opening has its own, above all earlier ones. */
 const GENERATIONS_PER_OPEN = 2 ** 24
@@ -75,25 +76,55 @@ export async function formatDevices(
       cacheName: settings.name,
       devices: list,
     }
+    // The other copy may be one of an earlier cache, and newer by its count.
+    await eraseSuperblocks(device)
+    await clearHeaders(device, superblock, clock.now())
     formatted.push({ device, superblock: await writeSuperblock(device, superblock) })
   }
   return formatted
+}
+
+/** Writes free headers where a device that held something else has other bytes in their places. */
+async function clearHeaders(device: Device, superblock: Superblock, now: number): Promise<void> {
+  const block = alignedBuffer(CHUNK_HEADER_BYTES)
+  try {
+    for (let index = 0; index < superblock.chunkCount; index++) {
+      const offset = chunkOffset(superblock, index)
+      await device.read(offset, block, 0, CHUNK_HEADER_BYTES)
+      if (readChunkHeader(block, 0).kind === 'unused') continue
+      await writeFreeHeader(
+        { device, deviceIndex: superblock.deviceIndex, index, offset, generation: 0 },
+        superblock.cacheId,
+        now,
+      )
+    }
+  } finally {
+    releaseAligned(block)
+  }
 }
 
 /** The chunks of an open cache: which are free, and which logs hold the others. One opening has one pool. */
 export class Pool {
   readonly #free: ChunkPlace[][]
   readonly #logs = new Map<string, FoundChunkPlace[]>()
+  /** Chunks whose header was found damaged when the cache was opened; every log was given up for it. */
+  damagedChunks = 0
+  /** Positions of devices that are not used any more. */
+  readonly #failed = new Set<number>()
 
-  private constructor(readonly devices: readonly PoolDevice[]) {
+  private constructor(
+    readonly devices: readonly PoolDevice[],
+    /** Devices of the cache that are not here: what any log has may be cut. */
+    readonly missing: readonly SuperblockDevice[],
+  ) {
     this.#free = devices.map(() => [])
   }
 
   /**
-   * Opens the devices of a cache: all that its superblocks list. DEVICE_MISSING names what is not there, DEVICE_FOREIGN what belongs to
-   * something else. Before anything else is written the opening is counted on stable storage.
+   * Opens the devices of a cache: all that its superblocks list, or with `allowMissing` those that are here. DEVICE_MISSING names what is not
+   * there, DEVICE_FOREIGN what belongs to something else. Before anything else is written the opening is counted on stable storage.
    */
-  static async open(opened: readonly Device[]): Promise<Pool> {
+  static async open(opened: readonly Device[], options: { readonly allowMissing: boolean }): Promise<Pool> {
     const found: PoolDevice[] = []
     for (const device of opened) {
       const superblock = await readSuperblock(device)
@@ -105,11 +136,12 @@ export class Pool {
       }
       found.push({ device, superblock })
     }
-    checkBelongTogether(found)
+    const missing = missingDevices(found)
+    if (!options.allowMissing) refuseMissing(found, missing)
     found.sort((a, b) => a.superblock.deviceIndex - b.superblock.deviceIndex)
     const openCount = Math.max(...found.map(({ superblock }) => superblock.openCount)) + 1
     for (const each of found) each.superblock = await writeSuperblock(each.device, { ...each.superblock, openCount })
-    const pool = new Pool(found)
+    const pool = new Pool(found, missing)
     await pool.#scan(openCount * GENERATIONS_PER_OPEN)
     return pool
   }
@@ -126,8 +158,15 @@ export class Pool {
   get blockBytes(): number {
     return this.devices[0]!.superblock.blockBytes
   }
+  /** Of all devices, also of those that are missing or have failed. */
   get totalChunks(): number {
-    return this.devices.reduce((sum, { superblock }) => sum + superblock.chunkCount, 0)
+    return this.devices[0]!.superblock.devices.reduce((sum, { chunkCount }) => sum + chunkCount, 0)
+  }
+  get usableChunks(): number {
+    return this.devices.reduce(
+      (sum, { superblock }, index) => (this.#failed.has(index) ? sum : sum + superblock.chunkCount),
+      0,
+    )
   }
   get freeChunks(): number {
     return this.#free.reduce((sum, free) => sum + free.length, 0)
@@ -145,12 +184,30 @@ export class Pool {
         generation: firstGeneration,
       })),
     )
-    await this.#readHeaders(places, (place, header) => {
+    const damaged: ChunkPlace[] = []
+    await this.#readHeaders(places, (place, header, isDamaged) => {
       if (header !== undefined)
         this.#found({ ...place, generation: Math.max(firstGeneration, header.generation) }, header)
+      else if (isDamaged) damaged.push(place)
       else this.#free[place.deviceIndex]!.push(place)
     })
+    if (damaged.length > 0) await this.#discardLogs(damaged)
     for (const free of this.#free) free.sort((a, b) => b.index - a.index)
+  }
+
+  /**
+   * A chunk whose header is damaged may have been the newest of any log, and what it said of older pages is gone: no log is to be
+   * believed. All are clean, so all are given up; the damaged chunks last, so that a crash in between changes nothing.
+   */
+  async #discardLogs(damaged: readonly ChunkPlace[]): Promise<void> {
+    this.damagedChunks = damaged.length
+    for (const { deviceIndex, index, generation } of [...[...this.#logs.values()].flat(), ...damaged]) {
+      const { device, superblock } = this.devices[deviceIndex]!
+      const chunk = { device, deviceIndex, index, offset: chunkOffset(superblock, index), generation }
+      await writeFreeHeader(chunk, this.cacheId, superblock.createdAt)
+      this.#free[deviceIndex]!.push({ deviceIndex, index, generation: chunk.generation })
+    }
+    this.#logs.clear()
   }
 
   #found(place: ChunkPlace, header: ChunkHeader): void {
@@ -166,7 +223,7 @@ export class Pool {
   /** Reads chunk headers; undefined stands for one that is none, or is not of this cache. */
   async #readHeaders(
     places: readonly ChunkPlace[],
-    each: (place: ChunkPlace, header: ChunkHeader | undefined) => void,
+    each: (place: ChunkPlace, header: ChunkHeader | undefined, isDamaged: boolean) => void,
   ): Promise<void> {
     let next = 0
     const run = async (): Promise<void> => {
@@ -176,8 +233,10 @@ export class Pool {
           const place = places[next++]!
           const { device, superblock } = this.devices[place.deviceIndex]!
           await device.read(chunkOffset(superblock, place.index), block, 0, CHUNK_HEADER_BYTES)
-          const header = decodeChunkHeader(block, 0)
-          each(place, header?.cacheId === superblock.cacheId ? header : undefined)
+          const reading = readChunkHeader(block, 0)
+          if (reading.kind === 'newer') throw newerFormat(device.path, reading.version)
+          const isMine = reading.kind === 'header' && reading.header.cacheId === superblock.cacheId
+          each(place, isMine ? reading.header : undefined, reading.kind === 'damaged')
         }
       } finally {
         releaseAligned(block)
@@ -197,7 +256,13 @@ export class Pool {
 
   /** A chunk whose free header is on stable storage. */
   give(place: ChunkPlace): void {
-    this.#free[place.deviceIndex]!.push(place)
+    if (!this.#failed.has(place.deviceIndex)) this.#free[place.deviceIndex]!.push(place)
+  }
+
+  /** Gives no chunk of the device any more. */
+  fail(deviceIndex: number): void {
+    this.#failed.add(deviceIndex)
+    this.#free[deviceIndex] = []
   }
 
   /** The chunks of a log, which the caller now holds. */
@@ -207,16 +272,18 @@ export class Pool {
     return chunks
   }
 
-  /** Takes back chunks that a tenant held, as far as their headers still say that they are a log's. */
+  /** Takes back chunks that a tenant held, as far as their headers still say that they are a log's; none of a device that failed. */
   async returnLog(places: readonly ChunkPlace[]): Promise<void> {
-    await this.#readHeaders(places, (place, header) => {
+    const usable = places.filter(({ deviceIndex }) => !this.#failed.has(deviceIndex))
+    await this.#readHeaders(usable, (place, header) => {
       if (header?.kind === CHUNK_KIND.log)
         this.#found({ ...place, generation: Math.max(place.generation, header.generation) }, header)
     })
   }
 }
 
-function checkBelongTogether(found: readonly PoolDevice[]): void {
+/** The devices that the newest superblock lists and that were not found. DEVICE_FOREIGN where one was found that it does not list. */
+function missingDevices(found: readonly PoolDevice[]): SuperblockDevice[] {
   const first = found[0]!.superblock
   for (const { device, superblock } of found) {
     if (superblock.cacheId !== first.cacheId) {
@@ -228,12 +295,21 @@ function checkBelongTogether(found: readonly PoolDevice[]): void {
     }
   }
   const seen = new Set(found.map(({ superblock }) => superblock.deviceId))
-  const missing = first.devices.filter(({ id }) => !seen.has(id))
-  if (missing.length > 0 || seen.size !== found.length) {
-    throw new VmcacheError(
-      'DEVICE_MISSING',
-      `cache ${first.cacheName} has ${first.deviceCount} devices, ${seen.size} of them are here; missing: ${missing.map(({ id }) => id).join(', ') || 'none, one was named twice'}`,
-      { hint: 'bring the missing device back, then try again', details: { missing: missing.map(({ id }) => id) } },
-    )
+  if (seen.size !== found.length) {
+    throw new VmcacheError('USAGE', `a device of cache ${first.cacheName} is named twice`, {
+      hint: 'name each device once',
+    })
   }
+  return first.devices.filter(({ id }) => !seen.has(id))
+}
+
+function refuseMissing(found: readonly PoolDevice[], missing: readonly SuperblockDevice[]): void {
+  if (missing.length === 0) return
+  const { cacheName, deviceCount } = found[0]!.superblock
+  const ids = missing.map(({ id }) => id)
+  throw new VmcacheError(
+    'DEVICE_MISSING',
+    `cache ${cacheName} has ${deviceCount} devices, ${found.length} of them are here; missing: ${ids.join(', ')}`,
+    { hint: 'bring the missing device back, then try again', details: { missing: ids } },
+  )
 }

@@ -23,6 +23,10 @@ const main = new Calls<MainCalls, ThreadCalls>(parentPort, {
     const cache = await ThreadCache.open(settings, {
       want: () => void main.call('wantChunks', { cacheId }),
       give: (chunks) => void main.call('giveChunks', { cacheId, chunks }),
+      failed: (deviceIndex, reason) => void main.call('deviceFailed', { cacheId, deviceIndex, reason }),
+      left: () => {
+        for (const disk of disks.values()) disk.leaveFailedDevices()
+      },
     })
     caches.set(cacheId, cache)
   },
@@ -31,10 +35,15 @@ const main = new Calls<MainCalls, ThreadCalls>(parentPort, {
     caches.delete(cacheId)
   },
   async attach(wanted) {
-    const cache = caches.get(wanted.cacheId)
-    assert(cache !== undefined, 'a disk is attached to an open cache')
+    const cache = wanted.place === null ? undefined : cacheById(wanted.place.cacheId)
     const disk = await ThreadDisk.open(wanted, cache, main, logger)
     disks.set(wanted.settings.name, disk)
+    disk.leaveFailedDevices()
+    return disk.status()
+  },
+  async resumeLog({ name, epoch, place: { cacheId, found, maximumChunks } }) {
+    const disk = diskNamed(name)
+    await disk.resumeLog({ cache: cacheById(cacheId), epoch, maximumChunks }, found)
     return disk.status()
   },
   async detach({ name, keepLog }) {
@@ -47,7 +56,7 @@ const main = new Calls<MainCalls, ThreadCalls>(parentPort, {
   async change({ name, mode, replacement, maximumChunks }) {
     const disk = diskNamed(name)
     if (replacement !== undefined) await disk.setReplacement(replacement)
-    if (mode !== undefined) await disk.disk.setMode(mode)
+    if (mode !== undefined) await disk.setMode(mode)
     const { log } = disk.disk
     if (maximumChunks !== undefined && log !== undefined) {
       log.maximumChunks = maximumChunks
@@ -61,10 +70,17 @@ const main = new Calls<MainCalls, ThreadCalls>(parentPort, {
     if (cache === undefined) void main.call('giveChunks', { cacheId, chunks })
     else cache.granted(chunks, exhausted)
   },
+  leaveDevice: ({ cacheId, deviceIndex, reason }) => caches.get(cacheId)?.leave(deviceIndex, reason),
   async shrink({ name, count }) {
     await disks.get(name)?.disk.log?.shrink(count)
   },
 })
+
+function cacheById(cacheId: string): ThreadCache {
+  const cache = caches.get(cacheId)
+  assert(cache !== undefined, 'a disk has its log in an open cache')
+  return cache
+}
 
 function diskNamed(name: string): ThreadDisk {
   const disk = disks.get(name)

@@ -8,13 +8,22 @@ export interface ThreadCacheSettings {
   readonly chunkBytes: number
   readonly firstChunkOffset: number
   readonly devices: readonly string[]
+  /** Where the thread writes how many free chunks it keeps; one 32-bit number. */
+  readonly spareCount: SharedArrayBuffer
+}
+
+/** Where a disk is to have its log. */
+export interface ThreadLogPlace {
+  readonly cacheId: string
+  /** Chunks that the disk's log has there. */
+  readonly found: readonly FoundChunkPlace[]
+  readonly maximumChunks: number
 }
 
 export interface ThreadDiskSettings {
   readonly settings: DiskSettings
-  readonly cacheId: string
-  readonly found: readonly FoundChunkPlace[]
-  readonly maximumChunks: number
+  /** Null where the disk is served directly. */
+  readonly place: ThreadLogPlace | null
   readonly counters: SharedArrayBuffer
 }
 
@@ -37,6 +46,7 @@ export interface ThreadCalls {
   openCache(cache: ThreadCacheSettings): void
   closeCache(cacheId: string): void
   attach(disk: ThreadDiskSettings): ThreadDiskStatus
+  resumeLog(options: { name: string; epoch: number; place: ThreadLogPlace }): ThreadDiskStatus
   /** Returns the chunks that the closed log keeps. */
   detach(options: { name: string; keepLog: boolean }): ChunkPlace[]
   flush(name: string): void
@@ -45,6 +55,8 @@ export interface ThreadCalls {
   status(_: null): ThreadDiskStatus[]
   /** Free chunks; `exhausted` says that there are no more behind them. */
   grant(options: { cacheId: string; chunks: readonly ChunkPlace[]; exhausted: boolean }): void
+  /** Another thread met the failure of a device: it is not used any more. */
+  leaveDevice(options: { cacheId: string; deviceIndex: number; reason: string }): void
   /** Gives back chunks until the disk has at most `count`. */
   shrink(options: { name: string; count: number }): void
 }
@@ -54,6 +66,8 @@ export interface MainCalls {
   /** The thread has no free chunk of this cache left; the answer is a grant. */
   wantChunks(options: { cacheId: string }): void
   giveChunks(options: { cacheId: string; chunks: readonly ChunkPlace[] }): void
+  /** A device gave an error. */
+  deviceFailed(options: { cacheId: string; deviceIndex: number; reason: string }): void
   raiseEpoch(disk: string): void
   stateChanged(options: { disk: string; state: DiskState; reason: string | null }): void
 }

@@ -1,31 +1,55 @@
+import { VmcacheError } from '../../base/errors.js'
 import { openDevice } from '../device/open-device.js'
 import type { Device } from '../device/device.js'
 import type { Chunk, ChunkSource } from '../log/chunk-source.js'
 import type { ChunkPlace } from '../pool/pool.js'
+import { watchDevice } from '../pool/watch-device.js'
 import type { ThreadCacheSettings } from './messages.js'
 
 /** Free chunks that a thread keeps; it gives back what is more. */
 const MOST_KEPT = 2
+
+/** What a thread's part of a cache tells. */
+export interface ThreadCacheListener {
+  /** There is no free chunk left. */
+  want(): void
+  give(chunks: readonly ChunkPlace[]): void
+  /** An error of a device that this thread met. */
+  failed(deviceIndex: number, reason: string): void
+  /** A device is not to be used any more, whoever met its failure. */
+  left(): void
+}
 
 /** One cache as a thread sees it: its own descriptors of the devices, and the free chunks that it was handed. */
 export class ThreadCache implements ChunkSource {
   readonly cacheId: string
   readonly chunkBytes: number
   exhausted = false
-  readonly #free: Chunk[] = []
+  /** Devices that are not used any more, by their position in the cache. */
+  readonly failures = new Map<number, VmcacheError>()
+  readonly devices: readonly Device[]
+  readonly #spareCount: Int32Array
+  #free: Chunk[] = []
   #asked = false
   #waiters: (() => void)[] = []
 
   private constructor(
     readonly settings: ThreadCacheSettings,
-    readonly devices: readonly Device[],
-    readonly main: { want(): void; give(chunks: readonly ChunkPlace[]): void },
+    devices: readonly Device[],
+    readonly listener: ThreadCacheListener,
   ) {
     this.cacheId = settings.cacheId
     this.chunkBytes = settings.chunkBytes
+    this.#spareCount = new Int32Array(settings.spareCount)
+    this.devices = devices.map((device, index) =>
+      watchDevice(device, ({ message }) => {
+        this.leave(index, message)
+        listener.failed(index, message)
+      }),
+    )
   }
 
-  static async open(settings: ThreadCacheSettings, main: ThreadCache['main']): Promise<ThreadCache> {
+  static async open(settings: ThreadCacheSettings, listener: ThreadCacheListener): Promise<ThreadCache> {
     const devices: Device[] = []
     try {
       for (const path of settings.devices) devices.push(await openDevice(path))
@@ -33,11 +57,12 @@ export class ThreadCache implements ChunkSource {
       for (const device of devices) await device.close()
       throw error
     }
-    return new ThreadCache(settings, devices, main)
+    return new ThreadCache(settings, devices, listener)
   }
 
   async close(): Promise<void> {
-    this.main.give(this.#free.splice(0).map(placeOf))
+    this.listener.give(this.#free.splice(0).map(placeOf))
+    this.#count()
     for (const device of this.devices) await device.close()
   }
 
@@ -50,25 +75,27 @@ export class ThreadCache implements ChunkSource {
   prepare(): void {
     if (this.#free.length > 0 || this.#asked) return
     this.#asked = true
-    this.main.want()
+    this.listener.want()
   }
 
   granted(chunks: readonly ChunkPlace[], exhausted: boolean): void {
     this.#asked = false
     this.exhausted = exhausted
-    for (const place of chunks) this.#free.push(this.chunkAt(place))
+    for (const place of chunks) if (!this.failures.has(place.deviceIndex)) this.#free.push(this.chunkAt(place))
     this.#changed()
   }
 
   take(preferredDevice: number | undefined): Chunk | undefined {
     const preferred = this.#free.findIndex((chunk) => chunk.deviceIndex === preferredDevice)
     const [chunk] = this.#free.splice(Math.max(preferred, 0), 1)
+    this.#count()
     this.prepare()
     return chunk
   }
 
   give(chunk: Chunk): void {
-    if (this.#free.length >= MOST_KEPT) this.main.give([placeOf(chunk)])
+    if (this.failures.has(chunk.deviceIndex)) return
+    if (this.#free.length >= MOST_KEPT) this.listener.give([placeOf(chunk)])
     else {
       this.#free.push(chunk)
       this.#changed()
@@ -80,8 +107,23 @@ export class ThreadCache implements ChunkSource {
     this.prepare()
   }
 
+  /** Nothing is read from or written to the device any more. */
+  leave(deviceIndex: number, reason: string): void {
+    if (this.failures.has(deviceIndex)) return
+    this.failures.set(deviceIndex, new VmcacheError('DEVICE_FAILED', reason))
+    this.#free = this.#free.filter((chunk) => chunk.deviceIndex !== deviceIndex)
+    this.listener.left()
+    this.#changed()
+  }
+
   #changed(): void {
+    this.#count()
     for (const waiter of this.#waiters.splice(0)) waiter()
+  }
+
+  /** Tells the main thread how many chunks are spare. */
+  #count(): void {
+    Atomics.store(this.#spareCount, 0, this.#free.length)
   }
 }
 

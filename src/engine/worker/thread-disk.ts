@@ -1,25 +1,20 @@
 import { systemClock } from '../../base/clock.js'
 import type { Logger } from '../../base/logger.js'
-import { bootId } from '../../base/system-calls.js'
 import { PAGE_BYTES } from '../../model/geometry.js'
+import type { Mode } from '../../model/mode.js'
 import { DEFAULT_SEQUENTIAL_LIMIT_BYTES, Disk } from '../disk/disk.js'
-import { detectPhase } from '../disk/detect-phase.js'
-import { MODE_PATHS } from '../disk/modes/modes.js'
 import { LogReader } from '../log/log-reader.js'
-import { writeFreeHeader, type LogOptions } from '../log/log.js'
-import { openLog, type OpenedLog } from '../log/open-log.js'
-import { planRecovery } from '../log/recovery.js'
 import { NbdServer } from '../nbd/nbd-server.js'
 import { singleExport } from '../nbd/export-table.js'
 import { openOrigin } from '../origin/open-origin.js'
 import type { Origin } from '../origin/origin.js'
+import type { ChunkPlace, FoundChunkPlace } from '../pool/pool.js'
 import { loadReplacement } from '../replacement/modules.js'
-import type { ReplacementModule } from '../replacement/replacement.js'
 import { DiskCounters } from '../statistics/disk-counters.js'
 import { SharedDiskMeter } from '../statistics/disk-meter.js'
-import type { MainCalls, ThreadCalls, ThreadDiskSettings, ThreadDiskStatus } from './messages.js'
 import type { Calls } from './calls.js'
-import type { ChunkPlace } from '../pool/pool.js'
+import { DiskLogs, type LogPlace } from './disk-logs.js'
+import type { MainCalls, ThreadCalls, ThreadDiskSettings, ThreadDiskStatus } from './messages.js'
 import { placeOf, type ThreadCache } from './thread-cache.js'
 
 /** How long a detach waits for an origin that does not answer. */
@@ -30,36 +25,50 @@ const reader = new LogReader()
 
 /** A disk with all that serves it: origin, log, request paths and the NBD server on its socket. */
 export class ThreadDisk {
+  #mode: Mode
+
   private constructor(
     readonly disk: Disk,
     readonly origin: Origin,
+    readonly logs: DiskLogs,
     readonly server: NbdServer,
     readonly meter: SharedDiskMeter,
-    readonly settings: ThreadDiskSettings,
-  ) {}
+    settings: ThreadDiskSettings,
+  ) {
+    this.#mode = settings.settings.mode
+  }
 
-  /** Opens the origin, recovers the log as far as the first answer needs it, and begins to accept connections. */
+  /**
+   * Opens the origin, recovers the log as far as the first answer needs it, and begins to accept connections. Without `cache` the disk is
+   * served directly.
+   */
   static async open(
     wanted: ThreadDiskSettings,
-    cache: ThreadCache,
+    cache: ThreadCache | undefined,
     main: Calls<MainCalls, ThreadCalls>,
     logger: Logger,
   ): Promise<ThreadDisk> {
     const { settings } = wanted
+    const { name, mode, epoch, readOnly, withoutLog } = settings
     const replacement = await loadReplacement(settings.replacement)
-    const origin = await openOrigin(settings.origin, { readOnly: settings.readOnly })
+    const origin = await openOrigin(settings.origin, {
+      readOnly,
+      imageFormatAllowed: settings.imageFormatAllowed,
+    })
     try {
       const meter = new SharedDiskMeter(new DiskCounters(wanted.counters))
       let disk: Disk | undefined
-      const logs = new DiskLogs(wanted, cache, origin, meter, replacement, (error) => disk?.logFailed(error))
+      const { found, maximumChunks } = wanted.place ?? { found: [], maximumChunks: 0 }
+      const place = cache === undefined ? undefined : { cache, maximumChunks, epoch }
+      const logs = new DiskLogs(settings, origin, meter, replacement, (error) => disk?.logFailed(error), place)
       // What others wrote and the origin could still lose must not be cached: nothing marks it as touched.
       await origin.flush()
-      const log = await logs.recover()
+      const log = await logs.recover(mode, found)
       disk = new Disk({
-        name: settings.name,
+        name,
         origin,
-        readOnly: settings.readOnly,
-        mode: settings.mode,
+        readOnly,
+        mode,
         blockPages: settings.blockBytes / PAGE_BYTES,
         phase: logs.phase,
         sequentialLimitBytes: DEFAULT_SEQUENTIAL_LIMIT_BYTES,
@@ -68,12 +77,13 @@ export class ThreadDisk {
         clock: systemClock,
         log,
         newLog: () => logs.create(),
-        raiseEpoch: () => main.call('raiseEpoch', settings.name),
-        onState: (state, reason) => void main.call('stateChanged', { disk: settings.name, state, reason }),
+        raiseEpoch: () => main.call('raiseEpoch', name),
+        onState: (state, reason) => void main.call('stateChanged', { disk: name, state, reason }),
+        ...(withoutLog === null ? {} : { withoutLog }),
       })
       const server = new NbdServer({ listenDescriptor: settings.listenDescriptor, exports: singleExport(disk), logger })
       server.start()
-      return new ThreadDisk(disk, origin, server, meter, wanted)
+      return new ThreadDisk(disk, origin, logs, server, meter, wanted)
     } catch (error) {
       await origin.close(ORIGIN_CLOSE_MILLISECONDS)
       throw error
@@ -96,10 +106,32 @@ export class ThreadDisk {
     }
   }
 
+  /** A disk without its log takes up the mode with the next one. */
+  async setMode(mode: Mode): Promise<void> {
+    if (!this.#isLogLost()) await this.disk.setMode(mode)
+    this.#mode = mode
+  }
+
   async setReplacement(name: string): Promise<void> {
-    const module = await loadReplacement(name)
+    this.logs.replacement = await loadReplacement(name)
     const { log } = this.disk
-    if (log !== undefined) log.replacement = module.laid(log.chunkCount * log.pagesPerChunk)
+    if (log !== undefined) log.replacement = this.logs.replacement.laid(log.chunkCount * log.pagesPerChunk)
+  }
+
+  /** Goes on with a new log at `place`, where its old one has `found`. */
+  async resumeLog(place: LogPlace, found: readonly FoundChunkPlace[]): Promise<void> {
+    await this.logs.move(place, found)
+    await this.disk.resumeLog(this.#mode)
+    this.leaveFailedDevices()
+  }
+
+  /** Leaves the log where a device of it has failed, whether or not a request has met the failure. */
+  leaveFailedDevices(): void {
+    const failures = this.logs.place?.cache.failures
+    const { log } = this.disk
+    if (failures === undefined || log === undefined) return
+    const failed = log.chunks.find(({ chunk }) => failures.has(chunk.deviceIndex))
+    if (failed !== undefined) this.disk.logFailed(failures.get(failed.chunk.deviceIndex)!)
   }
 
   /** Connections end first, then requests, then the log is closed; returns the chunks that it keeps. */
@@ -109,70 +141,8 @@ export class ThreadDisk {
     await this.origin.close(ORIGIN_CLOSE_MILLISECONDS)
     return (this.disk.log?.chunks ?? []).map(({ chunk }) => placeOf(chunk))
   }
-}
 
-/** Makes the logs of one disk: the recovered one, and a new one when a mode without log is left. */
-class DiskLogs {
-  phase = 0
-
-  constructor(
-    readonly wanted: ThreadDiskSettings,
-    readonly cache: ThreadCache,
-    readonly origin: Origin,
-    readonly meter: SharedDiskMeter,
-    readonly replacement: ReplacementModule,
-    readonly onFailed: (error: Error) => void,
-  ) {}
-
-  async recover(): Promise<OpenedLog | undefined> {
-    const { settings, found } = this.wanted
-    const chunks = found.map((place) => ({ chunk: this.cache.chunkAt(place), header: place.header }))
-    const plan = await planRecovery(chunks, { chunkBytes: this.cache.chunkBytes, bootId: bootId() })
-    const newest = plan.chunks.at(-1)?.found.header
-    const keepPages =
-      settings.trustCleanPages &&
-      newest !== undefined &&
-      plan.epoch === settings.epoch &&
-      newest.diskBytes === this.origin.description.sizeBytes
-    this.phase = keepPages ? newest.phase : await detectPhase(this.origin)
-    if (MODE_PATHS[settings.mode].logs) {
-      return openLog(plan, await this.#options(), { ...this.#laid(), keepPages })
-    }
-    for (const { chunk } of chunks) {
-      await writeFreeHeader(chunk, this.cache.cacheId, systemClock.now())
-      this.cache.give(chunk)
-    }
-    return undefined
-  }
-
-  async create(): Promise<OpenedLog> {
-    const plan = await planRecovery([], { chunkBytes: this.cache.chunkBytes, bootId: bootId() })
-    return openLog(plan, await this.#options(), { ...this.#laid(), keepPages: false })
-  }
-
-  #laid(): { replacement: ReturnType<ReplacementModule['laid']>; maximumChunks: number } {
-    const { maximumChunks } = this.wanted
-    return { replacement: this.replacement.laid(this.cache.chunkBytes / PAGE_BYTES), maximumChunks }
-  }
-
-  async #options(): Promise<LogOptions> {
-    const { settings } = this.wanted
-    this.cache.prepare()
-    return {
-      identity: {
-        logId: settings.logId,
-        diskName: settings.name,
-        origin: settings.origin,
-        diskBytes: this.origin.description.sizeBytes,
-        phase: this.phase,
-      },
-      epoch: settings.epoch,
-      bootId: bootId(),
-      source: this.cache,
-      clock: systemClock,
-      counters: this.meter,
-      defer: setImmediate,
-      onFailed: this.onFailed,
-    }
+  #isLogLost(): boolean {
+    return this.disk.state === 'direct' || this.disk.state === 'failed'
   }
 }

@@ -57,6 +57,8 @@ export interface DiskDocument {
   dirtyBytes: number
   dirtyAgeSeconds: number | null
   secondsToFlush: number | null
+  /** Cached pages that did not have their checksum when they were read, since the disk is served: read from the origin instead. */
+  badPages: number
   state: DiskState
   reason: string | null
   lease: { host: string; epoch: number }

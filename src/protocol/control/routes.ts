@@ -28,9 +28,10 @@ export interface Routes {
 
   'cache.create': Post<documents.CreateCacheRequest, documents.ChangeResult & { cache: documents.CacheDocument | null }>
   'cache.delete': Post<Changing<{ name: string; discardDirty: boolean }>, documents.ChangeResult & { name: string }>
+  /** `coldDisks`: what was cached of them was dropped, because a device of the cache is missing. */
   'cache.import': Post<
     Changing<{ devices: string[]; missing: boolean }>,
-    documents.ChangeResult & { cache: documents.CacheDocument | null }
+    documents.ChangeResult & { cache: documents.CacheDocument | null; coldDisks: string[] }
   >
   'cache.attach': Post<documents.AttachRequest, documents.ChangeResult & { disk: documents.DiskDocument | null }>
   'cache.detach': Post<Changing<documents.Targets & { discardDirty: boolean; force: boolean }>, Results>

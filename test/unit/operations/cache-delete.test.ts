@@ -35,7 +35,7 @@ test('what no origin has is lost only by --discard-dirty, which is told how much
   const host = await hostWithCache()
   const { cacheId } = (await host.engine.identify('/cache/a'))!
   const log = { logId: '1'.repeat(32), disk: 'old', origin: '/old.img', sizeBytes: MIB, epoch: 1, cacheId }
-  host.storage.logs.set(log.logId, { ...log, chunks: 1, cachedBytes: 0, dirtyBytes: MIB })
+  host.storage.logs.set(log.logId, { ...log, chunks: 1, cachedBytes: 0, dirtyBytes: MIB, newestFrameAt: null })
   await expect(remove(host)).rejects.toMatchObject({
     code: 'DIRTY_DATA',
     message: expect.stringContaining('1 MB'),

@@ -80,7 +80,11 @@ describe('a missing device', () => {
     expect(await importCache(host, ['/cache/a'], { missing: true })).toMatchObject({
       changed: true,
       cache: { state: 'degraded' },
+      coldDisks: ['web01/vda'],
     })
+    expect((await host.operations['disk.list']({}, context)).disks).toMatchObject([
+      { state: 'serving', cachedBytes: 0 },
+    ])
     expect((await host.operations['status.show']({}, context)).attention[0]).toMatchObject({
       object: 'cache fast',
       state: 'degraded',
@@ -92,9 +96,20 @@ describe('a missing device', () => {
     host.storage.devices.get('/cache/b')!.gone = true
     await host.start(await host.close())
     const [trouble] = (await host.operations['status.show']({}, context)).attention
-    expect(trouble?.mend).toContain('vmcache cache import --missing --device /cache/a')
+    expect(trouble?.mend).toContain('vmcache cache import --allow-missing --device /cache/a')
+    expect((await host.operations['disk.list']({}, context)).disks).toMatchObject([{ state: 'direct' }])
     expect(await importCache(host, ['/cache/a'], { missing: true })).toMatchObject({ changed: true })
     expect((await host.operations['disk.list']({}, context)).disks).toMatchObject([{ state: 'serving' }])
+  })
+
+  test('that is back later finds its log older than the disk', async () => {
+    const host = await lose(await hostWithCache())
+    host.storage.devices.get('/cache/b')!.gone = true
+    const epochOf = async () => (await host.operations['disk.list']({}, context)).disks[0]!.lease.epoch
+    await importCache(host, ['/cache/a'], { missing: true })
+    const [log] = [...host.storage.logs.values()]
+    expect(await epochOf()).toBe(2)
+    expect(log).toMatchObject({ epoch: 2, cachedBytes: 0 })
   })
 })
 

@@ -123,7 +123,7 @@ describe('clean pages (promise D3)', () => {
     await host.start(await host.close())
     expect(await show(host)).toMatchObject({ lease: { epoch: 2 }, cachedBytes: 0, state: 'serving' })
     const { events } = await host.operations['event.list']({ sinceAt: null, vm: null, disk: 'web01' }, context)
-    expect(events.map(({ what }) => what)).toEqual(['cache.attach', 'lease.raise', 'disk-direct', 'disk.pages-dropped'])
+    expect(events.map(({ what }) => what)).toEqual(['cache.attach', 'lease.raise', 'disk.direct', 'disk.pages-dropped'])
   })
 
   test('of such a disk are dropped too where only its stamp could be raised', async () => {
@@ -199,21 +199,177 @@ describe('an origin that is away', () => {
   })
 })
 
-describe('a cache device that is away', () => {
-  test('makes cache and disks wait, names the device, and is tried again', async () => {
-    const host = await warmHost()
+describe('D7: a cache device that is away when the engine starts', () => {
+  async function startWithoutDevice(changes = {}) {
+    const host = await warmHost(undefined, changes)
     host.storage.devices.get('/cache/a')!.gone = true
     await host.start(await host.close())
+    return host
+  }
+
+  test('leaves its disks served from their origins, under a new epoch, and is named', async () => {
+    const host = await startWithoutDevice()
     expect(host.report.caches).toMatchObject([{ name: 'fast', reason: expect.stringContaining('/cache/a') }])
+    expect(await show(host)).toMatchObject({ state: 'direct', lease: { epoch: 2 }, cachedBytes: 0 })
     const { caches, attention } = await host.operations['status.show']({}, context)
     expect(caches).toMatchObject([{ state: 'failed', devices: [{ path: '/cache/a', state: 'missing' }] }])
-    expect(attention).toMatchObject([{ object: 'cache fast' }, { object: 'disk web01' }])
+    expect(attention).toMatchObject([
+      { object: 'cache fast', state: 'failed', mend: expect.stringContaining('bring back /cache/a') },
+      { object: 'disk web01', state: 'direct', reason: expect.stringContaining('cache fast is not open') },
+    ])
     await expect(
       host.operations['cache.attach'](attachRequest(host.image('web02.img')), context),
     ).rejects.toMatchObject({ code: 'WRONG_STATE' })
+  })
+
+  test('gives them new logs when it is there, without a break: what their old ones hold is not believed', async () => {
+    const host = await startWithoutDevice()
     host.storage.devices.get('/cache/a')!.gone = false
+    const calls = host.engine.calls.length
     await host.handle.retry()
-    expect(await show(host)).toMatchObject({ state: 'serving', cachedBytes: 100 * MIB })
+    expect(await show(host)).toMatchObject({ state: 'serving', cachedBytes: 0, lease: { epoch: 2 } })
+    const [log] = [...host.storage.logs.values()]
+    expect(log!.epoch).toBe(2)
+    const since = host.engine.calls.slice(calls).map(({ method }) => method)
+    expect(since).toContain('resumeLog')
+    expect(since).not.toContain('detach')
+    const { events } = await host.operations['event.list']({ sinceAt: null, vm: null, disk: 'web01' }, context)
+    expect(events.at(-1)).toMatchObject({ what: 'disk.log-resumed' })
+  })
+
+  test('gives them new logs when it is imported', async () => {
+    const host = await startWithoutDevice()
+    host.storage.devices.get('/cache/a')!.gone = false
+    const request = { devices: ['/cache/a'], missing: false, dryRun: false }
+    expect(await host.operations['cache.import'](request, context)).toMatchObject({ changed: true, coldDisks: [] })
+    expect(await show(host)).toMatchObject({ state: 'serving', cachedBytes: 0 })
+  })
+
+  test('is no reason to forget what is only read', async () => {
+    const host = await startWithoutDevice({ readOnly: true })
+    expect(await show(host)).toMatchObject({ state: 'direct' })
+  })
+
+  test('keeps its disks from being detached without force: their chunks would stay behind', async () => {
+    const host = await startWithoutDevice()
+    const detach = (force: boolean) =>
+      host.operations['cache.detach'](detachRequest(['web01'], { force }), context).then(({ results }) => results)
+    expect(await detach(false)).toMatchObject([{ ok: false, error: { code: 'REFUSED' } }])
+    expect(await detach(true)).toMatchObject([{ ok: true }])
+  })
+
+  test('that is corrupt is named as such, with the command that looks at it', async () => {
+    const host = await warmHost()
+    const end = await host.close()
+    host.storage.devices.get('/cache/a')!.content = 'corrupt'
+    await host.start(end)
+    const { caches, attention } = await host.operations['status.show']({}, context)
+    expect(caches).toMatchObject([{ state: 'failed', devices: [{ state: 'failed' }] }])
+    expect(attention[0]).toMatchObject({ object: 'cache fast', mend: 'vmcache cache check /cache/a' })
+    expect(await show(host)).toMatchObject({ state: 'direct' })
+  })
+})
+
+describe('D7: a cache device that fails under the engine', () => {
+  async function failedHost() {
+    const host = await warmHost()
+    await host.engine.failDevice('/cache/a')
+    return host
+  }
+
+  test('is shown, with its disks, and what mends them', async () => {
+    const host = await failedHost()
+    const { caches, attention } = await host.operations['status.show']({}, context)
+    expect(caches).toMatchObject([{ state: 'failed', devices: [{ state: 'failed', errors: 1 }] }])
+    const mend = 'mend or reconnect /cache/a, then: vmcache engine restart'
+    expect(attention.slice(0, 2)).toMatchObject([
+      {
+        object: 'cache fast',
+        state: 'failed',
+        reason: expect.stringMatching(/\/cache\/a failed.*1 of its disks run/),
+        mend,
+      },
+      { object: 'disk web01', state: 'direct', mend },
+    ])
+    const { checks } = await host.operations['doctor.run']({}, context)
+    expect(checks.filter(({ state }) => state !== 'ok')).toMatchObject([
+      { id: 'cache', state: 'failure', mend },
+      { id: 'device', state: 'failure', mend },
+      { id: 'disk', state: 'warning', mend },
+    ])
+    const { events } = await host.operations['event.list']({ sinceAt: null, vm: null, disk: null }, context)
+    expect(events.map(({ what }) => what)).toEqual([
+      'cache.create',
+      'cache.attach',
+      'device.failed',
+      'lease.raise',
+      'disk.direct',
+    ])
+  })
+
+  test('is not tried again by this engine, and takes no new disk', async () => {
+    const host = await failedHost()
+    await host.handle.retry()
+    expect(await show(host)).toMatchObject({ state: 'direct' })
+    const attach = host.operations['cache.attach'](attachRequest(host.image('web02.img')), context)
+    await expect(attach).rejects.toMatchObject({ code: 'WRONG_STATE', hint: expect.stringContaining('engine restart') })
+  })
+
+  test('is tried by the next engine', async () => {
+    const host = await failedHost()
+    await host.start(await host.close())
+    expect(await show(host)).toMatchObject({ state: 'serving', cachedBytes: 0, lease: { epoch: 2 } })
+  })
+
+  test('while a disk is taken up again leaves that one served directly', async () => {
+    const host = await warmHost()
+    const end = await host.close()
+    const failing = new VmcacheError('DEVICE_FAILED', 'device /cache/a has failed: EIO')
+    host.prepare = (engine) => engine.failNext('attach', failing)
+    await host.start(end)
+    expect(await show(host)).toMatchObject({ state: 'direct', reason: failing.message, lease: { epoch: 2 } })
+    await host.handle.retry()
+    expect(await show(host)).toMatchObject({ state: 'serving', cachedBytes: 0 })
+  })
+
+  test('costs the disks on it a new log where another device is left', async () => {
+    const host = await testHost()
+    const devices = ['/cache/a', '/cache/b'].map((path) => ({ path, sizeBytes: GIB }))
+    await host.operations['cache.create'](createRequest({ devices }), context)
+    await host.operations['cache.attach'](attachRequest(host.image('web01.img'), { name: 'web01' }), context)
+    await host.engine.failDevice('/cache/b')
+    expect(await show(host)).toMatchObject({ state: 'direct' })
+    await host.handle.retry()
+    expect(await show(host)).toMatchObject({ state: 'serving' })
+    const { caches } = await host.operations['status.show']({}, context)
+    expect(caches).toMatchObject([{ state: 'degraded' }])
+  })
+})
+
+describe('after an end that nobody saw', () => {
+  const unseen = { kind: 'power-cut', at: null, sameSupervisor: false } as const
+  const end = async (wroteSecondsAfterFrame: number) => {
+    const host = await warmHost()
+    const image = imageOf(host)
+    await host.kill()
+    const frameAt = Date.now() - 60_000
+    ;[...host.storage.logs.values()][0]!.newestFrameAt = frameAt
+    // The host remembers the image as it was when the tenure began.
+    const seconds = frameAt / 1000 + wroteSecondsAfterFrame
+    const { id } = (await host.state.hosts.list())[0]!
+    const [tenure] = (await host.state.load(id)).tenures
+    await host.state.tenures.save({ ...tenure!, modifiedAt: String(BigInt(Math.trunc(frameAt - 1000)) * 1_000_000n) })
+    utimesSync(image, seconds, seconds)
+    await host.start(unseen)
+    return host
+  }
+
+  test('the newest frame of the log says when our last write was, give or take 5 s', async () => {
+    expect(await isWarm(await end(4))).toBe(true)
+  })
+
+  test('D3: what is later was somebody else', async () => {
+    expect(await isWarm(await end(6))).toBe(false)
   })
 })
 

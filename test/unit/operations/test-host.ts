@@ -45,6 +45,8 @@ export interface TestHost {
   failSockets: Error | null
   failSocketClose: Error | null
   failLocks: Error | null
+  /** Is shown the engine of the next start before anything else happens to it. */
+  prepare: (engine: FakeEngine) => void
   /** Milliseconds by which the clock is ahead of the machine's. */
   ahead: number
   /** Makes an image file; returns its path. */
@@ -98,6 +100,7 @@ export async function testHost(options: TestHostOptions = {}): Promise<TestHost>
     sockets,
     locks,
     jobs,
+    prepare: () => {},
     ahead: 0,
     failSockets: null,
     failSocketClose: null,
@@ -117,6 +120,8 @@ export async function testHost(options: TestHostOptions = {}): Promise<TestHost>
     },
     async start(end = {}, machine = {}) {
       host.engine = createFakeEngine(storage)
+      host.prepare(host.engine)
+      host.prepare = () => {}
       const dependencies: OperationsDependencies = {
         engine: host.engine,
         state: host.state,

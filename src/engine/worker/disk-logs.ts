@@ -1,0 +1,127 @@
+import { systemClock } from '../../base/clock.js'
+import { bootId } from '../../base/system-calls.js'
+import { PAGE_BYTES } from '../../model/geometry.js'
+import type { Mode } from '../../model/mode.js'
+import { detectPhase } from '../disk/detect-phase.js'
+import { MODE_PATHS } from '../disk/modes/modes.js'
+import { writeFreeHeader, type LogOptions } from '../log/log.js'
+import { openLog, type OpenedLog } from '../log/open-log.js'
+import { planRecovery, type FoundChunk, type RecoveryPlan } from '../log/recovery.js'
+import type { DiskSettings } from '../engine.js'
+import type { Origin } from '../origin/origin.js'
+import type { FoundChunkPlace } from '../pool/pool.js'
+import type { ReplacementModule } from '../replacement/replacement.js'
+import type { SharedDiskMeter } from '../statistics/disk-meter.js'
+import type { ThreadCache } from './thread-cache.js'
+
+/** Where the logs of a disk are. */
+export interface LogPlace {
+  readonly cache: ThreadCache
+  readonly maximumChunks: number
+  /** Of the stamp when a log is made there. */
+  readonly epoch: number
+}
+
+/** Makes the logs of one disk: the recovered one, and a new one where a mode without log or a lost log is left behind. */
+export class DiskLogs {
+  replacement: ReplacementModule
+  /** Undefined while its cache is not open. */
+  #place: LogPlace | undefined
+  #phase = 0
+  /** The newest that any of its logs had: none is used twice. */
+  #session = 0
+
+  constructor(
+    readonly settings: DiskSettings,
+    readonly origin: Origin,
+    readonly meter: SharedDiskMeter,
+    replacement: ReplacementModule,
+    readonly onFailed: (error: Error) => void,
+    place: LogPlace | undefined,
+  ) {
+    this.replacement = replacement
+    this.#place = place
+  }
+
+  get place(): LogPlace | undefined {
+    return this.#place
+  }
+
+  /** Sectors that are added before the division into pages; known after {@link recover}. */
+  get phase(): number {
+    return this.#phase
+  }
+
+  /** The log that was found, as far as the first answer needs it; undefined where the mode or the lack of a cache wants none. */
+  async recover(mode: Mode, found: readonly FoundChunkPlace[]): Promise<OpenedLog | undefined> {
+    const place = this.#place
+    if (place === undefined) {
+      this.#phase = await detectPhase(this.origin)
+      return undefined
+    }
+    const { plan, chunks } = await this.#plan(place, found)
+    const newest = plan.chunks.at(-1)?.found.header
+    const keepPages =
+      this.settings.trustCleanPages &&
+      newest !== undefined &&
+      plan.epoch === place.epoch &&
+      newest.diskBytes === this.origin.description.sizeBytes
+    this.#phase = keepPages ? newest.phase : await detectPhase(this.origin)
+    if (MODE_PATHS[mode].logs) return this.#open(place, plan, keepPages)
+    await free(place.cache, chunks)
+    return undefined
+  }
+
+  /** A new, empty log. */
+  async create(): Promise<OpenedLog> {
+    const place = this.#place
+    if (place === undefined) throw new Error(`disk ${this.settings.name} has no cache to make a log in`)
+    return this.#open(place, (await this.#plan(place, [])).plan, false)
+  }
+
+  /** From now on logs are made at `place`; what an old one has there, `found`, is freed. */
+  async move(place: LogPlace, found: readonly FoundChunkPlace[]): Promise<void> {
+    const { chunks } = await this.#plan(place, found)
+    await free(place.cache, chunks)
+    this.#place = place
+  }
+
+  async #plan(
+    { cache }: LogPlace,
+    found: readonly FoundChunkPlace[],
+  ): Promise<{ plan: RecoveryPlan; chunks: FoundChunk[] }> {
+    const chunks = found.map((place) => ({ chunk: cache.chunkAt(place), header: place.header }))
+    const plan = await planRecovery(chunks, { chunkBytes: cache.chunkBytes, bootId: bootId() })
+    this.#session = Math.max(this.#session, plan.newestSession)
+    return { plan: { ...plan, newestSession: this.#session }, chunks }
+  }
+
+  async #open(place: LogPlace, plan: RecoveryPlan, keepPages: boolean): Promise<OpenedLog> {
+    const { cache, maximumChunks } = place
+    this.#session++
+    cache.prepare()
+    const replacement = this.replacement.laid(cache.chunkBytes / PAGE_BYTES)
+    return openLog(plan, this.#options(place), { replacement, maximumChunks, keepPages })
+  }
+
+  #options({ cache, epoch }: LogPlace): LogOptions {
+    const { name, logId, origin } = this.settings
+    return {
+      identity: { logId, diskName: name, origin, diskBytes: this.origin.description.sizeBytes, phase: this.#phase },
+      epoch,
+      bootId: bootId(),
+      source: cache,
+      clock: systemClock,
+      counters: this.meter,
+      defer: setImmediate,
+      onFailed: this.onFailed,
+    }
+  }
+}
+
+async function free(cache: ThreadCache, chunks: readonly FoundChunk[]): Promise<void> {
+  for (const { chunk } of chunks) {
+    await writeFreeHeader(chunk, cache.cacheId, systemClock.now())
+    cache.give(chunk)
+  }
+}
