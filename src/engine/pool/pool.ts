@@ -134,6 +134,7 @@ export class Pool {
           details: { path: device.path },
         })
       }
+      checkSize(device, superblock)
       found.push({ device, superblock })
     }
     const missing = missingDevices(found)
@@ -211,10 +212,12 @@ export class Pool {
   }
 
   #found(place: ChunkPlace, header: ChunkHeader): void {
-    if (header.kind !== CHUNK_KIND.log) {
+    if (header.kind === CHUNK_KIND.free) {
       this.#free[place.deviceIndex]!.push(place)
       return
     }
+    // What a later version of the software keeps in it is not ours to overwrite.
+    if (header.kind !== CHUNK_KIND.log) return
     const chunks = this.#logs.get(header.logId)
     if (chunks === undefined) this.#logs.set(header.logId, [{ ...place, header }])
     else chunks.push({ ...place, header })
@@ -280,6 +283,20 @@ export class Pool {
         this.#found({ ...place, generation: Math.max(place.generation, header.generation) }, header)
     })
   }
+}
+
+/** CORRUPT where a device ends before its last chunk: it was cut, or another one took its path. */
+function checkSize(device: Device, superblock: Superblock): void {
+  const expected = chunkOffset(superblock, superblock.chunkCount)
+  if (device.sizeBytes >= expected) return
+  throw new VmcacheError(
+    'CORRUPT',
+    `device ${device.path} has ${device.sizeBytes} bytes, its superblock says that at least ${expected} belong to cache ${superblock.cacheName}`,
+    {
+      hint: 'give the device its size back; what was behind its end is lost',
+      details: { path: device.path, sizeBytes: device.sizeBytes, expectedBytes: expected },
+    },
+  )
 }
 
 /** The devices that the newest superblock lists and that were not found. DEVICE_FOREIGN where one was found that it does not list. */
