@@ -25,6 +25,8 @@ export interface LogPlace {
 /** Makes the logs of one disk: the recovered one, and a new one where a mode without log or a lost log is left behind. */
 export class DiskLogs {
   replacement: ReplacementModule
+  /** Called when a device failed under a log. */
+  onFailed: (error: Error) => void = () => undefined
   /** Undefined while its cache is not open. */
   #place: LogPlace | undefined
   #phase = 0
@@ -36,7 +38,6 @@ export class DiskLogs {
     readonly origin: Origin,
     readonly meter: SharedDiskMeter,
     replacement: ReplacementModule,
-    readonly onFailed: (error: Error) => void,
     place: LogPlace | undefined,
   ) {
     this.replacement = replacement
@@ -50,6 +51,10 @@ export class DiskLogs {
   /** Sectors that are added before the division into pages; known after {@link recover}. */
   get phase(): number {
     return this.#phase
+  }
+
+  setMaximumChunks(maximumChunks: number): void {
+    if (this.#place !== undefined) this.#place = { ...this.#place, maximumChunks }
   }
 
   /** The log that was found, as far as the first answer needs it; undefined where the mode or the lack of a cache wants none. */
@@ -114,7 +119,7 @@ export class DiskLogs {
       clock: systemClock,
       counters: this.meter,
       defer: setImmediate,
-      onFailed: this.onFailed,
+      onFailed: (error) => this.onFailed(error),
     }
   }
 }

@@ -57,11 +57,7 @@ const main = new Calls<MainCalls, ThreadCalls>(parentPort, {
     const disk = diskNamed(name)
     if (replacement !== undefined) await disk.setReplacement(replacement)
     if (mode !== undefined) await disk.setMode(mode)
-    const { log } = disk.disk
-    if (maximumChunks !== undefined && log !== undefined) {
-      log.maximumChunks = maximumChunks
-      void log.shrink(maximumChunks)
-    }
+    if (maximumChunks !== undefined) disk.setMaximumChunks(maximumChunks)
     return disk.status()
   },
   status: () => [...disks.values()].map((disk) => disk.status()),

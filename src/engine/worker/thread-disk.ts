@@ -57,14 +57,13 @@ export class ThreadDisk {
     })
     try {
       const meter = new SharedDiskMeter(new DiskCounters(wanted.counters))
-      let disk: Disk | undefined
       const { found, maximumChunks } = wanted.place ?? { found: [], maximumChunks: 0 }
       const place = cache === undefined ? undefined : { cache, maximumChunks, epoch }
-      const logs = new DiskLogs(settings, origin, meter, replacement, (error) => disk?.logFailed(error), place)
+      const logs = new DiskLogs(settings, origin, meter, replacement, place)
       // What others wrote and the origin could still lose must not be cached: nothing marks it as touched.
       await origin.flush()
       const log = await logs.recover(mode, found)
-      disk = new Disk({
+      const disk = new Disk({
         name,
         origin,
         readOnly,
@@ -81,6 +80,7 @@ export class ThreadDisk {
         onState: (state, reason) => void main.call('stateChanged', { disk: name, state, reason }),
         ...(withoutLog === null ? {} : { withoutLog }),
       })
+      logs.onFailed = (error) => disk.logFailed(error)
       const server = new NbdServer({ listenDescriptor: settings.listenDescriptor, exports: singleExport(disk), logger })
       server.start()
       return new ThreadDisk(disk, origin, logs, server, meter, wanted)
@@ -116,6 +116,14 @@ export class ThreadDisk {
     this.logs.replacement = await loadReplacement(name)
     const { log } = this.disk
     if (log !== undefined) log.replacement = this.logs.replacement.laid(log.chunkCount * log.pagesPerChunk)
+  }
+
+  setMaximumChunks(count: number): void {
+    this.logs.setMaximumChunks(count)
+    const { log } = this.disk
+    if (log === undefined) return
+    log.maximumChunks = count
+    void log.shrink(count)
   }
 
   /** Goes on with a new log at `place`, where its old one has `found`. */
