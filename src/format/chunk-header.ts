@@ -1,14 +1,19 @@
+import { SECTOR_BYTES } from '../model/geometry.js'
 import { Structure, type Values } from './structure.js'
 import { FORMAT_VERSION } from './superblock.js'
 
-/** Every chunk begins with a header of this size; frames follow it at once. */
+/**
+ * Every chunk begins with a header of this size; frames follow it at once. Its first sector says all that the log needs and has a
+ * checksum of its own: devices write sectors whole, so after a power cut it is the old one or the new one. One that is neither
+ * is damage. The rest names the disk, for an import from devices alone.
+ */
 export const CHUNK_HEADER_BYTES = 4096
 export const MAXIMUM_DISK_NAME_BYTES = 256
 export const MAXIMUM_ORIGIN_BYTES = 1024
 
 export const CHUNK_KIND = { free: 1, log: 2, object: 3 } as const
 
-const structure = new Structure('chunk header', 'vmCH', CHUNK_HEADER_BYTES, {
+const head = new Structure('chunk header', 'vmCH', SECTOR_BYTES, {
   version: 'u16',
   kind: 'u8',
   /** Phase of the disk in sectors (0..7). */
@@ -40,23 +45,53 @@ const structure = new Structure('chunk header', 'vmCH', CHUNK_HEADER_BYTES, {
   /** Boot of the host in which the session began: tells a kill from a power cut. */
   bootId: 'id',
   diskBytes: 'u64',
-  diskName: `text:${MAXIMUM_DISK_NAME_BYTES}`,
-  origin: `text:${MAXIMUM_ORIGIN_BYTES}`,
-  reserved: `reserved:${CHUNK_HEADER_BYTES - 8 - 8 - 16 * 3 - 8 * 12 - 4 * 2 - MAXIMUM_DISK_NAME_BYTES - MAXIMUM_ORIGIN_BYTES}`,
+  reserved: `reserved:${SECTOR_BYTES - 8 - 8 - 16 * 3 - 8 * 12 - 4 * 2}`,
 })
 
-export type ChunkHeader = Omit<Values<typeof structure extends Structure<infer F> ? F : never>, 'version'>
+const names = new Structure('chunk header, names', 'vmCN', CHUNK_HEADER_BYTES - SECTOR_BYTES, {
+  diskName: `text:${MAXIMUM_DISK_NAME_BYTES}`,
+  origin: `text:${MAXIMUM_ORIGIN_BYTES}`,
+  reserved: `reserved:${CHUNK_HEADER_BYTES - SECTOR_BYTES - 8 - MAXIMUM_DISK_NAME_BYTES - MAXIMUM_ORIGIN_BYTES}`,
+})
 
-export const chunkHeaderLayout = structure.layout
+type ValuesOf<S> = S extends Structure<infer F> ? Values<F> : never
+/** `diskName` and `origin` are empty where the sectors that hold them are not whole. */
+export type ChunkHeader = Omit<ValuesOf<typeof head>, 'version'> & ValuesOf<typeof names>
+
+export const chunkHeaderLayout = head.layout
+/** Offsets from the second sector on. */
+export const chunkNamesLayout = names.layout
 
 export function encodeChunkHeader(target: Buffer, at: number, header: ChunkHeader): void {
-  structure.encode(target, at, { ...header, version: FORMAT_VERSION })
+  head.encode(target, at, { ...header, version: FORMAT_VERSION })
+  names.encode(target, at + SECTOR_BYTES, header)
 }
 
-/** The header, or undefined where the bytes are none or do not verify. */
+export type ChunkHeaderReading =
+  | { readonly kind: 'header'; readonly header: ChunkHeader }
+  /** All zeroes: nothing was ever written there. */
+  | { readonly kind: 'unused' }
+  /** Something was written there, and it is not what it was. */
+  | { readonly kind: 'damaged' }
+  /** A newer vmcache wrote it. */
+  | { readonly kind: 'newer'; readonly version: number }
+
+/** What the first {@link CHUNK_HEADER_BYTES} of a chunk are. */
+export function readChunkHeader(source: Buffer, at: number): ChunkHeaderReading {
+  const fixed = head.read(source, at)
+  if (fixed === undefined) {
+    const isUnused = source.subarray(at, at + SECTOR_BYTES).every((byte) => byte === 0)
+    return { kind: isUnused ? 'unused' : 'damaged' }
+  }
+  if (fixed.version > FORMAT_VERSION) return { kind: 'newer', version: fixed.version }
+  const { diskName, origin } = names.read(source, at + SECTOR_BYTES) ?? { diskName: '', origin: '' }
+  return { kind: 'header', header: { ...fixed, diskName, origin } }
+}
+
+/** The header, or undefined where the bytes are none that this version reads. */
 export function decodeChunkHeader(source: Buffer, at: number): ChunkHeader | undefined {
-  const header = structure.read(source, at)
-  return header === undefined || header.version > FORMAT_VERSION ? undefined : header
+  const reading = readChunkHeader(source, at)
+  return reading.kind === 'header' ? reading.header : undefined
 }
 
 const NO_ID = '0'.repeat(32)

@@ -15,7 +15,7 @@ export const FULL_SECTOR_MAP = 0xff
 export const MAXIMUM_DISK_BYTES = 2 ** 32 * PAGE_BYTES
 export const DEFAULT_CHUNK_BYTES = 16 * 1024 * 1024
 /** Bounds of a cache's chunk size; a power of two. */
-export const MINIMUM_CHUNK_BYTES = 1024 * 1024
+export const MINIMUM_CHUNK_BYTES = 128 * 1024
 export const MAXIMUM_CHUNK_BYTES = 32 * 1024 * 1024
 /** A disk's share of its cache is never less. */
 export const MINIMUM_SHARE_CHUNKS = 8

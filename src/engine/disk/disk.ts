@@ -841,7 +841,8 @@ export class Disk implements ServedDisk, LoggingDisk {
   async close(options: { keepLog: boolean }): Promise<void> {
     const lock = await this.#locks.acquire(0, Infinity)
     try {
-      if (!this.readOnly && this.#unflushed.size > 0) await this.#flushOrigin()
+      // Also where this engine wrote nothing: an engine before it may have, and marks of touched regions are taken back now.
+      if (!this.readOnly) await this.#flushOrigin()
       this.#closed = true
       this.#markTimer?.()
       this.#quietTimer?.()

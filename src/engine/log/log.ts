@@ -151,6 +151,8 @@ export class Log {
   #markSettled = false
   #scheduled = false
   #running = false
+  /** The last append that was begun. */
+  #appending: Promise<void> = Promise.resolve()
   #appendWaiters: Waiter[] = []
   /** Who waits for copies: those staged since the append began, and those of the append under way. */
   #copyWaiters: (() => void)[] = []
@@ -292,7 +294,7 @@ export class Log {
     this.#scheduled = true
     this.#options.defer(() => {
       this.#scheduled = false
-      void this.#run()
+      this.#appending = this.#run()
     })
   }
 
@@ -639,6 +641,7 @@ export class Log {
       this.#seal(full)
     }
     while (this.#sealing.size >= MAXIMUM_UNSEALED_CHUNKS - 1) await Promise.race(this.#sealing)
+    if (this.#failure !== undefined) throw this.#failure
     const chunk = this.#take() ?? (wait ? await this.#waitForChunk() : undefined)
     if (chunk === undefined) {
       this.#reclaimIfLast()
@@ -986,10 +989,10 @@ export class Log {
 
   /** Gives back every chunk: the log is gone. */
   async destroy(): Promise<void> {
-    await this.appended()
+    this.#fail(new Error('the log was given back'))
+    await this.#appending
     await this.#reclaiming
     await Promise.all(this.#sealing)
-    this.#fail(new Error('the log was given back'))
     this.table.clear()
     for (const chunk of this.#chunks.splice(0)) await this.#free(chunk)
   }

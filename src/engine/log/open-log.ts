@@ -1,10 +1,10 @@
 import { EXTENT_KIND } from '../../format/frame.js'
 import type { LaidReplacement } from '../replacement/replacement.js'
-import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
 import { DeadPages } from './dead-pages.js'
-import { LogChunk, encodeSummary } from './log-chunk.js'
-import { APPEND_BUFFER_BYTES, Log, NEW_LOG, writeFreeHeader, type LogOptions } from './log.js'
+import type { LogChunk } from './log-chunk.js'
+import { Log, NEW_LOG, writeFreeHeader, type LogOptions } from './log.js'
 import { readEntries, type RecoveredChunk, type RecoveryPlan } from './recovery.js'
+import { sealRecovered } from './seal-recovered.js'
 
 export interface OpenedLog {
   readonly log: Log
@@ -58,7 +58,9 @@ export async function openLog(
     chunk.lastFrameChecksum = recovered.lastFrameChecksum
     chunk.lastWriteChecksum = recovered.lastWriteChecksum
     adopted.push({ chunk, recovered })
-    if (!recovered.sealed) await seal(chunk, recovered, plan, options)
+    if (recovered.sealed) continue
+    chunk.columns = recovered.columns
+    await sealRecovered(chunk, options.identity.logId, source.chunkBytes, plan.settledLsn, clock)
   }
   for (const { chunk } of [...plan.dropped, ...(settings.keepPages ? [] : plan.chunks.map(({ found }) => found))]) {
     await writeFreeHeader(chunk, source.cacheId, clock.now())
@@ -70,27 +72,6 @@ export async function openLog(
   if (adopted.length > 0) log.onForgotten = (page, count) => dead.add(page, count)
   await log.begin(settings.keepPages ? plan.invalid : [])
   return { log, load: () => load(log, adopted.reverse(), dead, options) }
-}
-
-/** Syncs a chunk that was cut or never sealed, then proves it by a summary of what was found in it. */
-async function seal(
-  chunk: LogChunk,
-  recovered: RecoveredChunk,
-  plan: RecoveryPlan,
-  options: LogOptions,
-): Promise<void> {
-  const { source, identity, clock } = options
-  const { device, offset } = chunk.chunk
-  await device.commit([{ offset, length: recovered.endOffset }])
-  chunk.columns = recovered.columns
-  const buffer = alignedBuffer(APPEND_BUFFER_BYTES)
-  try {
-    const summary = encodeSummary(chunk, identity.logId, source.chunkBytes, plan.settledLsn, clock.now(), buffer)
-    await device.write(offset + summary.offset, summary.bytes)
-    await device.commit([{ offset: offset + summary.offset, length: summary.bytes.length }])
-  } finally {
-    releaseAligned(buffer)
-  }
 }
 
 async function load(

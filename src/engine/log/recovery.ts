@@ -375,7 +375,8 @@ export function readFrame(bytes: Buffer, at: number, header: ChunkHeader): Decod
   return frame
 }
 
-function belongsTo({ local, portable }: DecodedFrame, header: ChunkHeader): boolean {
+/** Whether a frame is of this life of its chunk. */
+export function belongsTo({ local, portable }: DecodedFrame, header: ChunkHeader): boolean {
   return local.generation === header.generation && local.session === header.session && portable.logId === header.logId
 }
 
@@ -412,7 +413,8 @@ function columnsAfterDamage({ diskBytes, phase }: ChunkHeader): ChunkColumns {
   return columns
 }
 
-function addEntries(columns: ChunkColumns, frame: DecodedFrame, at: number): void {
+/** Adds what a frame at `at` of its chunk says, as the log itself does. */
+export function addEntries(columns: ChunkColumns, frame: DecodedFrame, at: number): void {
   let dataAt = at + frameDataOffset(frame.local.headerBytes)
   let index = 0
   for (const extent of frame.extents) {
@@ -502,7 +504,8 @@ export async function readEntries(chunk: RecoveredChunk, chunkBytes: number): Pr
   })
 }
 
-function decodeSummary(bytes: Buffer, trailer: SummaryTrailer): ChunkColumns | undefined {
+/** The entries in the bytes that end with a trailer; undefined where they are not what it says. */
+export function decodeSummary(bytes: Buffer, trailer: SummaryTrailer): ChunkColumns | undefined {
   const end = bytes.length - TRAILER_BYTES
   const start = end - trailer.entryCount * SUMMARY_ENTRY_BYTES
   if (checksumOf(bytes, start, end) !== trailer.entriesChecksum) return undefined

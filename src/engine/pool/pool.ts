@@ -193,6 +193,7 @@ export class Pool {
       else this.#free[place.deviceIndex]!.push(place)
     })
     if (damaged.length > 0) await this.#discardLogs(damaged)
+    await this.#commitFree()
     for (const free of this.#free) free.sort((a, b) => b.index - a.index)
   }
 
@@ -209,6 +210,20 @@ export class Pool {
       this.#free[deviceIndex]!.push({ deviceIndex, index, generation: chunk.generation })
     }
     this.#logs.clear()
+  }
+
+  /**
+   * A free header may be in the page cache alone, from an engine that was killed before its sync: a power cut would bring back what
+   * stood there before, beside a new tenant.
+   */
+  async #commitFree(): Promise<void> {
+    for (const [deviceIndex, { device, superblock }] of this.devices.entries()) {
+      const ranges = this.#free[deviceIndex]!.map(({ index }) => ({
+        offset: chunkOffset(superblock, index),
+        length: CHUNK_HEADER_BYTES,
+      }))
+      if (ranges.length > 0) await device.commit(ranges)
+    }
   }
 
   #found(place: ChunkPlace, header: ChunkHeader): void {

@@ -4,6 +4,7 @@
  */
 import { VmcacheError } from '../../base/errors.js'
 import {
+  FORMAT_VERSION,
   SUPERBLOCK_BYTES,
   SUPERBLOCK_OFFSETS,
   decodeSuperblock,
@@ -12,6 +13,14 @@ import {
 } from '../../format/superblock.js'
 import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
 import type { Device } from '../device/device.js'
+
+export function newerFormat(path: string, version: number): VmcacheError {
+  return new VmcacheError(
+    'DEVICE_FOREIGN',
+    `device ${path} has format ${version}, which a newer vmcache wrote; this one reads up to ${FORMAT_VERSION}`,
+    { hint: 'upgrade vmcache on this host', details: { path, version } },
+  )
+}
 
 /** The newest good superblock of a device; undefined where it holds no vmcache device. CORRUPT where it holds the ruins of one. */
 export async function readSuperblock(device: Device): Promise<Superblock | undefined> {
@@ -23,13 +32,7 @@ export async function readSuperblock(device: Device): Promise<Superblock | undef
     try {
       await device.read(offset, block, 0, SUPERBLOCK_BYTES)
       const reading = decodeSuperblock(block)
-      if (reading.kind === 'newer') {
-        throw new VmcacheError(
-          'DEVICE_FOREIGN',
-          `device ${device.path} has format ${reading.version}, which a newer vmcache wrote; this one reads up to 1`,
-          { hint: 'upgrade vmcache on this host', details: { path: device.path, version: reading.version } },
-        )
-      }
+      if (reading.kind === 'newer') throw newerFormat(device.path, reading.version)
       if (reading.kind === 'corrupt') corrupt = true
       if (
         reading.kind === 'superblock' &&

@@ -116,7 +116,10 @@ export class DiskModel {
     if (crash === 'power-cut') {
       state.flushed = id
       state.sinceFlush = []
-    } else if (id !== state.acked) state.sinceFlush.push(id)
+    } else {
+      // Writes that overlapped may all have been there, one after the other; a power cut can still bring any of them back.
+      state.sinceFlush.push(...state.maybe, id)
+    }
     state.acked = id
     state.maybe.clear()
     return undefined

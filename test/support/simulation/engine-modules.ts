@@ -6,7 +6,8 @@ import type * as disk from '../../../src/engine/disk/disk.ts'
 import type * as reader from '../../../src/engine/log/log-reader.ts'
 import type * as openLog from '../../../src/engine/log/open-log.ts'
 import type * as recovery from '../../../src/engine/log/recovery.ts'
-import type * as chunkHeader from '../../../src/format/chunk-header.ts'
+import type * as log from '../../../src/engine/log/log.ts'
+import type * as pool from '../../../src/engine/pool/pool.ts'
 import type * as replacement from '../../../src/engine/replacement/modules.ts'
 
 export interface EngineModules {
@@ -14,7 +15,9 @@ export interface EngineModules {
   readonly LogReader: typeof reader.LogReader
   readonly openLog: typeof openLog.openLog
   readonly planRecovery: typeof recovery.planRecovery
-  readonly decodeChunkHeader: typeof chunkHeader.decodeChunkHeader
+  readonly Pool: typeof pool.Pool
+  readonly writeFreeHeader: typeof log.writeFreeHeader
+  readonly formatDevices: typeof pool.formatDevices
   readonly REPLACEMENT_MODULES: typeof replacement.REPLACEMENT_MODULES
 }
 
@@ -28,7 +31,8 @@ export async function loadEngine(root: string, extension: 'ts' | 'js'): Promise<
     await load('engine/log/log-reader'),
     await load('engine/log/open-log'),
     await load('engine/log/recovery'),
-    await load('format/chunk-header'),
+    await load('engine/log/log'),
+    await load('engine/pool/pool'),
     await load('engine/replacement/modules'),
   ) as EngineModules
 }

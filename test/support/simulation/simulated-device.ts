@@ -132,6 +132,13 @@ export class SimulatedDevice implements Device {
     this.#pending = this.#pending.filter(({ sector }) => sector !== Math.floor(offset / SECTOR))
   }
 
+  /** Makes zeroes of what is stored, for good. */
+  erase(offset: number, length: number): void {
+    this.bytes.fill(0, offset, offset + length)
+    this.#stable.fill(0, offset, offset + length)
+    this.#pending = this.#pending.filter(({ sector }) => sector * SECTOR < offset || sector * SECTOR >= offset + length)
+  }
+
   #apply(offset: number, bytes: Buffer): void {
     bytes.copy(this.bytes, offset)
     this.#serial++

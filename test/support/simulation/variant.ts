@@ -1,0 +1,50 @@
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import ts from 'typescript'
+import { loadEngine, type EngineModules } from './engine-modules.ts'
+
+/** A fault that is put into a copy of the source: in `file` (below src), `find` stands once and is replaced. */
+export interface PlantedFault {
+  readonly name: string
+  readonly file: string
+  readonly find: string
+  readonly replace: string
+}
+
+/** Folders of src that the simulated data plane is made of. */
+const FOLDERS = ['base', 'model', 'format', 'protocol/control', 'engine']
+
+/** The data plane with a fault in it, compiled into a directory of its own. `remove` takes that away again. */
+export async function plant(
+  source: string,
+  fault: PlantedFault,
+): Promise<{ modules: EngineModules; remove: () => Promise<void> }> {
+  const directory = await mkdtemp(join(tmpdir(), 'vmcache-variant-'))
+  let planted = 0
+  for (const folder of FOLDERS) {
+    for (const name of await readdir(join(source, folder), { recursive: true })) {
+      if (!name.endsWith('.ts')) continue
+      const path = join(folder, name)
+      let text = await readFile(join(source, path), 'utf8')
+      if (path === fault.file) {
+        planted += text.split(fault.find).length - 1
+        text = text.replace(fault.find, () => fault.replace)
+      }
+      const { outputText } = ts.transpileModule(text, {
+        compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true },
+      })
+      const target = join(directory, path.replace(/\.ts$/, '.js'))
+      await mkdir(dirname(target), { recursive: true })
+      await writeFile(target, outputText)
+    }
+  }
+  if (planted !== 1)
+    throw new Error(`fault "${fault.name}": its text stands ${planted} times in ${fault.file}, expected once`)
+  await writeFile(join(directory, 'package.json'), '{"type":"module"}')
+  return {
+    modules: await loadEngine(pathToFileURL(directory).href, 'js'),
+    remove: () => rm(directory, { recursive: true }),
+  }
+}
