@@ -54,7 +54,7 @@ test.each<[string, Partial<Superblock>]>([
   ['another device in its own place', { deviceId: sampleId(1) }],
   ['another number of chunks than its place says', { chunkCount: 601 }],
   ['chunks of no power of two', { chunkBytes: 3 * 2 ** 20 }],
-  ['chunks that are too small', { chunkBytes: 2 ** 19 }],
+  ['chunks that are too small', { chunkBytes: 2 ** 16 }],
   ['chunks that are too large', { chunkBytes: 2 ** 26 }],
   ['logical blocks of another size', { logicalBlockBytes: 0 }],
   ['chunks that begin inside of the superblocks', { firstChunkOffset: 4096 }],
