@@ -979,6 +979,8 @@ export class Log {
         this.stageMark(markExtent(EXTENT_KIND.quiet, page, count))
       }
       await this.appended()
+      // The closing frame names all before it as stable, so that damage to them is told apart from the end of the log.
+      await this.commit()
       await this.#appendFlag(FRAME_FLAG.closed)
       await this.commit()
     }

@@ -451,6 +451,19 @@ describe('D6: damage is told apart from the end, and no page that is older is se
     expect([await test.read(7), await test.read(8)]).toEqual([undefined, 8])
   })
 
+  test('after a clean close all of the log is proven: no bad frame is taken for its end', async () => {
+    const test = await TestLog.create({ devices: [40] })
+    await test.fill(7, 1)
+    await test.fillChunks(100, 1, 1)
+    await test.write(7, 2)
+    await test.write(8, 8)
+    await test.run(test.log.close())
+    damageFrame2(test)
+    await test.kill()
+    expect(await test.open()).toMatchObject({ damages: 1, end: 'closed' })
+    expect([await test.read(7), await test.read(8)]).toEqual([undefined, 8])
+  })
+
   test('bytes of another life of the chunk are no proof of damage', async () => {
     const test = await TestLog.create({ devices: [8] })
     for (let page = 0; page < 400; page++) await test.write(page, 1)
