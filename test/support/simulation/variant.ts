@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -43,6 +43,7 @@ export async function plant(
   if (planted !== 1)
     throw new Error(`fault "${fault.name}": its text stands ${planted} times in ${fault.file}, expected once`)
   await writeFile(join(directory, 'package.json'), '{"type":"module"}')
+  await symlink(join(source, '../node_modules'), join(directory, 'node_modules'))
   return {
     modules: await loadEngine(pathToFileURL(directory).href, 'js'),
     remove: () => rm(directory, { recursive: true }),
