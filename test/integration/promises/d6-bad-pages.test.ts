@@ -1,0 +1,72 @@
+/** D6: a page that the cache device has lost or changed is never served: it is read from the origin again, repaired and counted. */
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { until } from '../../support/processes.js'
+import { PAGE, findPages, makeImage, overwrite, pageOf, readPages, startHost, writePages } from './host.js'
+
+const PAGES = 512
+
+test('D6: bytes that change in the cache file under the engine are never served', { timeout: 60_000 }, async () => {
+  const host = await startHost()
+  await host.createCache()
+  await host.attach('web', await makeImage(join(host.directory, 'web.img'), PAGES * PAGE))
+  const client = await host.connect('web')
+  await writePages(client, PAGES, 1)
+  await client.flush()
+  const content = Array.from({ length: PAGES }, (_, page) => pageOf(page, 1))
+  expect(await readPages(client, PAGES)).toEqual(content)
+  const warm = await host.stats('web')
+  expect(warm.originReads).toBe(0)
+
+  const places = findPages(host.deviceFile, content)
+  expect(places.length).toBeGreaterThanOrEqual(PAGES)
+  // Every second page, at another place in each: one byte.
+  const flipped = places.filter((_, index) => index % 2 === 0)
+  for (const [index, at] of flipped.entries())
+    overwrite(host.deviceFile, at + (index % PAGE), Buffer.from([0x5a ^ index]))
+
+  expect(await readPages(client, PAGES)).toEqual(content)
+  const { badPages } = await host.disk('web')
+  expect(badPages).toBeGreaterThan(PAGES / 4)
+  expect((await host.stats('web')).originReads).toBeGreaterThan(0)
+  const events = await until('the event', async () => {
+    const bad = (await host.events()).filter(({ what }) => what === 'disk.bad-pages')
+    return bad.length > 0 ? bad : null
+  })
+  expect(events[0]).toMatchObject({ disk: 'web', cache: 'fast' })
+  expect(await host.attention()).toMatchObject([{ object: 'disk web', mend: expect.stringContaining('smartctl') }])
+
+  // Repaired: all of it is read from the cache again.
+  const before = await host.stats('web')
+  expect(await readPages(client, PAGES)).toEqual(content)
+  const after = await host.stats('web')
+  expect(after.readHits - before.readHits).toBe(PAGES)
+  expect((await host.disk('web')).badPages).toBe(badPages)
+  await client.close()
+})
+
+test(
+  'D6: nor are those that changed while it was off; a bad page costs no other its place',
+  { timeout: 60_000 },
+  async () => {
+    const host = await startHost()
+    await host.createCache()
+    await host.attach('web', await makeImage(join(host.directory, 'web.img'), PAGES * PAGE))
+    const client = await host.connect('web')
+    await writePages(client, PAGES, 1)
+    await client.flush()
+    await client.close()
+    expect(await host.end()).toBe(0)
+    const content = Array.from({ length: PAGES }, (_, page) => pageOf(page, 1))
+    const [place] = findPages(host.deviceFile, [content[37]!])
+    overwrite(host.deviceFile, place! + 100, Buffer.from('changed'))
+
+    const next = await startHost({ directory: host.directory })
+    await until('a read index', async () => (await next.disk('web')).state === 'serving')
+    const reader = await next.connect('web')
+    expect(await readPages(reader, PAGES)).toEqual(content)
+    expect(await next.disk('web')).toMatchObject({ badPages: 1 })
+    expect((await next.stats('web')).readHits).toBe(PAGES - 1)
+    await reader.close()
+  },
+)

@@ -1,0 +1,242 @@
+/** D7: a cache device that fails or vanishes costs its disks their cache, and nothing else. */
+import { execFileSync } from 'node:child_process'
+import { mkdir, rename, truncate, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { attachLoopDevice, whyNoLoopDevices } from '../../support/block-devices.js'
+import { missing } from '../../support/packages.js'
+import { must, run, until } from '../../support/processes.js'
+import type { SimpleNbdClient } from '../../support/simple-nbd-client.js'
+import {
+  MIB,
+  PAGE,
+  makeImage,
+  overwrite,
+  pageOf,
+  pagesOf,
+  readPages,
+  startHost,
+  temporaryDirectory,
+  type Host,
+} from './host.js'
+
+const why = missing(['fio', 'qemu-img']) ?? (await whyNoLoopDevices())
+
+/** A block device of 128 MiB that takes no more writes from `fail` on, and has lost what it had: as a disk that was pulled. */
+async function breakableDevice(): Promise<{ path: string; fail(): Promise<void> }> {
+  const storage = join(await temporaryDirectory(), 'storage')
+  await mkdir(storage)
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=160m', 'tmpfs', storage])
+  onTestFinished(() => void execFileSync('umount', ['--lazy', storage]))
+  const file = join(storage, 'disk')
+  await writeFile(file, Buffer.alloc(128 * MIB))
+  const loop = await attachLoopDevice(file)
+  onTestFinished(() => loop.detach())
+  return {
+    path: loop.path,
+    async fail() {
+      await truncate(file, 0)
+      await expect(writeFile(join(storage, 'filler'), Buffer.alloc(192 * MIB))).rejects.toMatchObject({
+        code: 'ENOSPC',
+      })
+    },
+  }
+}
+
+/** Writes 64 pages of `version` and reads them back. */
+async function exercise(client: SimpleNbdClient, version: number): Promise<void> {
+  await client.write(0, pagesOf(0, 64, version))
+  await client.flush()
+  const pages = await readPages(client, 64)
+  for (const [page, bytes] of pages.entries()) expect(bytes.equals(pageOf(page, version)), `page ${page}`).toBe(true)
+}
+
+const isDirect = (host: Host, disk: string) => async () => (await host.disk(disk)).state === 'direct'
+const MEND = 'vmcache engine restart'
+
+describe.skipIf(why !== null)(`D7: a device that fails under load${why === null ? '' : ` (skipped: ${why})`}`, () => {
+  test('costs no client an I/O error, and every disk on it leaves it at once', { timeout: 120_000 }, async () => {
+    const host = await startHost({ configuration: 'io-threads: 2\n' })
+    const device = await breakableDevice()
+    await host.createCache({ path: device.path, sizeBytes: null })
+    const names = ['busy', 'written', 'idle']
+    for (const name of names) await host.attach(name, await makeImage(join(host.directory, `${name}.img`), 32 * MIB))
+    const idle = await host.connect('idle')
+    await exercise(idle, 1)
+
+    const { uri } = await host.disk('busy')
+    const fio = run(
+      'fio',
+      [
+        '--name=load',
+        '--ioengine=nbd',
+        `--uri=${uri}`,
+        '--rw=randrw',
+        '--bs=4k',
+        '--iodepth=8',
+        '--size=32m',
+        '--io_size=512m',
+        '--runtime=8',
+        '--time_based',
+        '--verify=crc32c',
+        '--verify_backlog=64',
+        '--verify_fatal=1',
+        '--verify_state_save=0',
+        '--fsync=64',
+      ],
+      { timeoutMilliseconds: 60_000 },
+    )
+    const written = (await host.disk('written')).socket
+    const commands = Array.from({ length: 400 }, (_, index) => `write -q -P ${(index % 255) + 1} ${index * 16}k 16k`)
+    const options = ['--image-opts', `driver=nbd,server.type=unix,server.path=${written}`]
+    const qemuIo = run('qemu-io', [...options, ...commands.flatMap((command) => ['-c', command])])
+    await until('a filled cache', async () => (await host.disk('busy')).cachedBytes > 4 * MIB)
+    await device.fail()
+    for (const name of names) await until(`${name} without its log`, isDirect(host, name))
+
+    expect(await qemuIo).toMatchObject({ code: 0, stderr: '' })
+    const outcome = await fio
+    expect(outcome.code, outcome.stderr + outcome.stdout).toBe(0)
+    expect(outcome.stdout).toMatch(/err= 0/)
+    expect(outcome.stderr).toBe('')
+    await must('qemu-io', [
+      ...options,
+      ...Array.from({ length: 400 }, (_, index) => ['-c', `read -q -P ${(index % 255) + 1} ${index * 16}k 16k`]).flat(),
+    ])
+    // The idle disk is still the same connection, and its pages are those that it wrote.
+    for (const [page, bytes] of (await readPages(idle, 64)).entries()) expect(bytes.equals(pageOf(page, 1))).toBe(true)
+    await exercise(idle, 2)
+
+    expect(await host.cache()).toMatchObject({ state: 'failed', devices: [{ state: 'failed' }] })
+    expect((await host.cache()).devices[0]!.errors).toBeGreaterThan(0)
+    const attention = await host.attention()
+    expect(attention.map(({ object, state }) => [object, state])).toEqual([
+      ['cache fast', 'failed'],
+      ...[...names].sort().map((name) => [`disk ${name}`, 'direct']),
+    ])
+    for (const { mend } of attention) expect(mend).toContain(MEND)
+    const { checks } = await host.client.get('doctor.run', {})
+    expect(checks.find(({ id }) => id === 'device')).toMatchObject({
+      state: 'failure',
+      mend: expect.stringContaining(MEND),
+    })
+    const events = await host.events()
+    expect(events.filter(({ what }) => what === 'device.failed')).toHaveLength(1)
+    expect(
+      events
+        .filter(({ what }) => what === 'lease.raise')
+        .map(({ disk }) => disk)
+        .sort(),
+    ).toEqual([...names].sort())
+  })
+})
+
+describe('D7: a device that is not there when the engine starts', () => {
+  test(
+    'leaves its disks served from their origins; when it is back they are cached again, and nothing is stale',
+    {
+      timeout: 120_000,
+    },
+    async () => {
+      const host = await startHost()
+      await host.createCache()
+      const image = await makeImage(join(host.directory, 'web.img'), 16 * MIB)
+      await host.attach('web', image)
+      const first = await host.connect('web')
+      await exercise(first, 1)
+      await first.close()
+      expect(await host.end()).toBe(0)
+
+      await rename(host.deviceFile, `${host.deviceFile}.away`)
+      const second = await startHost({ directory: host.directory })
+      expect(await second.disk('web')).toMatchObject({ state: 'direct', reason: expect.stringContaining('ssd.img') })
+      const client = await second.connect('web')
+      // What the cache never hears of.
+      await exercise(client, 2)
+
+      await rename(`${host.deviceFile}.away`, host.deviceFile)
+      await second.client.post(
+        'cache.import',
+        { devices: [host.deviceFile], missing: false, dryRun: false },
+        { waitMilliseconds: 20_000 },
+      )
+      await until('a new log', async () => (await second.disk('web')).state === 'serving')
+      // The client never lost its connection.
+      for (const [page, bytes] of (await readPages(client, 64)).entries())
+        expect(bytes.equals(pageOf(page, 2))).toBe(true)
+      const before = await second.stats('web')
+      await readPages(client, 64)
+      expect((await second.stats('web')).readHits - before.readHits).toBe(64)
+      await client.close()
+
+      // Nor does the engine after it find what was there before.
+      await second.killEngine()
+      const last = await second.connect('web')
+      for (const [page, bytes] of (await readPages(last, 64)).entries())
+        expect(bytes.equals(pageOf(page, 2))).toBe(true)
+      expect(await second.disk('web')).toMatchObject({ state: 'serving' })
+      await last.close()
+    },
+  )
+
+  test('and a superblock that is ruined is named, with what looks at it', { timeout: 60_000 }, async () => {
+    const host = await startHost()
+    await host.createCache()
+    const image = await makeImage(join(host.directory, 'web.img'), 16 * MIB)
+    await host.attach('web', image)
+    expect(await host.end()).toBe(0)
+    for (const at of [0, 64 * 1024]) overwrite(host.deviceFile, at + 200, Buffer.alloc(16, 0xff))
+    const next = await startHost({ directory: host.directory })
+    expect(await next.attention()).toMatchObject([
+      { object: 'cache fast', state: 'failed', mend: `vmcache cache check ${host.deviceFile}` },
+      { object: 'disk web', state: 'direct' },
+    ])
+    await exercise(await next.connect('web'), 1)
+  })
+
+  test(
+    'of two may be gone without, by command: what was cached is dropped, and is not believed when it is back',
+    {
+      timeout: 120_000,
+    },
+    async () => {
+      const host = await startHost()
+      const devices = ['a', 'b'].map((name) => ({ path: join(host.directory, name), sizeBytes: 32 * MIB }))
+      await host.createCache(...devices)
+      await host.attach('web', await makeImage(join(host.directory, 'web.img'), 16 * MIB))
+      const first = await host.connect('web')
+      // More than one device holds.
+      for (let page = 0; page < 4096; page += 16) await first.write(page * PAGE, pagesOf(page, 16, 1))
+      for (let page = 0; page < 4096; page += 16) await first.write(page * PAGE, pagesOf(page, 16, 2))
+      await first.close()
+      expect(await host.end()).toBe(0)
+
+      const [kept, lost] = devices.map(({ path }) => path) as [string, string]
+      await rename(lost, `${lost}.away`)
+      const second = await startHost({ directory: host.directory })
+      const [trouble] = await second.attention()
+      expect(trouble!.mend).toContain(`vmcache cache import --allow-missing --device ${kept}`)
+      const { result } = await second.client.post(
+        'cache.import',
+        { devices: [kept], missing: true, dryRun: false },
+        { waitMilliseconds: 20_000 },
+      )
+      expect(result).toMatchObject({ changed: true, coldDisks: ['web'], cache: { state: 'degraded' } })
+      expect(result!.cache!.devices).toMatchObject([{ state: 'ok' }, { path: lost, state: 'missing' }])
+      expect(await second.disk('web')).toMatchObject({ state: 'serving', cachedBytes: 0 })
+      const client = await second.connect('web')
+      await exercise(client, 3)
+      await client.close()
+      expect(await second.end()).toBe(0)
+
+      await rename(`${lost}.away`, lost)
+      const third = await startHost({ directory: host.directory })
+      expect(await third.cache()).toMatchObject({ state: 'open' })
+      const last = await third.connect('web')
+      const pages = await readPages(last, 128)
+      for (const [page, bytes] of pages.entries())
+        expect(bytes.equals(pageOf(page, page < 64 ? 3 : 2)), `page ${page}`).toBe(true)
+      await last.close()
+    },
+  )
+})
