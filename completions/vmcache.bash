@@ -9,7 +9,7 @@ _vmcache_names() {
 
 _vmcache_verbs() {
   case $1 in
-    cache) echo 'attach create delete detach import list show' ;;
+    cache) echo 'attach check create delete detach import list show' ;;
     config) echo 'check show' ;;
     device) echo 'list' ;;
     disk) echo 'flush invalidate list show' ;;
@@ -24,6 +24,7 @@ _vmcache_verbs() {
 _vmcache_flags() {
   case $1 in
     'cache attach') echo '--config --dry-run --exclusive --host --json --max --min --mode --name --no-color --no-wait --quiet --read-only --replacement --run-dir --shares --state-dir --timeout --user --yes --help' ;;
+    'cache check') echo '--config --host --json --no-color --quiet --repair --run-dir --state-dir --timeout --user --help' ;;
     'cache create') echo '--block-size --chunk-size --config --device --dry-run --force --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'cache delete') echo '--config --discard-dirty --dry-run --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'cache detach') echo '--all --config --discard-dirty --dry-run --exclude --force --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
@@ -78,6 +79,7 @@ _vmcache_argument() {
   case $1 in
     'cache attach:'0) _vmcache_names cache ;;
     'cache attach:'1) _vmcache_files -f ;;
+    'cache check:'*) _vmcache_files -f ;;
     'cache delete:'0) _vmcache_names cache ;;
     'cache detach:'*) _vmcache_names disk ;;
     'cache show:'0) _vmcache_names cache ;;

@@ -60,6 +60,9 @@ export const diskFlags = {
 export const requiredArgument = (description: string) => argument({ required: true, ignoreStdin: true, description })
 /** A name that a wizard asks for where it is not given. */
 export const optionalArgument = (description: string) => argument({ ignoreStdin: true, description })
+/** One name or more. */
+export const requiredTargetsArgument = (description: string) =>
+  argument({ required: true, multiple: true, ignoreStdin: true, description })
 /** Any number of names or globs. */
 export const targetsArgument = (description: string) => argument({ multiple: true, ignoreStdin: true, description })
 

@@ -2,9 +2,12 @@ import type { Ora } from 'ora'
 import { formatSize } from '../base/units.js'
 import type { JobDocument } from '../protocol/control/documents.js'
 
+/** What is waited for, and how far it is: a job of the engine, or the work of a command that needs none. */
+export type Underway = Pick<JobDocument, 'kind' | 'object' | 'progress'>
+
 /** Shows what is waited for. */
 export interface ProgressDisplay {
-  update(job: JobDocument): void
+  update(work: Underway): void
   stop(): Promise<void>
 }
 
@@ -25,8 +28,8 @@ class Spinner implements ProgressDisplay {
     this.#stream = stream
   }
 
-  update(job: JobDocument): void {
-    this.#text = progressText(job)
+  update(work: Underway): void {
+    this.#text = progressText(work)
     this.#ora ??= import('ora').then(({ default: ora }) => {
       const spinner = ora({ text: this.#text, stream: this.#stream, discardStdin: false })
       return this.#stopped ? spinner : spinner.start()
@@ -42,9 +45,9 @@ class Spinner implements ProgressDisplay {
 }
 
 /** `disk.flush of disk web01/vda: 300 MB of 1.2 GB (25 %)`. */
-export function progressText(job: JobDocument): string {
-  const what = `${job.kind} of ${job.object}`
-  return job.progress === null ? what : `${what}: ${amountText(job.progress)}`
+export function progressText({ kind, object, progress }: Underway): string {
+  const what = `${kind} of ${object}`
+  return progress === null ? what : `${what}: ${amountText(progress)}`
 }
 
 /** `300 MB of 1.2 GB (25 %)`, `12 of 40 chunks (30 %)`, `7 items, reading`. */

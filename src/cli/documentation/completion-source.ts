@@ -9,6 +9,7 @@ const ARGUMENT_KINDS: Readonly<Record<string, WordKind>> = {
   JOB: 'job',
   ORIGIN: 'file',
   FILE: 'file',
+  DEVICE: 'file',
 }
 
 const FLAG_KINDS: Readonly<Record<string, WordKind>> = {
