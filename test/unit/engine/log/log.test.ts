@@ -220,7 +220,7 @@ describe('chunks', () => {
     await test.mark('touched', ...region(3))
     await test.mark('touched', ...region(4))
     await test.mark('touched', ...region(9))
-    let page = await test.fillChunks(0, 1, 2)
+    const page = await test.fillChunks(0, 1, 2)
     const snapshot = (): unknown =>
       test.onDevice.at(-1)!.frames[0]!.extents.map(({ kind, page, count }) => [kind, page, count])
     expect(snapshot()).toEqual([
@@ -229,7 +229,7 @@ describe('chunks', () => {
     ])
     await test.mark('quiet', ...region(4))
     await test.mark('quiet', ...region(9))
-    page = await test.fillChunks(page, 1, 1)
+    await test.fillChunks(page, 1, 1)
     expect(snapshot()).toEqual([['touched', ...region(3)]])
   })
 

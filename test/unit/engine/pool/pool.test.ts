@@ -161,7 +161,7 @@ describe('a pool', () => {
 
   test('knows which chunks hold logs, which are free, and what was used of each', async () => {
     const only = await device('a', 10 * MIB)
-    const [{ superblock }] = (await format([only])) as [{ superblock: { cacheId: string } }]
+    const { superblock } = (await format([only]))[0]!
     await writeHeader(only, 2, { sequence: 8, generation: 99 * 2 ** 24 })
     await writeHeader(only, 5, { sequence: 9, generation: 3 })
     const free = Buffer.alloc(CHUNK_HEADER_BYTES)
@@ -212,7 +212,7 @@ describe('a pool', () => {
 
   test('what a tenant gives back is a log or free, as its headers say', async () => {
     const only = await device('a', 10 * MIB)
-    const [{ superblock }] = (await format([only])) as [{ superblock: { cacheId: string } }]
+    const { superblock } = (await format([only]))[0]!
     await writeHeader(only, 1, {})
     await writeHeader(only, 2, { sequence: 43 })
     const pool = await open([only])
