@@ -162,7 +162,7 @@ export class Disk implements ServedDisk, LoggingDisk {
     try {
       if (!reader.tryRead(log, meter, offset + this.#phaseBytes, length, target, at)) return false
     } catch (error) {
-      this.#logLost(error)
+      void this.#logLost(error)
       return false
     }
     meter.read(length, true, (clock.monotonic() - startedAt) * 1000)
@@ -258,7 +258,7 @@ export class Disk implements ServedDisk, LoggingDisk {
       if (data !== undefined) return { data, sectorMap }
       if (log.table.find(page) === location) log.forgetRange(page, 1)
     } catch (error) {
-      this.#logLost(error)
+      void this.#logLost(error)
     }
     return undefined
   }

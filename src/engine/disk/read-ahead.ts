@@ -1,5 +1,5 @@
 import type { Origin } from '../origin/origin.js'
-import { Fills, type Fill } from './fills.js'
+import type { Fill, Fills } from './fills.js'
 
 /** Bytes that are read ahead of a sequential reader, and streams that may have such a window at once. */
 export const READ_AHEAD_BYTES = 512 * 1024

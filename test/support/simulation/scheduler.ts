@@ -100,5 +100,5 @@ export class Died extends Error {
 const TURNS = 24
 
 async function settleMicrotasks(): Promise<void> {
-  for (let turn = 0; turn < TURNS; turn++) await undefined
+  for (let turn = 0; turn < TURNS; turn++) await Promise.resolve()
 }

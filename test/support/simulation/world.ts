@@ -235,7 +235,6 @@ export class World {
       replacement: module.laid(CHUNK_BYTES / 4096),
       maximumChunks: 64,
     })
-    let disk: Disk | undefined
     let log: OpenedLog | undefined
     let newLog: () => Promise<OpenedLog>
     try {
@@ -254,7 +253,7 @@ export class World {
         clock: this.scheduler,
         counters: meter,
         defer: this.scheduler.defer,
-        onFailed: (error) => disk?.logFailed(error),
+        onFailed: (error) => this.#disk?.logFailed(error),
       }
       newLog = async () =>
         this.modules.openLog(await this.modules.planRecovery([], context), options, { ...laid(), keepPages: false })
@@ -272,7 +271,7 @@ export class World {
       this.#fail('recovery failed', error)
       return
     }
-    disk = new this.modules.Disk({
+    this.#disk = new this.modules.Disk({
       name: 'disk',
       origin: this.origin,
       readOnly: false,
@@ -292,7 +291,6 @@ export class World {
       },
       onState: () => undefined,
     })
-    this.#disk = disk
   }
 
   #fail(what: string, error: unknown): void {

@@ -1,5 +1,5 @@
 /**
- * disk/modes/: how a change of a disk reaches log and origin, one file per mode. All of them send it to the origin before it is
+ * engine/disk/modes/: how a change of a disk reaches log and origin, one file per mode. All of them send it to the origin before it is
  * answered; they differ in what the log is told first, so that nothing stale can be served whatever happens in between.
  */
 import type { Batch } from '../../log/batch.js'
