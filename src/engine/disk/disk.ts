@@ -19,7 +19,7 @@ import { RangeLocks, type RangeLock } from './range-locks.js'
 import { ReadAhead } from './read-ahead.js'
 import { DiskError, type ServedDisk } from './served-disk.js'
 import { Streams } from './streams.js'
-import { Unflushed, type Change, type ChangeKind } from './unflushed.js'
+import { Unflushed, withoutWritten, type Change, type ChangeKind } from './unflushed.js'
 
 /** A region that was not written for so long, and flushed since, is no longer touched. */
 const QUIET_MILLISECONDS = 30_000
@@ -684,41 +684,52 @@ export class Disk implements ServedDisk, LoggingDisk {
     }
   }
 
+  /** Sends again what can be; a change that was overwritten since must not undo that. Ends with the first write that is not cached any more. */
   async #sendAgain(changes: readonly Change[]): Promise<void> {
+    let unprovable: Unprovable | undefined
     for (const [index, { kind, offset, length }] of changes.entries()) {
       const lock = await this.#locks.acquire(this.#firstPage(offset), this.#lastPage(offset, length))
       try {
-        if (kind === 'zero') await this.#origin.zero(offset, length, { mayTrim: true, fast: false })
-        else if (kind === 'write') await this.#sendWriteAgain(offset, length, changes.slice(index + 1))
+        const later = (): Change[] => [...changes.slice(index + 1), ...this.#unflushed.changes]
+        if (kind === 'zero') {
+          for (const part of withoutWritten(offset, length, later()))
+            await this.#origin.zero(part.offset, part.length, { mayTrim: true, fast: false })
+        } else if (kind === 'write') {
+          const missing = await this.#sendWriteAgain(offset, length, later)
+          unprovable ??= missing
+        }
       } finally {
         this.#locks.release(lock)
       }
     }
+    if (unprovable !== undefined) throw unprovable
   }
 
-  async #sendWriteAgain(offset: number, length: number, later: readonly Change[]): Promise<void> {
+  /** Sends a write again from the log, page by page; returns the error for what is not there. */
+  async #sendWriteAgain(offset: number, length: number, later: () => Change[]): Promise<Unprovable | undefined> {
+    let unprovable: Unprovable | undefined
     for (let page = this.#firstPage(offset); page <= this.#lastPage(offset, length); page++) {
       const [from, to] = this.#within(page, offset, length)
       const start = page * PAGE_BYTES - this.#phaseBytes + from
       const wanted = sectorsBetween(from, to)
       const stored = await this.#storedPage(page)
       if (stored === undefined || (stored.sectorMap & wanted) !== wanted) {
-        // A later zero or trim, sent again after this, decides what is there.
-        if (
-          later.some(
-            (change) =>
-              change.kind !== 'write' && change.offset <= start && start + to - from <= change.offset + change.length,
+        // A later zero or trim decides what is there.
+        const isReplaced = later().some(
+          (change) =>
+            change.kind !== 'write' && change.offset <= start && start + to - from <= change.offset + change.length,
+        )
+        if (!isReplaced)
+          unprovable ??= new Unprovable(
+            `the origin of disk ${this.name} was reconnected, and ${to - from} bytes at ${start} that it had not flushed are no longer cached`,
           )
-        )
-          continue
-        throw new Unprovable(
-          `the origin of disk ${this.name} was reconnected, and ${to - from} bytes at ${start} that it had not flushed are no longer cached`,
-        )
+        continue
       }
       const data = Buffer.allocUnsafe(to - from)
       copySectors(stored.data, stored.sectorMap, from, to, data, 0)
       await this.#origin.write(start, data)
     }
+    return unprovable
   }
 
   // -------------------------------------------------------------------------------------------------- log and life time

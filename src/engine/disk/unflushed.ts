@@ -23,6 +23,11 @@ export class Unflushed {
     return this.#changes.length
   }
 
+  /** Since the last flush began, oldest first. */
+  get changes(): readonly Change[] {
+    return this.#changes
+  }
+
   /** Notes a change that the origin acknowledged in `session`. */
   add(kind: ChangeKind, offset: number, length: number): void {
     const last = this.#changes.at(-1)
@@ -49,4 +54,26 @@ export class Unflushed {
   sentIn(session: number): void {
     this.#session = session
   }
+}
+
+/** The parts of a range of bytes that none of `changes` writes to. */
+export function withoutWritten(
+  offset: number,
+  length: number,
+  changes: Iterable<Change>,
+): { readonly offset: number; readonly length: number }[] {
+  let parts = [{ offset, length }]
+  for (const change of changes) {
+    if (change.kind !== 'write') continue
+    const end = change.offset + change.length
+    parts = parts.flatMap((part) => {
+      const partEnd = part.offset + part.length
+      if (end <= part.offset || partEnd <= change.offset) return [part]
+      return [
+        { offset: part.offset, length: change.offset - part.offset },
+        { offset: end, length: partEnd - end },
+      ].filter((rest) => rest.length > 0)
+    })
+  }
+  return parts
 }
