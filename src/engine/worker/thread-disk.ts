@@ -26,6 +26,7 @@ const reader = new LogReader()
 /** A disk with all that serves it: origin, log, request paths and the NBD server on its socket. */
 export class ThreadDisk {
   #mode: Mode
+  #serverClosed: Promise<void> | undefined
 
   private constructor(
     readonly disk: Disk,
@@ -142,9 +143,13 @@ export class ThreadDisk {
     if (failed !== undefined) this.disk.logFailed(failures.get(failed.chunk.deviceIndex)!)
   }
 
-  /** Connections end first, then requests, then the log is closed; returns the chunks that it keeps. */
+  /**
+   * Connections end first, then requests, then the log is closed; returns the chunks that it keeps. Where the origin refuses a flush the disk
+   * stays served; where it refuses the last one, of what was written meanwhile, another call goes on from there.
+   */
   async close(options: { keepLog: boolean }): Promise<ChunkPlace[]> {
-    await this.server.close()
+    if (this.#serverClosed === undefined && !this.disk.readOnly) await this.disk.flush()
+    await (this.#serverClosed ??= this.server.close())
     await this.disk.close(options)
     await this.origin.close(ORIGIN_CLOSE_MILLISECONDS)
     return (this.disk.log?.chunks ?? []).map(({ chunk }) => placeOf(chunk))
