@@ -49,9 +49,11 @@ const head = new Structure('chunk header', 'vmCH', SECTOR_BYTES, {
 })
 
 const names = new Structure('chunk header, names', 'vmCN', CHUNK_HEADER_BYTES - SECTOR_BYTES, {
+  /** The same as before it; else they are names of an earlier life of the chunk. */
+  generation: 'u64',
   diskName: `text:${MAXIMUM_DISK_NAME_BYTES}`,
   origin: `text:${MAXIMUM_ORIGIN_BYTES}`,
-  reserved: `reserved:${CHUNK_HEADER_BYTES - SECTOR_BYTES - 8 - MAXIMUM_DISK_NAME_BYTES - MAXIMUM_ORIGIN_BYTES}`,
+  reserved: `reserved:${CHUNK_HEADER_BYTES - SECTOR_BYTES - 8 - 8 - MAXIMUM_DISK_NAME_BYTES - MAXIMUM_ORIGIN_BYTES}`,
 })
 
 type ValuesOf<S> = S extends Structure<infer F> ? Values<F> : never
@@ -84,7 +86,8 @@ export function readChunkHeader(source: Buffer, at: number): ChunkHeaderReading 
     return { kind: isUnused ? 'unused' : 'damaged' }
   }
   if (fixed.version > FORMAT_VERSION) return { kind: 'newer', version: fixed.version }
-  const { diskName, origin } = names.read(source, at + SECTOR_BYTES) ?? { diskName: '', origin: '' }
+  const named = names.read(source, at + SECTOR_BYTES)
+  const { diskName, origin } = named?.generation === fixed.generation ? named : { diskName: '', origin: '' }
   return { kind: 'header', header: { ...fixed, diskName, origin } }
 }
 

@@ -27,11 +27,21 @@ export type Values<F extends Fields> = {
 /** Bytes of checksum and magic in front of the fields of every structure. */
 const PREFIX_BYTES = 8
 
-interface Placed {
+/** A field in its place. */
+export interface Placed {
   readonly name: string
   readonly type: FieldType
   readonly offset: number
   readonly bytes: number
+}
+
+/** A structure as its documentation shows it. */
+export interface Layout {
+  readonly name: string
+  readonly magic: string
+  readonly sizeBytes: number
+  /** Behind checksum and magic, without gaps. */
+  readonly fields: readonly Placed[]
 }
 
 export class Structure<F extends Fields> {
@@ -44,7 +54,7 @@ export class Structure<F extends Fields> {
    */
   constructor(
     readonly name: string,
-    magic: string,
+    readonly magic: string,
     readonly sizeBytes: number,
     fields: F,
   ) {
@@ -59,9 +69,8 @@ export class Structure<F extends Fields> {
     assert(offset === sizeBytes, `${name}: the fields fill ${offset} of ${sizeBytes} bytes`)
   }
 
-  /** Name, type, offset and width of every field, for documentation and tests. */
-  get layout(): readonly Placed[] {
-    return this.#placed
+  get layout(): Layout {
+    return { name: this.name, magic: this.magic, sizeBytes: this.sizeBytes, fields: this.#placed }
   }
 
   /** Writes header and checksum at `at`; the checksum covers up to `end`, whose bytes beyond the header are already in place. */

@@ -37,7 +37,7 @@ const structure = new Structure('superblock', 'vmSB', SUPERBLOCK_BYTES, {
   reserved: `reserved:${SUPERBLOCK_BYTES - 8 - 8 - 16 * 4 - 8 * 4 - 4 * 4 - MAXIMUM_CACHE_NAME_BYTES - DEVICES_BYTES}`,
 })
 
-const devicesOffset = structure.layout.find((field) => field.name === 'devices')!.offset
+const devicesOffset = structure.layout.fields.find((field) => field.name === 'devices')!.offset
 
 export interface SuperblockDevice {
   readonly id: string

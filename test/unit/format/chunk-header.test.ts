@@ -57,6 +57,12 @@ test('all that the log needs is in the first sector: every bit of it counts, and
   }
 })
 
+test('D2: names of an earlier life of the chunk are not the names of this one', () => {
+  const before = encoded({ ...chunkHeader, diskName: 'other/vda', generation: chunkHeader.generation - 1 })
+  const torn = Buffer.concat([encoded(chunkHeader).subarray(0, SECTOR), before.subarray(SECTOR)])
+  expect(decodeChunkHeader(torn, 0)).toMatchObject({ ...chunkHeader, diskName: '', origin: '' })
+})
+
 test('a free header says whose cache it is, and the generation that is used up', () => {
   const free = freeChunkHeader(sampleId(1), 99, 5)
   expect(decodeChunkHeader(encoded(free), 0)).toMatchObject(free)

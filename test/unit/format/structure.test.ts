@@ -96,18 +96,19 @@ describe('a structure', () => {
   })
 
   test.each([
-    ['superblock', superblockLayout],
-    ['chunk header', chunkHeaderLayout],
-    ['names behind it', chunkNamesLayout],
-    ['local header', localHeaderLayout],
-    ['portable header', portableHeaderLayout],
-    ['summary', summaryLayout],
-  ])('the fields of the %s lie back to back behind checksum and magic', (_name, layout) => {
+    superblockLayout,
+    chunkHeaderLayout,
+    chunkNamesLayout,
+    localHeaderLayout,
+    portableHeaderLayout,
+    summaryLayout,
+  ])('the fields of the $name lie back to back behind checksum and magic', (layout) => {
     let offset = 8
-    for (const field of layout) {
+    for (const field of layout.fields) {
       expect(field.offset, field.name).toBe(offset)
       offset += field.bytes
     }
-    if (layout !== chunkNamesLayout) expect(layout[0]).toMatchObject({ name: 'version', type: 'u16', offset: 8 })
+    expect(offset).toBe(layout.sizeBytes)
+    if (layout !== chunkNamesLayout) expect(layout.fields[0]).toMatchObject({ name: 'version', type: 'u16', offset: 8 })
   })
 })
