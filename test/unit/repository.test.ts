@@ -33,6 +33,11 @@ const SEEN_WITHOUT_ENGINE: Readonly<Record<string, string>> = {
   'daemon/install.ts': '`engine install` lays down what starts the engine',
   'daemon/service-files.ts': '`engine start` asks systemd where its unit is laid down',
   'engine/check/check-cache.ts': '`cache check` reads devices that no engine has open',
+  'format/superblock.ts': 'vmcache-format(5) is made of its field tables',
+  'format/chunk-header.ts': 'vmcache-format(5) is made of its field tables',
+  'format/frame.ts': 'vmcache-format(5) is made of its field tables',
+  'format/structure.ts': 'vmcache-format(5) is made of its field tables',
+  'format/summary.ts': 'vmcache-format(5) is made of its field tables',
 }
 
 /** Modules that start something of their own: a process, a thread, a command that oclif finds, a simulation of the benches. */

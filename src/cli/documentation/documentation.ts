@@ -4,6 +4,7 @@ import type { CommandDescription } from './command-description.js'
 import { commandPage, pageName } from './command-page.js'
 import { configurationPage } from './configuration-page.js'
 import { fishCompletion } from './fish-completion.js'
+import { formatPage } from './format-page.js'
 import { overviewPage } from './overview-page.js'
 import { zshCompletion } from './zsh-completion.js'
 
@@ -12,6 +13,7 @@ export function documentation(commands: readonly CommandDescription[]): Readonly
   return new Map([
     ['man/vmcache.1', overviewPage(commands)],
     ['man/vmcache-config.5', configurationPage()],
+    ['man/vmcache-format.5', formatPage()],
     ...commands.map((command) => [`man/${pageName(command.name)}.1`, commandPage(command, commands)] as const),
     ['completions/vmcache.bash', bashCompletion(commands, TOPICS)],
     ['completions/_vmcache', zshCompletion(commands, TOPICS)],

@@ -79,6 +79,8 @@ export function overviewPage(commands: readonly CommandDescription[]): string {
     ...[...commands.map(({ name }) => [pageName(name), 1]), ['vmcache-config', 5]].map(
       ([name, number]) => `.BR ${text(String(name))} (${number}),`,
     ),
-    '.BR vmcache\\-format (5)',
+    '.BR vmcache\\-format (5),',
+    '.BR vmcache\\-architecture (7),',
+    '.BR vmcache\\-recovery (7)',
   ])
 }

@@ -24,6 +24,10 @@ export function section(name: string): string {
   return `.SH ${name}`
 }
 
+export function subsection(name: string): string {
+  return `.SS ${name}`
+}
+
 export function paragraph(...lines: readonly string[]): string {
   return ['.PP', ...lines].join('\n')
 }
@@ -36,6 +40,11 @@ export function definition(term: string, meaning: string): string {
 /** Lines that are kept as they are, in a fixed width. */
 export function verbatim(line: string): string {
   return ['.PP', '.RS 4', '.EX', text(line), '.EE', '.RE'].join('\n')
+}
+
+/** The same for several lines. */
+export function verbatimLines(lines: readonly string[]): string[] {
+  return ['.PP', '.EX', ...lines.map(text), '.EE']
 }
 
 export function page(parts: readonly string[]): string {

@@ -1,0 +1,334 @@
+import { FORMAT_VERSION, superblockLayout, SUPERBLOCK_OFFSETS, FIRST_CHUNK_OFFSET } from '../../format/superblock.js'
+import { CHUNK_HEADER_BYTES, CHUNK_KIND, chunkHeaderLayout, chunkNamesLayout } from '../../format/chunk-header.js'
+import {
+  EXTENT_BYTES,
+  EXTENT_KIND,
+  FRAME_FLAG,
+  FRAME_KIND,
+  MAXIMUM_FRAME_BYTES,
+  localHeaderLayout,
+  portableHeaderLayout,
+} from '../../format/frame.js'
+import type { Layout } from '../../format/structure.js'
+import { SUMMARY_ENTRY_BYTES, summaryLayout } from '../../format/summary.js'
+import { bold, definition, page, paragraph, section, subsection, text, title, verbatimLines } from './roff.js'
+
+/** What the fields of a structure mean, in its order. Every field but reserved ones has a line here, and no other. */
+interface Described {
+  readonly layout: Layout
+  readonly meanings: Readonly<Record<string, string>>
+}
+
+const SUPERBLOCK: Described = {
+  layout: superblockLayout,
+  meanings: {
+    version: 'Format of the device.',
+    deviceIndex: 'Place of this device in the list below.',
+    deviceCount: 'Devices of the cache.',
+    flags: 'None are defined: 0.',
+    signature: '"vmcache device", for people who look at the device.',
+    cacheId: 'The cache; every chunk header repeats it.',
+    deviceId: 'This device.',
+    hostId: 'The host that made the cache.',
+    writeCount: 'Rises with each write of a copy; the whole copy with the higher count is the superblock.',
+    openCount:
+      'Rises, on stable storage, each time the cache is opened, before anything else is written. Generations are built from it.',
+    createdAt: 'Milliseconds since 1970.',
+    firstChunkOffset: 'Where the first chunk begins.',
+    chunkBytes: 'Size of a chunk: a power of two from 1 MiB to 32 MiB.',
+    chunkCount: 'Chunks of this device.',
+    logicalBlockBytes: '512 or 4096: writes to the device are multiples of it.',
+    blockBytes: 'Default unit of fill of the disks of the cache.',
+    cacheName: 'Name of the cache.',
+    devices: 'One entry of 24 bytes for each device: id (16 bytes), number of its chunks (u32), zero (u32).',
+  },
+}
+
+const CHUNK_HEADER: Described = {
+  layout: chunkHeaderLayout,
+  meanings: {
+    version: 'Format of the chunk.',
+    kind: `${kindsOf(CHUNK_KIND)}. Kind ${CHUNK_KIND.object} is not written yet; a chunk of a kind that a version does not know is left alone.`,
+    phase: 'Sectors (0 to 7) added to an offset of the disk before it is divided into pages.',
+    level: 'Persistence level of the log: 0.',
+    stream: 'Append stream of the log: 0.',
+    flags: 'None are defined: 0.',
+    cacheId: 'The cache. A header with another id is of an earlier cache, and the chunk is free.',
+    generation: 'Life of the chunk; never used twice. Frames and summary repeat it.',
+    logId: 'The log. 0 in a free chunk, like all that follows but createdAt.',
+    sequence: 'Number of the chunk in its log, without gaps.',
+    session: 'Rises with each recovery of the log.',
+    sessionStart: 'Sequence of the first chunk of the session. What older sessions have at or above it does not count.',
+    firstFrame: 'Number of the first frame in the chunk.',
+    firstLsn: 'Position of the first write frame in it.',
+    previousFrameChecksum: 'Checksum of the local header of the frame before the first.',
+    previousWriteChecksum: 'Checksum of the portable part of the write frame before the first.',
+    settledLsn: 'As in the portable header, when the chunk was opened.',
+    stableFrame: 'As in the local header, when the chunk was opened.',
+    floor: '0 while a log has one append stream.',
+    epoch: 'Epoch of the lease under which the log is written.',
+    createdAt: 'When the chunk was opened: milliseconds since 1970.',
+    bootId: 'Boot of the host (/proc/sys/kernel/random/boot_id) in which the session began.',
+    diskBytes: 'Size of the disk.',
+  },
+}
+
+const CHUNK_NAMES: Described = {
+  layout: chunkNamesLayout,
+  meanings: {
+    generation: 'That of the header; another one says that these are names of an earlier life of the chunk.',
+    diskName: 'Name of the disk.',
+    origin: 'Absolute path or NBD URI of its origin.',
+  },
+}
+
+const LOCAL_HEADER: Described = {
+  layout: localHeaderLayout,
+  meanings: {
+    version: 'Format of the local header.',
+    kind: `${kindsOf(FRAME_KIND)}; that of the portable header.`,
+    stream: 'Append stream: 0.',
+    headerBytes: 'Local header, portable header, extents and page checksums, without padding.',
+    frameBytes: `The whole frame with its padding, at most ${MAXIMUM_FRAME_BYTES}; the next one begins behind it.`,
+    generation: 'That of the chunk.',
+    session: 'That of the chunk.',
+    frame: 'Number of the frame in its log, without gaps.',
+    stableFrame: 'Every frame with a lower number was on stable storage when this one was written.',
+    floor: '0.',
+    previousChecksum: 'Checksum of the local header of the frame before.',
+    portableChecksum: 'Checksum of the portable part of this frame.',
+  },
+}
+
+const PORTABLE_HEADER: Described = {
+  layout: portableHeaderLayout,
+  meanings: {
+    version: 'Format of the portable part.',
+    kind: `${kindsOf(FRAME_KIND)}. A frame holds one of the two.`,
+    flags: `Sum of ${flagsOf(FRAME_FLAG)}: a flush of the guest was answered; the session has begun; the log was closed cleanly behind this frame.`,
+    extentCount: 'Extents behind the header.',
+    checksumCount: 'Page checksums behind the extents: one for each page of data.',
+    dataSectors: 'Sectors of data.',
+    lsnUnits: 'Positions that a write frame takes: its portable part in whole sectors, and its data. 0 for copies.',
+    previousWriteChecksum: 'Checksum of the portable part of the write frame before.',
+    logId: 'The log.',
+    epoch: 'Epoch of the lease.',
+    lsn: 'Position of a write frame: sectors of write frames before it, over all chunks, from 1. Of copies, the position that they follow.',
+    settledLsn: 'The origin needs nothing more from write frames below this position.',
+    writtenAt: 'Milliseconds since 1970.',
+  },
+}
+
+const SUMMARY: Described = {
+  layout: summaryLayout,
+  meanings: {
+    version: 'Format of the summary.',
+    flags: 'None are defined: 0.',
+    entryCount: 'Entries before the trailer.',
+    entriesChecksum: 'CRC-32 over them.',
+    endOffset: 'Where the frames of the chunk end; what is between there and the entries was never part of the log.',
+    generation: 'That of the chunk; another one says that the summary is of an earlier life of it.',
+    logId: 'That of the chunk.',
+    session: 'That of the chunk.',
+    sequence: 'That of the chunk.',
+    nextFrame: 'Number of the frame behind the last one.',
+    nextLsn: 'Position behind the last one.',
+    lastFrameChecksum: 'Checksum of the local header of the last frame.',
+    lastWriteChecksum: 'Checksum of the portable part of the last write frame.',
+    settledLsn: 'As in the portable header, when the summary was written.',
+    writtenAt: 'Milliseconds since 1970.',
+  },
+}
+
+/** Every structure that the page describes. */
+export const DESCRIBED: readonly Described[] = [
+  SUPERBLOCK,
+  CHUNK_HEADER,
+  CHUNK_NAMES,
+  LOCAL_HEADER,
+  PORTABLE_HEADER,
+  SUMMARY,
+]
+
+/** vmcache-format(5): the bytes on the devices of a cache. */
+export function formatPage(): string {
+  return page([
+    title('vmcache-format', 5),
+    section('NAME'),
+    'vmcache\\-format \\- bytes on the devices of a vmcache cache',
+    section('DESCRIPTION'),
+    text(
+      `A device of a cache is a file or a block device. It begins with two copies of a superblock and from byte ${FIRST_CHUNK_OFFSET} on is cut into chunks of ` +
+        'equal size. A chunk is free, or part of the log of one disk: a header, frames from its start on, and at its end, when ' +
+        'it is full, a summary of them.',
+    ),
+    ...verbatimLines([
+      `device   | superblock | its copy | chunk | chunk | chunk | ...`,
+      'chunk    | header | names | frame | frame | ...   | entries | trailer |',
+      'frame    | local header | portable header | extents | checksums | data |',
+    ]),
+    paragraph(
+      text(
+        `This page describes version ${FORMAT_VERSION}. How the structures follow from each other after a crash is told in`,
+      ),
+      '.BR vmcache\\-recovery (7).',
+    ),
+    section('CONVENTIONS'),
+    text(
+      'Numbers are little-endian. A u64 holds at most 2^53 - 1. An id is 16 random bytes. A text is UTF-8, padded with zeroes. ' +
+        'Reserved bytes are zero. A sector is 512 bytes, a page 4096.',
+    ),
+    paragraph(
+      text(
+        'Every structure begins with a CRC-32 (ISO 3309, as in zlib) over all of its bytes behind that checksum, then a magic ' +
+          'number of four characters. All zeroes are never a valid structure. A reader refuses a structure with a version above ' +
+          'its own.',
+      ),
+    ),
+    section('SUPERBLOCK'),
+    text(
+      `Two copies, at ${SUPERBLOCK_OFFSETS.join(' and ')}. They are written in turn, the one with an even writeCount at ${SUPERBLOCK_OFFSETS[0]}, ` +
+        'so that one is always whole.',
+    ),
+    ...structure(SUPERBLOCK),
+    section('CHUNK HEADER'),
+    text(
+      `The first ${CHUNK_HEADER_BYTES} bytes of a chunk. The first sector says all that the log needs; devices write sectors whole, so ` +
+        'after a power cut it is the old or the new one, and one that is neither is damage. A header of all zeroes is that of a ' +
+        'chunk that was never used.',
+    ),
+    ...structure(CHUNK_HEADER),
+    paragraph(text('The sectors behind it name the disk, so that a cache can be imported from its devices alone:')),
+    ...structure(CHUNK_NAMES),
+    section('FRAME'),
+    text(
+      'What one append writes. Frames begin and end on logical blocks of the device. The local header belongs to the device, the ' +
+        'portable part (portable header, extents and page checksums) to the disk. Data begins on the first sector behind the ' +
+        'headers, and the frame is padded with zeroes to a logical block.',
+    ),
+    subsection('Local header'),
+    ...structure(LOCAL_HEADER),
+    subsection('Portable header'),
+    text('Its checksum covers the whole portable part.'),
+    ...structure(PORTABLE_HEADER),
+    subsection('Extents'),
+    text(
+      `Each has ${EXTENT_BYTES} bytes: first page (u32), zero (u32), number of pages (u32), kind (u8), sector map (u8), zero (u16). Bit n ` +
+        'of the sector map stands for sector n of each page of the extent.',
+    ),
+    ...Object.entries(EXTENT_KIND).map(([name, value]) =>
+      definition(bold(`${value} ${name}`), text(EXTENT_MEANINGS[name]!)),
+    ),
+    subsection('Page checksums'),
+    text(
+      'One CRC-32 (u32) for each page of data, in the order of the extents, over the sectors of it that are stored.',
+    ),
+    section('SUMMARY'),
+    text(
+      'At the end of a chunk that is full: its entries, then a trailer that ends with the chunk. It is written only when all frames ' +
+        'of the chunk are on stable storage, so it proves them.',
+    ),
+    paragraph(
+      text(
+        `An entry has ${SUMMARY_ENTRY_BYTES} bytes and stands for one page of data: page (u32), its checksum (u32), the sector of the chunk where its data ` +
+          'begins (u16), sector map (u8), zero (u8). Or for another extent: first page (u32), number of pages (u32), zero ' +
+          '(u16), zero (u8), kind (u8). Entries are in the order of the frames.',
+      ),
+    ),
+    ...structure(SUMMARY),
+    section('SEE ALSO'),
+    '.BR vmcache\\-recovery (7),',
+    '.BR vmcache\\-architecture (7),',
+    '.BR vmcache\\-cache\\-check (1)',
+  ])
+}
+
+const EXTENT_MEANINGS: Readonly<Record<string, string>> = {
+  data: 'The sectors of the map of each page, stored back to back. More than one page only with all sectors.',
+  zero: 'The guest zeroed these sectors.',
+  trim: 'The guest trimmed these sectors.',
+  invalid: 'Nothing that was logged of these pages before may be served.',
+  touched:
+    'Regions (16 MiB of the disk) of which a power cut may leave clean pages stale. The first frame of a chunk lists all of them.',
+  quiet: 'Regions of which that is no longer so.',
+}
+
+/** Ruler, then the meaning of each field. */
+function structure({ layout, meanings }: Described): string[] {
+  const fields = layout.fields.filter(({ type }) => !type.startsWith('reserved') || layout === superblockLayout)
+  return [
+    ...verbatimLines(ruler(layout)),
+    ...fields
+      .filter(({ name }) => name !== 'reserved')
+      .map(({ name, offset, bytes, type }) => {
+        const width = type.startsWith('text')
+          ? `text, ${bytes} bytes`
+          : type.startsWith('reserved')
+            ? `${bytes} bytes`
+            : type
+        return definition(`${bold(name)} (${text(`${offset}: ${width}`)})`, text(meanings[name]!))
+      }),
+  ]
+}
+
+const ROW_BYTES = 16
+const CELL = 4
+
+/** Rows of 16 bytes with the fields in their places; a field of several rows is drawn once. */
+function ruler({ magic, fields, sizeBytes }: Layout): string[] {
+  const all = [{ name: 'checksum', offset: 0, bytes: 4 }, { name: `"${magic}"`, offset: 4, bytes: 4 }, ...fields]
+  const lines = [
+    `       ${Array.from({ length: ROW_BYTES }, (_, byte) => String(byte).padEnd(CELL))
+      .join('')
+      .trimEnd()}`,
+  ]
+  let row = ''
+  let rowAt = 0
+  const flush = (): void => {
+    if (row !== '') lines.push(`${String(rowAt).padStart(5)} ${row}|`)
+    row = ''
+  }
+  for (const { name, offset, bytes } of all) {
+    if (bytes > ROW_BYTES && offset % ROW_BYTES === 0) {
+      flush()
+      lines.push(`${String(offset).padStart(5)} ${cell(`${name}, ${bytes} bytes`, ROW_BYTES)}|`)
+      continue
+    }
+    for (let at = offset; at < offset + bytes;) {
+      if (at % ROW_BYTES === 0) {
+        flush()
+        rowAt = at
+      }
+      const width = Math.min(offset + bytes - at, ROW_BYTES - (at % ROW_BYTES))
+      const rest = offset + bytes - at - width
+      row += cell(at === offset ? name : '...', width)
+      at += width
+      if (rest <= ROW_BYTES) continue
+      lines.push(`${String(rowAt).padStart(5)} ${row}|`, `      ... ${rest} more bytes`)
+      row = ''
+      at = offset + bytes - ((offset + bytes) % ROW_BYTES)
+      rowAt = at
+      if (at < offset + bytes) row = cell('...', offset + bytes - at)
+      break
+    }
+  }
+  flush()
+  return [...lines, `${String(sizeBytes).padStart(5)}`]
+}
+
+function cell(name: string, bytes: number): string {
+  const width = bytes * CELL - 1
+  return `|${name.length > width ? `${name.slice(0, width - 1)}~` : name.padEnd(width)}`
+}
+
+function kindsOf(kinds: Readonly<Record<string, number>>): string {
+  return Object.entries(kinds)
+    .map(([name, value]) => `${value} ${name}`)
+    .join(', ')
+}
+
+function flagsOf(flags: Readonly<Record<string, number>>): string {
+  return Object.entries(flags)
+    .map(([name, value]) => `${value} (${name})`)
+    .join(', ')
+}
