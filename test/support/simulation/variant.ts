@@ -5,12 +5,10 @@ import { pathToFileURL } from 'node:url'
 import ts from 'typescript'
 import { loadEngine, type EngineModules } from './engine-modules.ts'
 
-/** A fault that is put into a copy of the source: in `file` (below src), `find` stands once and is replaced. */
+/** A fault that is put into a copy of the source. In each edit `find` stands once in `file` (below src) and is replaced. */
 export interface PlantedFault {
   readonly name: string
-  readonly file: string
-  readonly find: string
-  readonly replace: string
+  readonly edits: readonly { readonly file: string; readonly find: string; readonly replace: string }[]
 }
 
 /** Folders of src that the simulated data plane is made of. */
@@ -28,9 +26,12 @@ export async function plant(
       if (!name.endsWith('.ts')) continue
       const path = join(folder, name)
       let text = await readFile(join(source, path), 'utf8')
-      if (path === fault.file) {
-        planted += text.split(fault.find).length - 1
-        text = text.replace(fault.find, () => fault.replace)
+      for (const { file, find, replace } of fault.edits) {
+        if (file !== path) continue
+        const times = text.split(find).length - 1
+        if (times !== 1) throw new Error(`fault "${fault.name}": its text stands ${times} times in ${file}, expected once`)
+        text = text.replace(find, () => replace)
+        planted++
       }
       const { outputText } = ts.transpileModule(text, {
         compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true },
@@ -40,8 +41,7 @@ export async function plant(
       await writeFile(target, outputText)
     }
   }
-  if (planted !== 1)
-    throw new Error(`fault "${fault.name}": its text stands ${planted} times in ${fault.file}, expected once`)
+  if (planted !== fault.edits.length) throw new Error(`fault "${fault.name}": a file of it does not exist`)
   await writeFile(join(directory, 'package.json'), '{"type":"module"}')
   await symlink(join(source, '../node_modules'), join(directory, 'node_modules'))
   return {

@@ -83,6 +83,8 @@ export class World {
   readonly #replacement: string
   #boot = 1
   #formatted = false
+  #flips = 0
+  #meter: DiskMeter = newMeter()
   #epoch = 1
   #nextId = 1
   #requests = 0
@@ -141,7 +143,7 @@ export class World {
     for (let request = 0; request < requests && request < crashAt; request++) {
       if (this.#underWay < 8) this.#begin()
       for (let step = this.random.below(6); step > 0; step--) await this.scheduler.step()
-      if (this.random.below(20) === 0) await this.scheduler.advance(this.random.below(4) === 0 ? 35_000 : 60)
+      if (this.random.below(12) === 0) await this.scheduler.advance(this.random.below(3) === 0 ? 35_000 : 60)
       if (this.#failure !== undefined) throw new Finding(this.#failure)
     }
     const end = last ? 0 : this.random.below(10)
@@ -171,7 +173,7 @@ export class World {
     // Sometimes the recovery is cut off as well, and the next one must come to the same.
     for (let again = this.random.below(3); again > 0; again--) {
       void this.#open().catch(() => undefined)
-      for (let step = this.random.below(60); step > 0; step--) await this.scheduler.step()
+      for (let step = this.random.below(400); step > 0; step--) await this.scheduler.step()
       await this.#die()
       if (kind === 'power-cut' || this.random.below(3) === 0) {
         this.#powerCut()
@@ -228,6 +230,7 @@ export class World {
 
   async #open(): Promise<void> {
     const meter = newMeter()
+    this.#meter = meter
     const bootId = this.#boot.toString(16).padStart(32, '0')
     const module = this.modules.REPLACEMENT_MODULES.find(({ name }) => name === this.#replacement)!
     const context = { chunkBytes: CHUNK_BYTES, bootId }
@@ -356,8 +359,8 @@ export class World {
     else if (kind < 88) this.#track(name('flush'), this.#flush())
     else if (kind < 92) this.#track(name('zero'), this.#zero(range))
     else if (kind < 94) this.#track(name('prefetch'), this.#prefetch(range))
-    else if (kind < 96) this.#track(name('invalidate'), this.#disk!.invalidate())
-    else if (kind < 98) this.#track(name('mode'), this.#changeMode())
+    else if (kind < 95) this.#track(name('invalidate'), this.#disk!.invalidate())
+    else if (kind < 97) this.#track(name('mode'), this.#changeMode())
     else this.#fault()
   }
 
@@ -381,10 +384,15 @@ export class World {
         // it may look like the torn end of the log; the tests of recovery have these cases one by one.)
         const sealed = this.#disk!.log?.chunks.filter(({ state }) => state === 'sealed') ?? []
         const chosen = sealed[this.random.below(sealed.length)]
-        if (chosen !== undefined) {
-          const { device, offset } = chosen.chunk
-          this.devices.find((each) => each === device)!.flip(offset + this.random.below(CHUNK_BYTES))
-        }
+        if (chosen === undefined) return
+        const { device, offset } = chosen.chunk
+        const { columns } = chosen
+        const ordinal = this.random.below(columns.count + 1)
+        // A page of data as a rule, anything else of the chunk now and then.
+        const isData = ordinal < columns.count && columns.sectorMap[ordinal] !== 0 && this.random.below(8) > 0
+        const at = isData ? columns.unit[ordinal]! * SECTOR + this.random.below(SECTOR) : this.random.below(CHUNK_BYTES)
+        this.devices.find((each) => each === device)!.flip(offset + at)
+        this.#flips++
       }
     }
   }
@@ -482,6 +490,9 @@ export class World {
       check().then(() => void (done = true)),
     )
     if (failure !== undefined) throw new Finding(failure)
+    if (this.#flips === 0 && this.#meter.badPages > 0) {
+      throw new Finding(`after a ${when} a page was in the index and not on the device`)
+    }
   }
 }
 
