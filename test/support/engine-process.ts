@@ -38,6 +38,8 @@ export interface EngineProcessOptions {
   readonly configuration?: string
   /** False: does not wait until the engine runs. */
   readonly wait?: boolean
+  /** True: the machine's own engine, whose sockets are for groups, though in directories of its own; needs root. */
+  readonly forGroups?: boolean
 }
 
 const MAIN = join(import.meta.dirname, '..', '..', 'dist', 'daemon', 'main.js')
@@ -50,7 +52,8 @@ export async function startEngineProcess(options: EngineProcessOptions = {}): Pr
   await writeFile(configFile, options.configuration ?? '', { flag: options.configuration === undefined ? 'a' : 'w' })
 
   const log = openSync(logFile, 'a')
-  const args = [MAIN, '--user', '--config', configFile, '--state-dir', stateDir, '--run-dir', runDir]
+  const user = options.forGroups === true ? [] : ['--user']
+  const args = [MAIN, ...user, '--config', configFile, '--state-dir', stateDir, '--run-dir', runDir]
   const supervisor = spawn(process.execPath, args, { stdio: ['ignore', log, log] })
   closeSync(log)
 

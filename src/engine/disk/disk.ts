@@ -667,13 +667,13 @@ export class Disk implements ServedDisk, LoggingDisk {
 
   /**
    * One flush. What an earlier session of the origin was sent is sent again from the log first; where the log has not got all of it, the
-   * flush fails, once: it cannot be proven that the writes are there.
+   * flush fails, once: it cannot be proven that the writes are there. `alone` says that the caller keeps all changes away already.
    */
-  async #flushOrigin(): Promise<void> {
+  async #flushOrigin(options: { readonly alone: boolean } = { alone: false }): Promise<void> {
     const { changes, session } = this.#unflushed.take()
     try {
       const now = this.#origin.session
-      if (now !== session && changes.length > 0) await this.#sendAgain(changes)
+      if (now !== session && changes.length > 0) await this.#sendAgain(changes, options)
       this.#unflushed.sentIn(now)
       await this.#origin.flush()
       if (this.#origin.session !== now)
@@ -685,10 +685,11 @@ export class Disk implements ServedDisk, LoggingDisk {
   }
 
   /** Sends again what can be; a change that was overwritten since must not undo that. Ends with the first write that is not cached any more. */
-  async #sendAgain(changes: readonly Change[]): Promise<void> {
+  async #sendAgain(changes: readonly Change[], { alone }: { readonly alone: boolean }): Promise<void> {
     let unprovable: Unprovable | undefined
     for (const [index, { kind, offset, length }] of changes.entries()) {
-      const lock = await this.#locks.acquire(this.#firstPage(offset), this.#lastPage(offset, length))
+      const [first, last] = [this.#firstPage(offset), this.#lastPage(offset, length)]
+      const lock = alone ? undefined : await this.#locks.acquire(first, last)
       try {
         const later = (): Change[] => [...changes.slice(index + 1), ...this.#unflushed.changes]
         if (kind === 'zero') {
@@ -699,7 +700,7 @@ export class Disk implements ServedDisk, LoggingDisk {
           unprovable ??= missing
         }
       } finally {
-        this.#locks.release(lock)
+        if (lock !== undefined) this.#locks.release(lock)
       }
     }
     if (unprovable !== undefined) throw unprovable
@@ -797,7 +798,7 @@ export class Disk implements ServedDisk, LoggingDisk {
       const log = this.#log
       if (path.logs && log === undefined) {
         // What the origin could still lose must not be cached: nothing would mark it as touched.
-        await this.#flushOrigin()
+        await this.#flushOrigin({ alone: true })
         this.#useLog(await this.#options.newLog())
       } else if (!path.logs && log !== undefined) {
         this.#log = undefined
@@ -816,7 +817,7 @@ export class Disk implements ServedDisk, LoggingDisk {
     const lock = await this.#locks.acquire(0, Infinity)
     try {
       if (this.#state !== 'direct') return
-      await this.#flushOrigin()
+      await this.#flushOrigin({ alone: true })
       if (path.logs) this.#useLog(await this.#options.newLog())
       else this.#setState('serving', null)
       this.#path = path
@@ -853,7 +854,7 @@ export class Disk implements ServedDisk, LoggingDisk {
     const lock = await this.#locks.acquire(0, Infinity)
     try {
       // Also where this engine wrote nothing: an engine before it may have, and marks of touched regions are taken back now.
-      if (!this.readOnly) await this.#flushOrigin()
+      if (!this.readOnly) await this.#flushOrigin({ alone: true })
       this.#closed = true
       this.#markTimer?.()
       this.#quietTimer?.()

@@ -1,0 +1,94 @@
+/**
+ * S1: a kill of the engine is a pause. A guest that sees it: foreign-clients.test.ts; acknowledged writes: kill.test.ts. Here: QEMU's own NBD client
+ * sees no error over many kills, and how long the pause is, with a cache of which a good part is filled.
+ */
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { describeWith } from '../../support/packages.js'
+import { run, until } from '../../support/processes.js'
+import { connectSimpleNbd } from '../../support/simple-nbd-client.js'
+import { MIB, PAGE, makeImage, pageOf, pagesOf, startHost, type Host } from './host.js'
+
+const KILLS = 3
+/** The promise; a machine that is busy with other tests is slow, so the best of some kills counts. */
+const SERVED_MILLISECONDS = 2000
+const TRIES = 6
+
+/** Kills the engine while pages are read; milliseconds until the first of them is read again. */
+async function killAndRead(host: Host, socket: string, page: number): Promise<number> {
+  const killed = process.kill(host.enginePid(), 'SIGKILL') && performance.now()
+  const client = await connectSimpleNbd(socket)
+  const bytes = await client.read(page * PAGE, PAGE)
+  const served = performance.now() - Number(killed)
+  expect(bytes.equals(pageOf(page, 1))).toBe(true)
+  await client.close()
+  return served
+}
+
+describeWith(['qemu-img'], "S1: QEMU's NBD client", () => {
+  test(`sees ${KILLS} kills under load as pauses, and reads back all that it wrote`, { timeout: 180_000 }, async () => {
+    const host = await startHost()
+    await host.createCache()
+    const { socket } = await host.attach('web', await makeImage(join(host.directory, 'web.img'), 64 * MIB))
+    const writes = 4000
+    const commands = (name: string) =>
+      Array.from({ length: writes }, (_, index) => [
+        '-c',
+        `${name} -q -P ${(index % 255) + 1} ${index * 16}k 8k`,
+      ]).flat()
+    const options = ['--image-opts', `driver=nbd,server.type=unix,server.path=${socket},reconnect-delay=60`]
+    const started = performance.now()
+    const load = run('qemu-io', [...options, ...commands('write')], { timeoutMilliseconds: 150_000 })
+    let ended = false
+    void load.then(() => (ended = true))
+    let kills = 0
+    for (; kills < KILLS && !ended; kills++) {
+      await new Promise((resolve) => setTimeout(resolve, 500))
+      await host.killEngine()
+    }
+    expect(await load).toMatchObject({ code: 0, stderr: '' })
+    const seconds = ((performance.now() - started) / 1000).toFixed(1)
+    process.stderr.write(`S1: ${writes} writes over ${kills} kills took ${seconds} s\n`)
+    expect(kills).toBeGreaterThan(0)
+    expect(await run('qemu-io', [...options, ...commands('read')])).toMatchObject({ code: 0, stderr: '' })
+  })
+})
+
+describe('S1: an engine that is killed', () => {
+  test(`serves again within ${SERVED_MILLISECONDS / 1000} s, and is warm`, { timeout: 240_000 }, async () => {
+    const host = await startHost()
+    await host.createCache({ path: host.deviceFile, sizeBytes: 1024 * MIB })
+    const pages = (384 * MIB) / PAGE
+    const { socket } = await host.attach('web', await makeImage(join(host.directory, 'web.img'), 512 * MIB))
+    const client = await host.connect('web')
+    // From the end, in pieces of half of what goes past the cache as a stream.
+    for (let first = pages - 128; first >= 0; first -= 128) await client.write(first * PAGE, pagesOf(first, 128, 1))
+    await client.flush()
+    await client.close()
+    await new Promise((resolve) => setTimeout(resolve, 300))
+
+    const times: number[] = []
+    while (times.length < TRIES && Math.min(Infinity, ...times) > SERVED_MILLISECONDS) {
+      times.push(await killAndRead(host, socket, times.length * 7))
+      await host.nextEngine(0)
+    }
+    process.stderr.write(
+      `S1: ${times.map((time) => (time / 1000).toFixed(2)).join(', ')} s from a kill to the next answer\n`,
+    )
+    expect(Math.min(...times)).toBeLessThan(SERVED_MILLISECONDS)
+
+    // The index is read beside the traffic; what is not known yet comes from the origin.
+    const loading = performance.now()
+    await until('all of the index', async () => (await host.disk('web')).state === 'serving')
+    process.stderr.write(`S1: the index was whole ${((performance.now() - loading) / 1000).toFixed(2)} s later\n`)
+    const reader = await connectSimpleNbd(socket)
+    const before = (await host.stats('web')).readHits
+    const reads = 1000
+    for (let index = 0; index < reads; index++) {
+      const page = (index * 7919) % pages
+      expect((await reader.read(page * PAGE, PAGE)).equals(pageOf(page, 1)), `page ${page}`).toBe(true)
+    }
+    expect((await host.stats('web')).readHits - before).toBe(reads)
+    await reader.close()
+  })
+})
