@@ -11,8 +11,8 @@ export const SECTORS_PER_PAGE = PAGE_BYTES / SECTOR_BYTES
 /** Sector map of a page of which every sector is valid. */
 export const FULL_SECTOR_MAP = 0xff
 
-/** Largest disk: page numbers are unsigned 32-bit. */
-export const MAXIMUM_DISK_BYTES = 2 ** 32 * PAGE_BYTES
+/** Largest disk: page numbers are unsigned 32-bit, and its phase may add a page. */
+export const MAXIMUM_DISK_BYTES = (2 ** 32 - 2) * PAGE_BYTES
 export const DEFAULT_CHUNK_BYTES = 16 * 1024 * 1024
 /** Bounds of a cache's chunk size; a power of two. */
 export const MINIMUM_CHUNK_BYTES = 128 * 1024

@@ -4,6 +4,7 @@ import type { PlantedFault } from '../support/simulation/variant.ts'
 export const PLANTED_FAULTS: readonly PlantedFault[] = [
   {
     name: 'a chunk is sealed before it is synced',
+    seed: 1,
     edits: [
       {
         file: 'engine/log/log.ts',
@@ -15,6 +16,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'recovery goes on behind a torn frame',
+    seed: 1,
     edits: [
       {
         file: 'engine/log/recovery.ts',
@@ -39,6 +41,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a summary is trusted whatever life of the chunk it is from',
+    seed: 1,
     edits: [
       {
         file: 'engine/log/recovery.ts',
@@ -49,6 +52,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a fill is installed although a write began meanwhile',
+    seed: 1,
     edits: [
       {
         file: 'engine/disk/disk.ts',
@@ -60,14 +64,17 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a fill is installed although a write was under way',
+    seed: 1,
     edits: [{ file: 'engine/disk/fills.ts', find: `cancelled: changing`, replace: `cancelled: false` }],
   },
   {
     name: 'write-through is stale after a power cut: touched regions are not dropped',
+    seed: 1,
     edits: [{ file: 'engine/log/recovery.ts', find: `if (end === 'power-cut') invalid.push(...touched)`, replace: `` }],
   },
   {
     name: 'the mark of a touched region is not synced before the origin is written',
+    seed: 1,
     edits: [
       {
         file: 'engine/disk/disk.ts',
@@ -79,12 +86,14 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'touched regions are forgotten after a kill',
+    seed: 1,
     edits: [
       { file: 'engine/log/open-log.ts', find: `if (settings.keepPages) log.resumeTouched(plan.touched)`, replace: `` },
     ],
   },
   {
     name: 'a region loses its mark without a flush of the origin',
+    seed: 1,
     edits: [
       {
         file: 'engine/disk/disk.ts',
@@ -98,6 +107,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'unsettled writes are believed after a kill',
+    seed: 1,
     edits: [
       {
         file: 'engine/log/recovery.ts',
@@ -108,6 +118,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a write counts as settled before the origin has it',
+    seed: 1,
     edits: [
       {
         file: 'engine/disk/disk.ts',
@@ -122,6 +133,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'settled passes an append that is under way',
+    seed: 1,
     edits: [
       {
         file: 'engine/log/log.ts',
@@ -133,6 +145,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'what an earlier recovery cut off comes back: neither freed, nor told from what follows',
+    seed: 1,
     edits: [
       { file: 'engine/log/open-log.ts', find: `[...plan.dropped, ...`, replace: `[...` },
       {
@@ -144,6 +157,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a session counts before its first frames are whole',
+    seed: 1,
     edits: [
       {
         file: 'engine/log/recovery.ts',
@@ -155,6 +169,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'what a recovery dropped is not written down',
+    seed: 1,
     edits: [
       {
         file: 'engine/log/open-log.ts',
@@ -165,6 +180,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a page that the origin refused stays in the cache',
+    seed: 1,
     edits: [
       {
         file: 'engine/disk/disk.ts',
@@ -175,6 +191,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'overlapping writes are at the origin together',
+    seed: 1,
     edits: [
       {
         file: 'engine/disk/range-locks.ts',
@@ -185,6 +202,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a checksum is ignored on the hit path',
+    seed: 1,
     edits: [
       {
         file: 'engine/log/log-reader.ts',
@@ -195,6 +213,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a checksum is ignored where a page is read to be moved or joined',
+    seed: 1,
     edits: [
       {
         file: 'engine/log/log.ts',
@@ -205,6 +224,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a log that is left for good keeps its pages',
+    seed: 1,
     edits: [
       {
         file: 'engine/disk/disk.ts',
@@ -218,6 +238,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'an older version of a page is found after a newer one was forgotten',
+    seed: 1,
     edits: [
       {
         file: 'engine/log/log.ts',
@@ -229,6 +250,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a chunk is reused while its old header stands',
+    seed: 1,
     edits: [
       {
         file: 'engine/log/log.ts',
@@ -240,6 +262,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a relocated page overtakes the write that replaced it',
+    seed: 1,
     edits: [
       {
         file: 'engine/log/log.ts',

@@ -25,6 +25,8 @@ import { Unflushed, withoutWritten, type Change, type ChangeKind } from './unflu
 const QUIET_MILLISECONDS = 30_000
 /** How long after the last write `settledLsn` is written down, if no other frame does it. */
 const MARK_MILLISECONDS = 50
+/** How long after the last write the log is committed: what is stable can be told from a torn end, should a bit of it rot. */
+const COMMIT_MILLISECONDS = 1000
 /** The origin is flushed by ourselves when so many changes wait for a guest's flush. */
 const MAXIMUM_UNFLUSHED = 16_384
 /** Bytes that fills may have staged and not yet appended; beyond, what a miss read is not installed. */
@@ -94,6 +96,7 @@ export class Disk implements ServedDisk, LoggingDisk {
   #nextFlush: Promise<void> | undefined
   #leavingLog: Promise<void> | undefined
   #markTimer: (() => void) | undefined
+  #commitTimer: (() => void) | undefined
   #quietTimer: (() => void) | undefined
   #blockPages: number
   #closed = false
@@ -611,6 +614,15 @@ export class Disk implements ServedDisk, LoggingDisk {
       this.#markTimer = undefined
       this.#log?.mark()
     })
+    this.#commitTimer ??= this.#options.clock.after(COMMIT_MILLISECONDS, () => {
+      this.#commitTimer = undefined
+      const log = this.#log
+      // A log that fails says so itself.
+      log?.appended().then(
+        () => log.commit().catch(() => undefined),
+        () => undefined,
+      )
+    })
   }
 
   #quietLater(): void {
@@ -857,6 +869,7 @@ export class Disk implements ServedDisk, LoggingDisk {
       if (!this.readOnly) await this.#flushOrigin({ alone: true })
       this.#closed = true
       this.#markTimer?.()
+      this.#commitTimer?.()
       this.#quietTimer?.()
       this.#readAhead.clear()
       const log = this.#log

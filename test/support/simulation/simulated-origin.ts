@@ -45,7 +45,7 @@ export class SimulatedOrigin implements Origin {
   reads = 0
   /** Whoever asks is dead: nothing is answered, and nothing takes effect. */
   dead = false
-  /** Called when two writes that overlap are under way together, which must never be. */
+  /** How often two writes that overlap were under way together, which must never be. */
   overlaps = 0
 
   constructor(

@@ -8,6 +8,8 @@ import { loadEngine, type EngineModules } from './engine-modules.ts'
 /** A fault that is put into a copy of the source. In each edit `find` stands once in `file` (below src) and is replaced. */
 export interface PlantedFault {
   readonly name: string
+  /** A seed that noticed it, tried first; others follow where the code has changed since. */
+  readonly seed: number
   readonly edits: readonly { readonly file: string; readonly find: string; readonly replace: string }[]
 }
 
@@ -29,7 +31,8 @@ export async function plant(
       for (const { file, find, replace } of fault.edits) {
         if (file !== path) continue
         const times = text.split(find).length - 1
-        if (times !== 1) throw new Error(`fault "${fault.name}": its text stands ${times} times in ${file}, expected once`)
+        if (times !== 1)
+          throw new Error(`fault "${fault.name}": its text stands ${times} times in ${file}, expected once`)
         text = text.replace(find, () => replace)
         planted++
       }

@@ -466,6 +466,7 @@ export class World {
   async #checkAll(when: string): Promise<void> {
     this.origin.failReads = 0
     this.origin.failWrites = 0
+    if (this.origin.overlaps > 0) throw new Finding('two changes that overlap were at the origin together')
     const disk = this.#disk!
     let failure: string | undefined
     const check = async (): Promise<void> => {
