@@ -111,16 +111,24 @@ test(`${LINES} command lines, seed ${seed}`, { timeout: 300_000 }, async () => {
     expect(codes.has(outcome.code ?? -1), shown).toBe(true)
     if (line.includes('--help') || line.includes('help')) continue
     if (line.slice(0, 2).includes('--')) continue
-    let document: { error?: { code: string; exit: number; message: string } } | null = null
-    try {
-      document = JSON.parse(outcome.stdout) as typeof document
-    } catch {
-      expect.fail(`no document of ${shown}`)
-    }
+    const document = documentOf(outcome.stdout)
+    if (document === undefined) expect.fail(`no document of ${shown}`)
     if (outcome.code === 0) continue
-    expect(document?.error?.exit, shown).toBe(outcome.code)
-    expect(Object.keys(ERROR_CODES), shown).toContain(document?.error?.code)
-    expect(document?.error?.code, shown).not.toBe('INTERNAL')
-    expect(document?.error?.message, shown).not.toMatch(/\n/)
+    expect(document.error?.exit, shown).toBe(outcome.code)
+    expect(Object.keys(ERROR_CODES), shown).toContain(document.error?.code)
+    expect(document.error?.code, shown).not.toBe('INTERNAL')
+    expect(document.error?.message, shown).not.toMatch(/\n/)
   }
 })
+
+interface PrintedDocument {
+  readonly error?: { readonly code: string; readonly exit: number; readonly message: string }
+}
+
+function documentOf(text: string): PrintedDocument | undefined {
+  try {
+    return JSON.parse(text) as PrintedDocument
+  } catch {
+    return undefined
+  }
+}
