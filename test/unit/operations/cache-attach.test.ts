@@ -151,7 +151,7 @@ test('a share below 8 chunks is refused, naming the chunk size that would do', a
     code: 'BAD_SIZE',
     hint: expect.stringMatching(/128 MB.*8 MB/),
   })
-  await expect(attach(host, image, { maxBytes: 4 * MIB })).rejects.toMatchObject({
+  await expect(attach(host, image, { maxBytes: MIB / 2 })).rejects.toMatchObject({
     code: 'BAD_SIZE',
     hint: expect.not.stringContaining('chunks of'),
   })

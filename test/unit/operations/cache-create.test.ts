@@ -53,7 +53,7 @@ test.each([
   ['a device twice', { devices: [createRequest().devices[0]!, createRequest().devices[0]!] }, 'USAGE'],
   ['a block size that is no power of two', { blockSizeBytes: 12288 }, 'BAD_SIZE'],
   ['a block size above 64 KiB', { blockSizeBytes: 131072 }, 'BAD_SIZE'],
-  ['a small chunk size', { chunkSizeBytes: 512 * 1024 }, 'BAD_SIZE'],
+  ['a small chunk size', { chunkSizeBytes: 64 * 1024 }, 'BAD_SIZE'],
   ['a large chunk size', { chunkSizeBytes: 64 * MIB }, 'BAD_SIZE'],
   ['a chunk size that is not a number', { chunkSizeBytes: NaN }, 'BAD_SIZE'],
   ['a device smaller than a chunk', { devices: [{ path: '/cache/a', sizeBytes: MIB }] }, 'BAD_SIZE'],
