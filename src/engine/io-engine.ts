@@ -269,7 +269,8 @@ class IoEngine implements Engine {
 
   async discardLog(name: string, logId: string): Promise<void> {
     const { pool } = this.#cache(name)
-    for (const place of pool.claim(logId)) {
+    // Oldest first: what a crash leaves of it is a log that lost its oldest chunks, as reclaim leaves one.
+    for (const place of [...pool.claim(logId)].sort((a, b) => a.header.sequence - b.header.sequence)) {
       const chunk = chunkAt(pool, place)
       await writeFreeHeader(chunk, pool.cacheId, this.options.clock.now())
       pool.give({ ...place, generation: chunk.generation })

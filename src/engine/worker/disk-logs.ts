@@ -124,8 +124,9 @@ export class DiskLogs {
   }
 }
 
+/** Oldest first: what a crash leaves of it is a log that lost its oldest chunks, as reclaim leaves one. */
 async function free(cache: ThreadCache, chunks: readonly FoundChunk[]): Promise<void> {
-  for (const { chunk } of chunks) {
+  for (const { chunk } of [...chunks].sort((a, b) => a.header.sequence - b.header.sequence)) {
     await writeFreeHeader(chunk, cache.cacheId, systemClock.now())
     cache.give(chunk)
   }

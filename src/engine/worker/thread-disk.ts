@@ -1,3 +1,5 @@
+import { VmcacheError } from '../../base/errors.js'
+import { MAXIMUM_ORIGIN_BYTES } from '../../format/chunk-header.js'
 import { systemClock } from '../../base/clock.js'
 import type { Logger } from '../../base/logger.js'
 import { PAGE_BYTES } from '../../model/geometry.js'
@@ -51,6 +53,13 @@ export class ThreadDisk {
   ): Promise<ThreadDisk> {
     const { settings } = wanted
     const { name, mode, epoch, readOnly, withoutLog } = settings
+    if (Buffer.byteLength(settings.origin) > MAXIMUM_ORIGIN_BYTES) {
+      throw new VmcacheError(
+        'BAD_URI',
+        `origin ${settings.origin.slice(0, 40)}... of disk ${name} has ${Buffer.byteLength(settings.origin)} bytes, at most ${MAXIMUM_ORIGIN_BYTES} fit into the log`,
+        { hint: 'use a shorter path or URI: a symbolic link, a shorter socket path' },
+      )
+    }
     const replacement = await loadReplacement(settings.replacement)
     const origin = await openOrigin(settings.origin, {
       readOnly,
