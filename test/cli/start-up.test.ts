@@ -1,4 +1,4 @@
-/** Start-up is felt on every call: what it loads, and how long it takes beside Node.js alone. */
+/** Start-up is felt on every call: what it loads. (How long it takes is the benchmark's matter.) */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -56,18 +56,4 @@ test('a list in JSON loads no package but oclif', async () => {
 
 test('a list in a pipe loads tables, and no colours', async () => {
   expect(await loaded('cache', 'list')).toEqual(['cli-table3'])
-})
-
-test('it takes no longer than four times Node.js', async () => {
-  const fastest = async (...args: string[]): Promise<number> => {
-    let best = Infinity
-    for (let round = 0; round < 7; round++) {
-      const begun = performance.now()
-      await must(process.execPath, args, { env: cli.environment })
-      best = Math.min(best, performance.now() - begun)
-    }
-    return best
-  }
-  const bare = await fastest('-e', '0')
-  expect(await fastest(VMCACHE, 'cache', 'list', '--json')).toBeLessThan(4 * bare)
 })
