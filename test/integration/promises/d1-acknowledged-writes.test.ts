@@ -9,6 +9,8 @@ import { describeWith } from '../../support/packages.js'
 import { PAGE, makeImage, pageOf, startHost, startNbdkit, testProcesses } from './host.js'
 
 const PAGES = 256
+/** So slow that who answers early is found out. */
+const SLOW = ['--filter=log', '--filter=delay', 'file']
 const WAIT = { waitMilliseconds: 10_000 }
 
 describeWith(['nbdkit'], 'D1: an origin that is asked what reached it', () => {
@@ -21,7 +23,7 @@ describeWith(['nbdkit'], 'D1: an origin that is asked what reached it', () => {
       const log = join(host.directory, 'origin.log')
       const image = await makeImage(join(host.directory, 'export.img'), PAGES * PAGE)
       const socket = join(host.directory, 'export.sock')
-      const { uri } = await startNbdkit(testProcesses(), socket, '--filter=log', 'file', image, `logfile=${log}`)
+      const { uri } = await startNbdkit(testProcesses(), socket, ...SLOW, image, `logfile=${log}`, 'wdelay=30ms')
       await host.attach('web', uri, { mode })
       const client = await host.connect('web')
       // Of the calls that have ended: what the last flush covers, and what came after.

@@ -1,6 +1,6 @@
 /** D7: a cache device that fails or vanishes costs its disks their cache, and nothing else. */
 import { execFileSync } from 'node:child_process'
-import { mkdir, rename, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { attachLoopDevice, whyNoLoopDevices } from '../../support/block-devices.js'
@@ -179,6 +179,38 @@ describe('D7: a device that is not there when the engine starts', () => {
     },
   )
 
+  test(
+    'and is there for the engine after that: what it holds of a disk that went on without it is dropped',
+    {
+      timeout: 120_000,
+    },
+    async () => {
+      const host = await startHost()
+      await host.createCache()
+      await host.attach('web', await makeImage(join(host.directory, 'web.img'), 16 * MIB))
+      const first = await host.connect('web')
+      await exercise(first, 1)
+      await first.close()
+      expect(await host.end()).toBe(0)
+
+      await rename(host.deviceFile, `${host.deviceFile}.away`)
+      const second = await startHost({ directory: host.directory })
+      const client = await second.connect('web')
+      await exercise(client, 2)
+      await client.close()
+      // By its own account the origin is as this engine left it: only the epoch tells that the log has missed something.
+      expect(await second.end()).toBe(0)
+
+      await rename(`${host.deviceFile}.away`, host.deviceFile)
+      const third = await startHost({ directory: host.directory })
+      expect(await third.disk('web')).toMatchObject({ state: 'serving', cachedBytes: 0 })
+      const last = await third.connect('web')
+      for (const [page, bytes] of (await readPages(last, 64)).entries())
+        expect(bytes.equals(pageOf(page, 2)), `page ${page}`).toBe(true)
+      await last.close()
+    },
+  )
+
   test('and a superblock that is ruined is named, with what looks at it', { timeout: 60_000 }, async () => {
     const host = await startHost()
     await host.createCache()
@@ -239,4 +271,48 @@ describe('D7: a device that is not there when the engine starts', () => {
       await last.close()
     },
   )
+
+  test('of two may be gone without where the state database is lost, too', { timeout: 120_000 }, async () => {
+    const host = await startHost()
+    const devices = ['a', 'b'].map((name) => ({ path: join(host.directory, name), sizeBytes: 32 * MIB }))
+    await host.createCache(...devices)
+    await host.attach('web', await makeImage(join(host.directory, 'web.img'), 16 * MIB))
+    const first = await host.connect('web')
+    for (const version of [1, 2])
+      for (let page = 4080; page >= 0; page -= 16) await first.write(page * PAGE, pagesOf(page, 16, version))
+    await first.close()
+    expect(await host.end()).toBe(0)
+    for (const name of await readdir(host.stateDir))
+      if (name.startsWith('state.db')) await rm(join(host.stateDir, name))
+
+    // Whichever device is newer: each may hold what the other log never hears of.
+    const paths = devices.map(({ path }) => path)
+    let directory = host.directory
+    for (const [round, kept] of paths.entries()) {
+      const lost = paths[1 - round]!
+      await rename(lost, `${lost}.away`)
+      const engine = await startHost({ directory })
+      const request = { devices: [kept], missing: true, dryRun: false }
+      await engine.client.post('cache.import', request, { waitMilliseconds: 20_000 })
+      await until('a disk', async () => (await engine.disk('web')).state === 'serving')
+      const client = await engine.connect('web')
+      await exercise(client, 3 + round)
+      await client.close()
+      expect(await engine.end()).toBe(0)
+      await rename(`${lost}.away`, lost)
+      directory = engine.directory
+    }
+    const last = await startHost({ directory })
+    await last.client.post(
+      'cache.import',
+      { devices: paths, missing: false, dryRun: false },
+      { waitMilliseconds: 20_000 },
+    )
+    await until('a disk', async () => (await last.disk('web')).state === 'serving')
+    const client = await last.connect('web')
+    const pages = await readPages(client, 128)
+    for (const [page, bytes] of pages.entries())
+      expect(bytes.equals(pageOf(page, page < 64 ? 4 : 2)), `page ${page}`).toBe(true)
+    await client.close()
+  })
 })
