@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs'
+import { renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { stampPath } from '../../../src/operations/stamp.js'
@@ -102,14 +102,21 @@ describe('a missing device', () => {
     expect((await host.operations['disk.list']({}, context)).disks).toMatchObject([{ state: 'serving' }])
   })
 
-  test('that is back later finds its log older than the disk', async () => {
-    const host = await lose(await hostWithCache())
+  test('may hold a part of the log of a disk that was not served meanwhile: it begins anew, under a new epoch', async () => {
+    const host = await hostWithCache()
+    const show = async () => (await host.operations['disk.list']({}, context)).disks[0]!
+    const { origin } = await show()
+    host.engine.setDisk('web01/vda', { cachedBytes: MIB })
     host.storage.devices.get('/cache/b')!.gone = true
-    const epochOf = async () => (await host.operations['disk.list']({}, context)).disks[0]!.lease.epoch
+    renameSync(origin, `${origin}.away`)
+    await host.start(await host.close())
+    expect(await show()).toMatchObject({ state: 'waiting', lease: { epoch: 1 } })
     await importCache(host, ['/cache/a'], { missing: true })
-    const [log] = [...host.storage.logs.values()]
-    expect(await epochOf()).toBe(2)
-    expect(log).toMatchObject({ epoch: 2, cachedBytes: 0 })
+    renameSync(`${origin}.away`, origin)
+    await host.handle.retry()
+    expect(await show()).toMatchObject({ state: 'serving', cachedBytes: 0, lease: { epoch: 2 } })
+    const { events } = await host.operations['event.list']({ sinceAt: null, vm: null, disk: 'web01/vda' }, context)
+    expect(events.at(-1)).toMatchObject({ what: 'disk.pages-dropped', why: 'a device of cache fast is missing' })
   })
 })
 
