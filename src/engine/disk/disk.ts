@@ -98,7 +98,7 @@ export class Disk implements ServedDisk, LoggingDisk {
   #markTimer: (() => void) | undefined
   #commitTimer: (() => void) | undefined
   #quietTimer: (() => void) | undefined
-  #blockPages: number
+  readonly #blockPages: number
   #closed = false
 
   constructor(options: DiskOptions) {
@@ -455,6 +455,8 @@ export class Disk implements ServedDisk, LoggingDisk {
           await this.#logLost(error)
         }
       }
+      // The log may have been lost while this request was on its way into it: nothing goes past it before the epoch is raised.
+      if (this.#leavingLog !== undefined) await this.#leavingLog
       try {
         await steps.send()
       } catch (error) {
@@ -836,10 +838,6 @@ export class Disk implements ServedDisk, LoggingDisk {
     } finally {
       this.#locks.release(lock)
     }
-  }
-
-  setBlockPages(pages: number): void {
-    this.#blockPages = pages
   }
 
   /** Forgets every cached page, in the log too. */

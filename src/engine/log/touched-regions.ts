@@ -37,11 +37,6 @@ export class TouchedRegions {
     for (const [region, at] of this.#touchedAt) if (at < before) quiet.push(region)
     return quiet
   }
-
-  /** All regions as page ranges, neighbours joined, in ascending order. */
-  ranges(): { page: number; count: number }[] {
-    return regionRanges([...this.#touchedAt.keys()])
-  }
 }
 
 /** Regions as page ranges, neighbours joined, in ascending order. */
