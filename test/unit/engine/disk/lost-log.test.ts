@@ -1,0 +1,104 @@
+/** What a disk does when the device of its log fails under a request. */
+import { expect, test } from 'vitest'
+import { SeededRandom } from '../../../../src/base/random.js'
+import { Disk, type DiskMeter } from '../../../../src/engine/disk/disk.js'
+import type { Chunk, ChunkSource } from '../../../../src/engine/log/chunk-source.js'
+import { LogReader } from '../../../../src/engine/log/log-reader.js'
+import { openLog } from '../../../../src/engine/log/open-log.js'
+import { planRecovery } from '../../../../src/engine/log/recovery.js'
+import { s3Fifo } from '../../../../src/engine/replacement/s3-fifo.js'
+import { Scheduler } from '../../../support/simulation/scheduler.js'
+import { SimulatedDevice } from '../../../support/simulation/simulated-device.js'
+import { SimulatedOrigin, stamped } from '../../../support/simulation/simulated-origin.js'
+
+const CHUNK_BYTES = 128 * 1024
+const ID = 'ab'.repeat(16)
+const ignore = (): void => undefined
+
+test('D7: a write whose page cannot be read from a failing device reaches the origin only after the epoch was raised', async () => {
+  const random = new SeededRandom(1)
+  const scheduler = new Scheduler(random)
+  const device = new SimulatedDevice('device', 8 * CHUNK_BYTES, 512, false, scheduler, random)
+  const origin = new SimulatedOrigin(2 ** 24, scheduler, random)
+  const free: Chunk[] = Array.from({ length: 8 }, (_, index) => ({
+    device,
+    deviceIndex: 0,
+    index,
+    offset: index * CHUNK_BYTES,
+    generation: 0,
+  }))
+  const source: ChunkSource = {
+    cacheId: ID,
+    chunkBytes: CHUNK_BYTES,
+    exhausted: false,
+    take: () => free.shift(),
+    give: (chunk) => void free.push(chunk),
+    whenChanged: ignore,
+  }
+  const meter: DiskMeter = {
+    deviceWrittenBytes: 0,
+    deviceReadBytes: 0,
+    evictions: 0,
+    reinsertions: 0,
+    badPages: 0,
+    read: ignore,
+    write: ignore,
+    flush: ignore,
+    originRead: ignore,
+    originWrite: ignore,
+    admitted: ignore,
+  }
+  const run = async (work: Promise<unknown>): Promise<void> => {
+    let ended = false
+    const end = (): void => void (ended = true)
+    work.then(end, end)
+    while (!ended) await scheduler.step()
+    await work
+  }
+  let raise: () => void = ignore
+  const raised = new Promise<void>((resolve) => (raise = resolve))
+  const opening = planRecovery([], { chunkBytes: CHUNK_BYTES, bootId: ID }).then((plan) =>
+    openLog(
+      plan,
+      {
+        identity: { logId: ID, diskName: 'disk', origin: '/origin', diskBytes: 2 ** 24, phase: 0 },
+        epoch: 1,
+        bootId: ID,
+        source,
+        clock: scheduler,
+        counters: meter,
+        defer: scheduler.defer,
+        onFailed: ignore,
+      },
+      { replacement: s3Fifo.laid(64), maximumChunks: 8, keepPages: false },
+    ),
+  )
+  await run(opening)
+  const disk = new Disk({
+    name: 'disk',
+    origin,
+    readOnly: false,
+    mode: 'write-through',
+    blockPages: 1,
+    phase: 0,
+    sequentialLimitBytes: 2 ** 20,
+    reader: new LogReader(),
+    meter,
+    clock: scheduler,
+    log: await opening,
+    newLog: () => Promise.reject(new Error('no log')),
+    raiseEpoch: () => raised,
+    onState: ignore,
+  })
+  await run(disk.write(0, stamped(4096, 1), false))
+
+  device.failed = new Error('the device is gone')
+  // Part of a cached page: the rest of it has to be read from the device.
+  const written = disk.write(0, stamped(512, 2), false)
+  for (let step = 0; step < 200; step++) await scheduler.step()
+  expect(origin.idAt(0)).toBe(1)
+  raise()
+  await run(written)
+  expect(origin.idAt(0)).toBe(2)
+  expect(disk.state).toBe('direct')
+})
