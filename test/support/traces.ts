@@ -7,8 +7,9 @@ import { type PageAccesses, loadAccesses } from '../../src/trace/page-accesses.j
  * data and not part of this repository: VMCACHE_TRACES names the directory, else it is looked for beside the checkout that
  * tests run in.
  */
-const directory = process.env['VMCACHE_TRACES'] ?? resolve('..', 'shared', 'traces')
-const referencePath = join(directory, 'miss-ratios.json')
+/** Where the traces are, if they are anywhere. */
+export const traceDirectory = process.env['VMCACHE_TRACES'] ?? resolve('..', 'shared', 'traces')
+const referencePath = join(traceDirectory, 'miss-ratios.json')
 
 /** Why tests over traces are skipped; undefined where they can run. */
 export const tracesMissing = existsSync(referencePath)
@@ -37,5 +38,5 @@ export function referenceCells(): ReferenceCell[] {
 }
 
 export function loadTrace(trace: string): Promise<PageAccesses> {
-  return loadAccesses(join(directory, `${trace}.csv.gz`))
+  return loadAccesses(join(traceDirectory, `${trace}.csv.gz`))
 }
