@@ -21,8 +21,8 @@ export function requireNode() {
 export function installNpmPackages(say) {
   const stale = stalePackage()
   if (stale === null) return
-  say(`npm ci (${stale})`)
   if (!hasProgram('npm')) installDebianPackages(['npm'], say)
+  say(`npm ci: ${stale}; this takes about half a minute`)
   const { status, error } = spawnSync('npm', ['ci', '--no-audit', '--no-fund'], {
     cwd: root,
     stdio: ['ignore', 2, 2],
@@ -50,7 +50,7 @@ export function mayInstallDebianPackages() {
 /** Installs Debian packages; throws with apt's words. */
 export function installDebianPackages(packages, say) {
   if (!mayInstallDebianPackages()) {
-    throw new Error(`not installed: ${packages.join(', ')} (needs root and apt-get)`)
+    throw new Error(`${packages.join(', ')} not installed; as root: apt-get install ${packages.join(' ')}`)
   }
   say(`apt-get install ${packages.join(' ')}`)
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
@@ -61,6 +61,16 @@ export function installDebianPackages(packages, say) {
   apt('update')
   const { status, stderr } = install()
   if (status !== 0) throw new Error(`apt-get install failed\n${stderr}`)
+}
+
+/** Installs what is useful but not needed, where that is allowed; says why where it fails. */
+export function tryDebianPackages(packages, say) {
+  if (!mayInstallDebianPackages()) return
+  try {
+    installDebianPackages(packages, say)
+  } catch (error) {
+    say(error.message)
+  }
 }
 
 /** Where Debian keeps programs that are not on everybody's PATH. */

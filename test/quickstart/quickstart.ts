@@ -56,7 +56,7 @@ export async function quickstart(options: { root: string; keep: boolean; guest: 
     heading('A client works on the disk')
     const client = await startClient(options.guest, directory, disk.socket, storage.socket)
     closers.push(() => client.close())
-    say(`${client.description}.`)
+    say(`The client is ${client.description}.`)
     await showPasses(cli, client)
 
     if (options.keep) {
@@ -80,8 +80,9 @@ export async function quickstart(options: { root: string; keep: boolean; guest: 
 async function prepareStorage(root: string, directory: string): Promise<SlowStorage> {
   heading('A disk on slow storage')
   const image = join(directory, 'disk.img')
-  const { files, bytes } = await makeImage(image, root)
-  say(`${image}: an ext4 disk image with ${files} files of this repository, ${mebibytes(bytes)}.`)
+  const { files, bytes, kind } = await makeImage(image, root)
+  const what = kind === 'ext4' ? 'an ext4 disk image with' : 'a disk image that holds, as an archive,'
+  say(`${image}: ${what} ${files} files of this repository, ${mebibytes(bytes)}.`)
   const storage = await startSlowStorage(image, join(directory, 'storage.sock'), DELAY_MILLISECONDS)
   say(`It is served by ${storage.description}.`)
   return storage

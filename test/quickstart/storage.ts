@@ -1,7 +1,8 @@
 import type { ChildProcess } from 'node:child_process'
 import { spawn } from 'node:child_process'
-import { access, cp, mkdir, readdir, rm, stat, truncate } from 'node:fs/promises'
+import { access, cp, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { archive, type Entry } from '../support/guest/cpio.js'
 import { must, until } from '../support/processes.js'
 import { findProgram } from '../support/programs.js'
 
@@ -16,25 +17,51 @@ export const IMAGE_BYTES = FILE_SYSTEM_BYTES + MEBIBYTE
 /** Directories of this repository that the files come from: there is no machine that runs this and lacks them. */
 const SOURCES = ['src', 'test', 'bin', 'node_modules']
 
-/** Makes a disk image with an ext4 file system and real files on it. Returns how many. */
-export async function makeImage(image: string, root: string): Promise<{ files: number; bytes: number }> {
+/** A disk image with real files on it. */
+export interface Image {
+  readonly files: number
+  /** Bytes in these files. */
+  readonly bytes: number
+  /** An ext4 file system to mount, or a cpio archive of the files where mke2fs is not installed. */
+  readonly kind: 'ext4' | 'archive'
+}
+
+export async function makeImage(image: string, root: string): Promise<Image> {
   const mke2fs = findProgram('mke2fs')
-  if (mke2fs === null) throw new Error('mke2fs is not installed: apt-get install e2fsprogs')
-  const staging = `${image}.files`
-  let files = 0
+  const { paths, bytes } = await someFiles(root)
+  if (mke2fs === null) await makeArchive(image, root, paths)
+  else await makeFileSystem(mke2fs, image, root, paths)
+  await truncate(image, IMAGE_BYTES)
+  return { files: paths.length, bytes, kind: mke2fs === null ? 'archive' : 'ext4' }
+}
+
+/** Paths of files below `root` that make up as much of {@link FILE_BYTES} as fits. */
+async function someFiles(root: string): Promise<{ paths: string[]; bytes: number }> {
+  const paths: string[] = []
   let bytes = 0
   for (const path of await filesBelow(root)) {
     const { size } = await stat(join(root, path))
     if (bytes + size > FILE_BYTES) continue
-    await mkdir(join(staging, path, '..'), { recursive: true })
-    await cp(join(root, path), join(staging, path))
-    files++
+    paths.push(path)
     bytes += size
   }
+  return { paths, bytes }
+}
+
+async function makeFileSystem(mke2fs: string, image: string, root: string, paths: readonly string[]): Promise<void> {
+  const staging = `${image}.files`
+  for (const path of paths) {
+    await mkdir(join(staging, path, '..'), { recursive: true })
+    await cp(join(root, path), join(staging, path))
+  }
   await must(mke2fs, ['-q', '-t', 'ext4', '-d', staging, image, `${FILE_SYSTEM_BYTES / 1024}k`])
-  await truncate(image, IMAGE_BYTES)
   await rm(staging, { recursive: true })
-  return { files, bytes }
+}
+
+async function makeArchive(image: string, root: string, paths: readonly string[]): Promise<void> {
+  const entries: Entry[] = []
+  for (const name of paths) entries.push({ name, mode: 0o100644, bytes: await readFile(join(root, name)) })
+  await writeFile(image, archive(entries))
 }
 
 async function filesBelow(root: string): Promise<string[]> {

@@ -9,6 +9,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { must, run } from '../processes.js'
 import { findProgram } from '../programs.js'
+import programs from '../programs.json' with { type: 'json' }
 
 const META_PACKAGE = 'linux-image-cloud-amd64'
 
@@ -22,11 +23,16 @@ export interface GuestKernel {
   readonly modules: readonly { readonly name: string; readonly bytes: Buffer }[]
 }
 
-/** Why no guest can run here, or null: what is missing of QEMU, busybox and the kernel. */
+const NEEDED = ['qemu-system-x86_64', 'busybox', 'mke2fs', 'xz'] as const
+
+/** Why no guest can run here, or null: what is missing of QEMU, the guest's programs, a file system and the kernel. */
 export async function whyNoGuest(): Promise<string | null> {
   if (process.arch !== 'x64') return `guests need x64, this is ${process.arch}`
-  if (findProgram('qemu-system-x86_64') === null) return 'qemu-system-x86_64 is not installed (package qemu-system-x86)'
-  if (findProgram('busybox') === null) return 'busybox is not installed (package busybox-static)'
+  const absent = NEEDED.filter((program) => findProgram(program) === null)
+  if (absent.length > 0) {
+    const packages = absent.map((program) => programs[program].package)
+    return `${absent.join(', ')} not installed; as root: apt-get install ${packages.join(' ')}`
+  }
   try {
     await unpackedPackage()
     return null
