@@ -22,6 +22,7 @@ function joined(plane: ControlPlane, record: DiskRecord, served: EngineDisk | un
     vm: null,
     target: null,
     uri: nbdUri(record.name, record.socket),
+    lacksWrites: plane.inventory.tenures.get(record.name)?.lacksWrites ?? false,
     lease: { host: plane.host.name, epoch: plane.inventory.epochs.get(record.name) ?? 0 },
   }
 }

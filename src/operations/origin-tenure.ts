@@ -102,6 +102,7 @@ export async function openTenure(
     ending: 'open',
     endedAt: null,
     held: true,
+    lacksWrites: false,
   }
 }
 

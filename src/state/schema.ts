@@ -67,6 +67,7 @@ export interface Schema {
     ending: string
     endedAt: string | null
     held: number
+    lacksWrites: number
   }
   job: {
     id: string

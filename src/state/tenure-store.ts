@@ -29,6 +29,8 @@ export interface TenureRecord {
   readonly endedAt: string | null
   /** Whether one supervisor has held the disk's socket and locks from the beginning until now. */
   readonly held: boolean
+  /** Whether the disk's log may hold writes that the origin lacks; written down before the first, and with the stamp. */
+  readonly lacksWrites: boolean
 }
 
 export interface TenureStore {
@@ -41,7 +43,7 @@ export interface TenureStore {
 export function tenureStore(db: Kysely<Schema>): TenureStore {
   return {
     async save(tenure) {
-      const row = { ...tenure, held: Number(tenure.held) }
+      const row = { ...tenure, held: Number(tenure.held), lacksWrites: Number(tenure.lacksWrites) }
       await db
         .insertInto('tenure')
         .values(row)
@@ -59,5 +61,11 @@ export function tenureStore(db: Kysely<Schema>): TenureStore {
 }
 
 function recordOf(row: Selectable<Schema['tenure']>): TenureRecord {
-  return { ...row, kind: row.kind as TenureRecord['kind'], ending: row.ending as TenureEnding, held: row.held === 1 }
+  return {
+    ...row,
+    kind: row.kind as TenureRecord['kind'],
+    ending: row.ending as TenureEnding,
+    held: row.held === 1,
+    lacksWrites: row.lacksWrites === 1,
+  }
 }

@@ -58,6 +58,7 @@ const tenure: TenureRecord = {
   ending: 'clean',
   endedAt: AT,
   held: true,
+  lacksWrites: true,
 }
 
 const job: JobRecord = {

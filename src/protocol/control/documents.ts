@@ -54,9 +54,17 @@ export interface DiskDocument {
   shares: number
   allocatedBytes: number
   cachedBytes: number
+  /** What the origin still lacks: 0 only when it has everything and has been flushed. Always 0 in modes that write through. */
   dirtyBytes: number
+  /** Since the oldest write that the origin lacks; null where it lacks none. */
   dirtyAgeSeconds: number | null
+  /** Until the origin has everything, at the present rate; null where nothing is dirty or the rate is not known. */
   secondsToFlush: number | null
+  /**
+   * Whether the origin is marked as one that may lack writes: for other hosts in its stamp, and by image locks. Also true of a disk
+   * that is not served, whose dirty bytes nobody knows.
+   */
+  lacksWrites: boolean
   /** Cached pages that did not have their checksum when they were read, since the disk is served: read from the origin instead. */
   badPages: number
   state: DiskState
@@ -154,6 +162,20 @@ export interface EngineDocument {
   caches: string[]
   degraded: { object: string; state: string; reason: string; mend: string }[]
   safeToReboot: { now: boolean; reasons: string[]; secondsUntil: number | null }
+}
+
+/** Who may write an origin, as state database and stamp say together. */
+export interface LeaseDocument {
+  /** Path or URI; of another host's lease the key under which hosts know the origin. */
+  origin: string
+  /** Name of the host that holds it; null where it was given back. */
+  host: string | null
+  hostId: string | null
+  disk: string | null
+  epoch: number
+  /** Whether the cache of its holder holds writes that the origin may lack; null where only the holder knows. */
+  lacksWrites: boolean | null
+  changedAt: string | null
 }
 
 export interface StatusDocument {

@@ -5,6 +5,7 @@
 import type { Kysely } from 'kysely'
 import type { DialectName } from '../dialect.js'
 import { start } from './0001-start.js'
+import { lacksWrites } from './0002-lacks-writes.js'
 
 export interface SchemaMigration {
   /** Sorts in the order of application; kept for ever, as databases remember it. */
@@ -13,4 +14,7 @@ export interface SchemaMigration {
 }
 
 /** Every step of the schema, oldest first. A step that was released is never changed: a later one mends it. */
-export const MIGRATIONS: readonly SchemaMigration[] = [{ name: '0001-start', up: start }]
+export const MIGRATIONS: readonly SchemaMigration[] = [
+  { name: '0001-start', up: start },
+  { name: '0002-lacks-writes', up: lacksWrites },
+]
