@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { chmod, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -25,6 +26,8 @@ export interface InstallStep {
 export interface InstallOptions {
   /** `/`, or the root of another system: then only files are laid down or removed, and nothing is run. */
   readonly root: string
+  /** Whether systemd runs this machine, as sd_booted(3) finds out. */
+  readonly hasSystemd: boolean
   /** Runs a program that must succeed. */
   readonly run: (program: string, args: readonly string[]) => Promise<void>
 }
@@ -40,6 +43,7 @@ const execute = promisify(execFile)
 /** This machine. */
 export const THIS_MACHINE: InstallOptions = {
   root: '/',
+  hasSystemd: existsSync('/run/systemd/system'),
   async run(program, args) {
     try {
       await execute(program, [...args])
@@ -49,7 +53,10 @@ export const THIS_MACHINE: InstallOptions = {
   },
 }
 
-/** What is missing of the service, in the order in which to do it; nothing where all of it is there. */
+/**
+ * What is missing of the service, in the order in which to do it; nothing where all of it is there. WRONG_STATE where
+ * this machine has no systemd.
+ */
 export async function installSteps(options: InstallOptions, program = THIS_PROGRAM): Promise<InstallStep[]> {
   const steps: InstallStep[] = []
   for (const file of serviceFiles(program)) {
@@ -59,6 +66,11 @@ export async function installSteps(options: InstallOptions, program = THIS_PROGR
   const isGrouped = groupId(CONTROL_GROUP) !== null
   if (!isGrouped) steps.push(running(options, 'systemd-sysusers', ['vmcache.conf']))
   if (steps.length === 0) return steps
+  if (!options.hasSystemd) {
+    throw new VmcacheError('WRONG_STATE', 'this machine is not run by systemd: expected /run/systemd/system', {
+      hint: '"vmcache engine start" needs no service; --root DIR lays the files down for another system',
+    })
+  }
   return [
     ...steps,
     running(options, 'systemd-tmpfiles', ['--create', 'vmcache.conf']),
@@ -75,6 +87,7 @@ export async function uninstallSteps(options: InstallOptions, program = THIS_PRO
   if (options.root !== '/') return removals
   const group = groupId(CONTROL_GROUP) === null ? [] : [running(options, 'groupdel', [CONTROL_GROUP])]
   if (removals.length === 0) return group
+  if (!options.hasSystemd) return [...removals, ...group]
   return [
     running(options, 'systemctl', ['disable', '--now', ENGINE_UNIT, SUPERVISOR_UNIT]),
     ...removals,

@@ -2,8 +2,7 @@
  * The rules of the repository, as data. Each table below is a rule; the tests at the end hold the tree to it and name the
  * file and what to do instead.
  */
-import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import ts from 'typescript'
 import { expect, test } from 'vitest'
@@ -155,7 +154,8 @@ interface Module {
   readonly calls: readonly string[]
 }
 
-const files = trackedFiles()
+const IGNORED = ignoredNames()
+const files = repositoryFiles()
 const modules = files.filter((file) => /^src\/.*\.ts$/.test(file)).map((file) => parse(file.slice('src/'.length)))
 
 test('the top level holds what the README says, and what tools insist on', () => {
@@ -258,12 +258,20 @@ test('the lock file names no registry', () => {
 
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** Files of the repository, new ones included, those of .gitignore not. */
-function trackedFiles(): string[] {
-  const args = ['ls-files', '--cached', '--others', '--exclude-standard']
-  return execFileSync('git', args, { cwd: root, encoding: 'utf8' })
-    .split('\n')
-    .filter((file) => file !== '' && existsSync(join(root, file)))
+/** Paths of the repository's files: everything but what .gitignore names. Git itself need not be installed. */
+function repositoryFiles(directory = ''): string[] {
+  return readdirSync(join(root, directory), { withFileTypes: true }).flatMap((entry) => {
+    if (IGNORED.some((pattern) => pattern.test(entry.name))) return []
+    const path = join(directory, entry.name)
+    return entry.isDirectory() ? repositoryFiles(path) : [path]
+  })
+}
+
+/** The lines of .gitignore, each of which is the name of files or folders, at most with a `*` in it. */
+function ignoredNames(): RegExp[] {
+  const lines = readFileSync(join(root, '.gitignore'), 'utf8').split('\n')
+  const names = ['.git', ...lines.filter((line) => line !== '').map((line) => line.replace(/^\/|\/$/g, ''))]
+  return names.map((name) => new RegExp(`^${name.replaceAll('.', '\\.').replaceAll('*', '.*')}$`))
 }
 
 function parse(path: string): Module {

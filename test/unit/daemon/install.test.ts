@@ -14,7 +14,7 @@ let options: InstallOptions
 
 beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), 'vmcache-install-'))
-  options = { root, run: (name) => Promise.reject(new Error(`${name} was run for another system`)) }
+  options = { root, hasSystemd: true, run: (name) => Promise.reject(new Error(`${name} was run for another system`)) }
 })
 afterEach(() => rm(root, { recursive: true }))
 
@@ -38,6 +38,13 @@ test('lays down what is missing, and nothing twice', async () => {
   expect(steps.map(({ text }) => text)).toContain(`write ${root}/etc/systemd/system/${SUPERVISOR_UNIT}`)
   expect(await installSteps(options, program)).toEqual([])
   expect((await stat(join(root, 'etc/needrestart/restart.d', SUPERVISOR_UNIT))).mode & 0o777).toBe(0o755)
+})
+
+test('without systemd it is refused before anything is written, and removed without it', async () => {
+  const here = { ...options, root: '/', hasSystemd: false }
+  await expect(installSteps(here, program)).rejects.toMatchObject({ code: 'WRONG_STATE' })
+  const removal = (await uninstallSteps(here, program)).map(({ text }) => text)
+  expect(removal.filter((text) => text.includes('systemctl'))).toEqual([])
 })
 
 test('another version replaces what is ours', async () => {
