@@ -1,15 +1,14 @@
 import { CHUNK_HEADER_BYTES } from '../../format/chunk-header.js'
 import { SUMMARY_ENTRY_BYTES, TRAILER_BYTES, encodeSummaryTrailer, summaryBytes } from '../../format/summary.js'
 import { checksumOf } from '../../base/checksum.js'
-import { ChunkColumns } from '../index/chunk-columns.js'
 import type { Chunk } from './chunk-source.js'
+import { StoredChunk } from './stored-chunk.js'
 
 export type ChunkState = 'open' | 'sealing' | 'sealed'
 
 /** One chunk of a log in memory. */
-export class LogChunk {
+export class LogChunk extends StoredChunk {
   state: ChunkState
-  columns = new ChunkColumns()
   /** Bytes of the chunk that frames and header fill. */
   writtenOffset = CHUNK_HEADER_BYTES
   /** Bytes of it that the device has been given; a read finds what lies below. */
@@ -25,29 +24,21 @@ export class LogChunk {
   lastWriteChecksum = 0
   /** Pages of which the newest version is here. */
   livePages = 0
-  /** Reads under way; a chunk is not given back while there are any. */
-  readers = 0
-  /** Called when the last reader has gone. */
-  onIdle: (() => void) | undefined
 
   constructor(
-    readonly chunk: Chunk,
+    chunk: Chunk,
     readonly generation: number,
-    /** Index in the log's chunk list: the upper part of a location. */
-    readonly slot: number,
+    slot: number,
     readonly sequence: number,
     readonly session: number,
     readonly firstFrame: number,
     readonly firstLsn: number,
     state: ChunkState = 'open',
   ) {
+    super(chunk, slot)
     this.state = state
     this.nextFrame = firstFrame
     this.nextLsn = firstLsn
-  }
-
-  release(): void {
-    if (--this.readers === 0) this.onIdle?.()
   }
 
   /** Bytes left for frames if `entries` more entries have to fit into the summary. */

@@ -1,12 +1,24 @@
 import { checksumOf } from '../../base/checksum.js'
 import { sectorCount } from '../../format/frame.js'
 import { FULL_SECTOR_MAP, PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
-import { NOWHERE } from '../index/page-table.js'
-import type { LogChunk } from './log-chunk.js'
-import type { Log, LogCounters } from './log.js'
+import { NOWHERE, type PageTable } from '../index/page-table.js'
+import type { LaidReplacement } from '../replacement/replacement.js'
+import type { LogCounters } from './log.js'
+import type { StoredChunk } from './stored-chunk.js'
 
 /** Pages of the longest read that the hit path serves at once (32 MiB and one page for its misaligned ends). */
 const MAXIMUM_PAGES = 8193
+
+/** What can be read: a log, or another thread's index of it. */
+export interface ReadableLog {
+  readonly table: PageTable
+  /** Chunks by slot; a location is slot * entriesPerChunk + ordinal. */
+  readonly slots: readonly (StoredChunk | undefined)[]
+  readonly entriesPerChunk: number
+  readonly replacement: Pick<LaidReplacement, 'hit'>
+  /** Drops pages from the index. */
+  forgetRange(page: number, count: number): void
+}
 
 /** Sectors of a page that the byte range [from, to) of it touches. */
 export function sectorsBetween(from: number, to: number): number {
@@ -23,7 +35,7 @@ export class LogReader {
    * hand; else returns false. A page that does not have its checksum is forgotten, so that it is read from the origin again.
    * @param start bytes in the page space of the log, a multiple of 512 like `length`
    */
-  tryRead(log: Log, counters: LogCounters, start: number, length: number, target: Buffer, at: number): boolean {
+  tryRead(log: ReadableLog, counters: LogCounters, start: number, length: number, target: Buffer, at: number): boolean {
     const first = Math.floor(start / PAGE_BYTES)
     const head = start - first * PAGE_BYTES
     const count = Math.ceil((head + length) / PAGE_BYTES)
@@ -67,7 +79,7 @@ export class LogReader {
   }
 
   /** How many pages from `index` on are whole and lie back to back in one chunk. */
-  #wholePages(log: Log, chunk: LogChunk, index: number, count: number, end: number): number {
+  #wholePages(log: ReadableLog, chunk: StoredChunk, index: number, count: number, end: number): number {
     const { entriesPerChunk } = log
     const { unit, sectorMap } = chunk.columns
     const firstUnit = unit[this.#locations[index]! % entriesPerChunk]!
@@ -83,9 +95,9 @@ export class LogReader {
   }
 
   #readRun(
-    log: Log,
+    log: ReadableLog,
     counters: LogCounters,
-    chunk: LogChunk,
+    chunk: StoredChunk,
     index: number,
     run: number,
     firstPage: number,
@@ -108,7 +120,7 @@ export class LogReader {
     return true
   }
 
-  #readOne(log: Log, counters: LogCounters, chunk: LogChunk, ordinal: number, page: number): boolean {
+  #readOne(log: ReadableLog, counters: LogCounters, chunk: StoredChunk, ordinal: number, page: number): boolean {
     const { columns } = chunk
     const length = sectorCount(columns.sectorMap[ordinal]!) * SECTOR_BYTES
     const offset = chunk.chunk.offset + columns.unit[ordinal]! * SECTOR_BYTES

@@ -29,6 +29,8 @@ import { Append } from './append.js'
 import { Batch } from './batch.js'
 import type { Chunk, ChunkSource } from './chunk-source.js'
 import { LogChunk, encodeSummary } from './log-chunk.js'
+import type { LogFollower } from './log-feed.js'
+import { readEntry } from './stored-chunk.js'
 import { PAGES_PER_REGION, regionRanges } from './touched-regions.js'
 import { dataExtent, markExtent, splitExtent, type StagedExtent } from './staged-extent.js'
 
@@ -125,6 +127,8 @@ export class Log {
    * found later. A chunk that is reclaimed meanwhile is dropped as a whole.
    */
   onForgotten: ((page: number, count: number) => void) | undefined
+  /** Whoever keeps an index of the same pages for reading. */
+  follower: LogFollower | undefined
 
   readonly #options: LogOptions
   /** Oldest first. */
@@ -582,6 +586,7 @@ export class Log {
     const before = this.table.set(page, chunk.slot * this.entriesPerChunk + ordinal)
     chunk.livePages++
     if (before !== NOWHERE) this.#chunkAt(before).livePages--
+    this.follower?.placed(chunk, ordinal)
   }
 
   /** For recovery: puts a page where an adopted chunk has it unless a newer version is known. */
@@ -599,6 +604,7 @@ export class Log {
   /** Drops pages from the index alone; whoever calls it has the reason on the log, or needs none. */
   forgetRange(page: number, count: number): void {
     this.onForgotten?.(page, count)
+    this.follower?.forgotten(page, count)
     if (count <= this.table.size) {
       for (let index = 0; index < count; index++) this.#forget(page + index)
       return
@@ -855,22 +861,8 @@ export class Log {
   }
 
   /** The stored sectors of an entry, verified; undefined where the device has something else there. */
-  async readEntry(chunk: LogChunk, ordinal: number): Promise<Buffer | undefined> {
-    const { columns } = chunk
-    const length = sectorCount(columns.sectorMap[ordinal]!) * SECTOR_BYTES
-    const data = Buffer.allocUnsafe(length)
-    const offset = chunk.chunk.offset + columns.unit[ordinal]! * SECTOR_BYTES
-    const checksum = columns.checksum[ordinal]!
-    chunk.readers++
-    try {
-      if (!chunk.chunk.device.tryRead(offset, data, 0, length)) await chunk.chunk.device.read(offset, data, 0, length)
-    } finally {
-      chunk.release()
-    }
-    this.#options.counters.deviceReadBytes += length
-    if (checksumOf(data) === checksum) return data
-    this.#options.counters.badPages++
-    return undefined
+  readEntry(chunk: LogChunk, ordinal: number): Promise<Buffer | undefined> {
+    return readEntry(chunk, ordinal, this.#options.counters)
   }
 
   #copied(): Promise<void> {
@@ -884,7 +876,8 @@ export class Log {
   /** Puts a free header on stable storage and gives the chunk back; nobody reads it any more then. */
   async #free(chunk: LogChunk): Promise<void> {
     this.slots[chunk.slot] = undefined
-    if (chunk.readers > 0) await new Promise<void>((resolve) => (chunk.onIdle = resolve))
+    this.follower?.leaving(chunk)
+    if (chunk.readers > 0) await chunk.idle()
     const { source, clock } = this.#options
     await writeFreeHeader(chunk.chunk, source.cacheId, clock.now())
     source.give(chunk.chunk)

@@ -120,6 +120,13 @@ export class TestLog {
 
   /** Finds the chunks and recovers the log, up to its commit point; `load` also reads the whole index. */
   async open({ load = true } = {}): Promise<RecoveryPlan> {
+    const loadIndex = await this.openUnloaded()
+    if (load) await this.run(loadIndex())
+    return this.plan
+  }
+
+  /** The same; returns what reads the index. */
+  async openUnloaded(): Promise<() => Promise<void>> {
     await this.decide()
     const opened = await this.run(
       openLog(
@@ -143,8 +150,7 @@ export class TestLog {
     )
     this.log = opened.log
     this.failure = undefined
-    if (load) await this.run(opened.load())
-    return this.plan
+    return opened.load
   }
 
   /** What recovery would decide now; writes nothing. */
