@@ -49,7 +49,10 @@ function noteOf(test: TestCase): string | undefined {
   return result.state === 'skipped' ? result.note : undefined
 }
 
-function write(where: string, error: { message?: string; stack?: string; diff?: string }): void {
-  const text = [error.stack ?? error.message, error.diff].filter((part) => part !== undefined).join('\n')
+/** Of the stack only our own lines: its head is another text where Vitest made the error, as after a timeout. */
+function write(where: string, error: { name?: string; message?: string; stack?: string; diff?: string }): void {
+  const frames = error.stack?.split('\n').filter((line) => /^\s+at (?!.*node_modules)/.test(line)) ?? []
+  const head = `${error.name ?? 'Error'}: ${error.message ?? ''}`
+  const text = [head, ...frames, error.diff].filter((part) => part !== undefined).join('\n')
   process.stdout.write(`FAILED ${where}\n${text.replace(/^/gm, '  ')}\n`)
 }
