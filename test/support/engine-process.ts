@@ -40,10 +40,14 @@ export interface EngineProcessOptions {
   readonly wait?: boolean
   /** True: the machine's own engine, whose sockets are for groups, though in directories of its own; needs root. */
   readonly forGroups?: boolean
+  /** Entry of the supervisor, of another build than dist/. */
+  readonly main?: string
+  /** Added to the environment of supervisor and engine. */
+  readonly environment?: Readonly<Record<string, string>>
 }
 
 const MAIN = join(import.meta.dirname, '..', '..', 'dist', 'daemon', 'main.js')
-const START_MILLISECONDS = 30_000
+const START_MILLISECONDS = 60_000
 
 export async function startEngineProcess(options: EngineProcessOptions = {}): Promise<EngineProcess> {
   const directory = options.directory ?? (await mkdtemp(join(tmpdir(), 'vmcache-')))
@@ -53,8 +57,11 @@ export async function startEngineProcess(options: EngineProcessOptions = {}): Pr
 
   const log = openSync(logFile, 'a')
   const user = options.forGroups === true ? [] : ['--user']
-  const args = [MAIN, ...user, '--config', configFile, '--state-dir', stateDir, '--run-dir', runDir]
-  const supervisor = spawn(process.execPath, args, { stdio: ['ignore', log, log] })
+  const args = [options.main ?? MAIN, ...user, '--config', configFile, '--state-dir', stateDir, '--run-dir', runDir]
+  const supervisor = spawn(process.execPath, args, {
+    stdio: ['ignore', log, log],
+    env: { ...process.env, ...options.environment },
+  })
   closeSync(log)
 
   const client = controlClient(controlSocketPath(runDir))
