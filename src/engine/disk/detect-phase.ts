@@ -1,4 +1,5 @@
 import { SECTORS_PER_PAGE, SECTOR_BYTES } from '../../model/geometry.js'
+import type { DiskPhase } from '../../model/phase.js'
 import type { Origin } from '../origin/origin.js'
 
 const MBR_SIGNATURE = 0xaa55
@@ -8,24 +9,25 @@ const GPT_PROTECTIVE = 0xee
 const GPT_SIGNATURE = 'EFI PART'
 /** As much of a disk's start as holds a partition table of 128 entries. */
 const HEAD_BYTES = 34 * SECTOR_BYTES
+const UNKNOWN: DiskPhase = { sectors: 0, source: 'none' }
 
 /**
  * Sectors to add before a disk is divided into pages, so that the pages of its largest partition do not straddle ours: many old guests
- * begin theirs at sector 63. 0 where there is no partition table, or the origin cannot be read now.
+ * begin theirs at sector 63. 0 where there is no partition table, or the origin cannot be read now: its traffic will tell.
  */
-export async function detectPhase(origin: Origin): Promise<number> {
+export async function detectPhase(origin: Origin): Promise<DiskPhase> {
   const head = Buffer.alloc(Math.min(HEAD_BYTES, origin.description.sizeBytes))
   try {
     await origin.read(0, head)
   } catch {
-    return 0
+    return UNKNOWN
   }
   return phaseOf(head)
 }
 
 /** The phase that the partition table in the first sectors of a disk asks for (MBR, or GPT per UEFI 2.10 section 5.3). */
-export function phaseOf(head: Buffer): number {
-  if (head.length < SECTOR_BYTES || head.readUInt16LE(510) !== MBR_SIGNATURE) return 0
+export function phaseOf(head: Buffer): DiskPhase {
+  if (head.length < SECTOR_BYTES || head.readUInt16LE(510) !== MBR_SIGNATURE) return UNKNOWN
   let largest = { start: 0, sectors: 0 }
   let protective = false
   for (let entry = 0; entry < 4; entry++) {
@@ -36,7 +38,9 @@ export function phaseOf(head: Buffer): number {
     else if (type !== 0 && partition.sectors > largest.sectors) largest = partition
   }
   if (protective) largest = largestOfGpt(head)
-  return (SECTORS_PER_PAGE - (largest.start % SECTORS_PER_PAGE)) % SECTORS_PER_PAGE
+  if (largest.sectors === 0) return UNKNOWN
+  const sectors = (SECTORS_PER_PAGE - (largest.start % SECTORS_PER_PAGE)) % SECTORS_PER_PAGE
+  return { sectors, source: 'partitions' }
 }
 
 function largestOfGpt(head: Buffer): { start: number; sectors: number } {

@@ -13,12 +13,14 @@ import { NO_DATA, dataExtent, markExtent, type StagedExtent } from '../log/stage
 import { PAGES_PER_REGION, TouchedRegions } from '../log/touched-regions.js'
 import { OriginError, type AllocationExtent, type Origin } from '../origin/origin.js'
 import { Fills, type Fill } from './fills.js'
+import { Gate } from './gate.js'
 import { MODE_PATHS } from './modes/modes.js'
 import type { LoggingDisk, ModePath } from './modes/mode-path.js'
 import { RangeLocks, type RangeLock } from './range-locks.js'
 import { ReadAhead } from './read-ahead.js'
 import { DiskError, type ServedDisk } from './served-disk.js'
 import { Streams } from './streams.js'
+import { TrafficPhase } from './traffic-phase.js'
 import { Unflushed, withoutWritten, type Change, type ChangeKind } from './unflushed.js'
 
 /** A region that was not written for so long, and flushed since, is no longer touched. */
@@ -64,8 +66,8 @@ export interface DiskOptions {
   readonly log: OpenedLog | undefined
   /** Why it begins without the log that its mode wants, in state `direct`. */
   readonly withoutLog?: string
-  /** Makes a new, empty log, for a change of mode or after the log was lost. */
-  readonly newLog: () => Promise<OpenedLog>
+  /** Makes a new, empty log, for a change of mode, after the log was lost, or with another phase that the traffic asks for. */
+  readonly newLog: (phase?: number) => Promise<OpenedLog>
   /**
    * Raises the epoch in stamp and state database, so that a log that misses writes is never believed again. Resolves before the
    * first request that goes past the log.
@@ -78,7 +80,12 @@ export interface DiskOptions {
 export class Disk implements ServedDisk, LoggingDisk {
   readonly #options: DiskOptions
   readonly #origin: Origin
-  readonly #phaseBytes: number
+  /** Changes only while no request is under way: pages and locks are known by numbers that depend on it. */
+  #phaseBytes: number
+  /** What the first requests to a new log say of it. */
+  #traffic: TrafficPhase | undefined
+  /** All requests but those of {@link tryRead}, which never wait. */
+  readonly #gate = new Gate()
   #log: Log | undefined
   #path: ModePath
   #state: DiskState = 'serving'
@@ -94,6 +101,8 @@ export class Disk implements ServedDisk, LoggingDisk {
   #stagedFillBytes = 0
   #flushing: Promise<void> | undefined
   #nextFlush: Promise<void> | undefined
+  /** What a flush failed with that the guest had not asked for. */
+  #unheard: Unprovable | undefined
   #leavingLog: Promise<void> | undefined
   #markTimer: (() => void) | undefined
   #commitTimer: (() => void) | undefined
@@ -178,6 +187,7 @@ export class Disk implements ServedDisk, LoggingDisk {
     const startedAt = clock.monotonic()
     const streamed = this.#readStreams.note(offset, length)
     const bypass = streamed > sequentialLimitBytes
+    if (!bypass) this.#noteTraffic(offset, length)
     const missed = await this.#readThrough(offset, length, target, at, bypass)
     if (missed && streamed > length) this.#readAhead.begin(offset + length)
     meter.read(length, !missed, (clock.monotonic() - startedAt) * 1000)
@@ -185,6 +195,8 @@ export class Disk implements ServedDisk, LoggingDisk {
 
   /** Serves a range from log and origin; returns whether the origin was needed. */
   async #readThrough(offset: number, length: number, target: Buffer, at: number, bypass: boolean): Promise<boolean> {
+    const waiting = this.#gate.enter()
+    if (waiting !== undefined) await waiting
     const first = this.#firstPage(offset)
     const last = this.#lastPage(offset, length)
     const work: Promise<boolean>[] = []
@@ -202,6 +214,7 @@ export class Disk implements ServedDisk, LoggingDisk {
     }
     // All of them end before an error is passed on: nobody writes into `target` afterwards.
     const results = await Promise.allSettled(work)
+    this.#gate.leave()
     let missed = false
     for (const result of results) {
       if (result.status === 'rejected') throw result.reason
@@ -393,6 +406,7 @@ export class Disk implements ServedDisk, LoggingDisk {
     const { meter, clock, sequentialLimitBytes } = this.#options
     const startedAt = clock.monotonic()
     const bypass = this.#writeStreams.note(offset, data.length) > sequentialLimitBytes
+    if (!bypass) this.#noteTraffic(offset, data.length)
     const hit = this.#isCached(this.#firstPage(offset))
     await this.#change('write', offset, data.length, {
       record: () => this.#path.record(this, offset, data, bypass),
@@ -435,6 +449,8 @@ export class Disk implements ServedDisk, LoggingDisk {
   ): Promise<void> {
     this.#checkOpen()
     if (this.readOnly) throw new DiskError('EPERM', `disk ${this.name} is read-only`)
+    const waiting = this.#gate.enter()
+    if (waiting !== undefined) await waiting
     const first = this.#firstPage(offset)
     const last = this.#lastPage(offset, length)
     const lock = await this.#locks.acquire(first, last)
@@ -468,6 +484,7 @@ export class Disk implements ServedDisk, LoggingDisk {
     } finally {
       batch?.settle()
       this.#release(lock)
+      this.#gate.leave()
     }
     if (this.#unflushed.size > MAXIMUM_UNFLUSHED) await this.flush()
   }
@@ -633,7 +650,7 @@ export class Disk implements ServedDisk, LoggingDisk {
       this.#quietTimer = undefined
       this.#takeBackMarks().then(
         () => this.#quietLater(),
-        // A flush that failed is the guest's to hear of at its own next one; the marks stay.
+        // The guest hears of a flush that failed at its own next one; the marks stay.
         () => this.#quietLater(),
       )
     })
@@ -649,7 +666,10 @@ export class Disk implements ServedDisk, LoggingDisk {
     if (log === undefined) return
     await log.appended()
     await log.commit()
-    await this.flush()
+    await this.flush().catch((error: unknown) => {
+      if (error instanceof Unprovable) this.#unheard = error
+      throw error
+    })
     if (log !== this.#log) return
     for (const region of this.#touched.quietSince(before).filter(isQuiet)) {
       this.#touched.forget(region)
@@ -663,25 +683,34 @@ export class Disk implements ServedDisk, LoggingDisk {
   async flush(): Promise<void> {
     this.#checkOpen()
     const startedAt = this.#options.clock.monotonic()
-    if (this.#flushing === undefined) this.#flushing = this.#flushOrigin().finally(() => (this.#flushing = undefined))
-    else {
-      this.#nextFlush ??= this.#flushing
-        .catch(() => undefined)
-        .then(() => {
-          this.#nextFlush = undefined
-          return (this.#flushing = this.#flushOrigin().finally(() => (this.#flushing = undefined)))
-        })
-      await this.#nextFlush
-      this.#options.meter.flush((this.#options.clock.monotonic() - startedAt) * 1000)
-      return
+    const waiting = this.#gate.enter()
+    if (waiting !== undefined) await waiting
+    try {
+      await this.#flushWithOthers()
+    } finally {
+      this.#gate.leave()
     }
-    await this.#flushing
+    const unheard = this.#unheard
+    this.#unheard = undefined
+    if (unheard !== undefined) throw unheard
     this.#options.meter.flush((this.#options.clock.monotonic() - startedAt) * 1000)
+  }
+
+  #flushWithOthers(): Promise<void> {
+    if (this.#flushing === undefined)
+      return (this.#flushing = this.#flushOrigin().finally(() => (this.#flushing = undefined)))
+    return (this.#nextFlush ??= this.#flushing
+      .catch(() => undefined)
+      .then(() => {
+        this.#nextFlush = undefined
+        return (this.#flushing = this.#flushOrigin().finally(() => (this.#flushing = undefined)))
+      }))
   }
 
   /**
    * One flush. What an earlier session of the origin was sent is sent again from the log first; where the log has not got all of it, the
-   * flush fails, once: it cannot be proven that the writes are there. `alone` says that the caller keeps all changes away already.
+   * flush fails, once: it cannot be proven that the writes are there. `alone` says that the caller keeps all changes away already; such a flush is not
+   * the guest's own, so it hears of that at its next one.
    */
   async #flushOrigin(options: { readonly alone: boolean } = { alone: false }): Promise<void> {
     const { changes, session } = this.#unflushed.take()
@@ -694,6 +723,7 @@ export class Disk implements ServedDisk, LoggingDisk {
         throw new OriginError(`the origin of disk ${this.name} was reconnected during a flush`)
     } catch (error) {
       if (!(error instanceof Unprovable)) this.#unflushed.putBack(changes)
+      else if (options.alone) this.#unheard = error
       throw error
     }
   }
@@ -751,6 +781,9 @@ export class Disk implements ServedDisk, LoggingDisk {
 
   #useLog(opened: OpenedLog): void {
     this.#log = opened.log
+    const { phase } = opened.log.identity
+    this.#phaseBytes = phase * SECTOR_BYTES
+    this.#traffic = opened.isNew ? new TrafficPhase(phase) : undefined
     const now = this.#options.clock.monotonic()
     for (const region of opened.log.touchedRegions) this.#touched.touch(region, now)
     this.#quietLater()
@@ -822,6 +855,44 @@ export class Disk implements ServedDisk, LoggingDisk {
       this.#path = path
     } finally {
       this.#locks.release(lock)
+    }
+  }
+
+  /** Notes a request to a new log, until they say which phase serves them best. */
+  #noteTraffic(offset: number, length: number): void {
+    if (this.#traffic?.note(offset, length) !== true) return
+    const { wanted } = this.#traffic
+    this.#traffic = undefined
+    if (wanted * SECTOR_BYTES !== this.#phaseBytes) void this.#takeUpPhase(wanted)
+  }
+
+  /** Begins the log anew with the phase that its traffic asks for; once, so that it never goes to and fro. */
+  async #takeUpPhase(phase: number): Promise<void> {
+    await this.#gate.shut()
+    const lock = await this.#locks.acquire(0, Infinity)
+    const log = this.#log
+    try {
+      if (log === undefined || this.#closed) return
+      // What the origin could still lose must not be cached: nothing would mark it as touched.
+      const flushed = await this.#flushOrigin({ alone: true }).then(
+        () => true,
+        () => false,
+      )
+      if (!flushed || this.#log !== log) return
+      this.#log = undefined
+      this.#touched.clear()
+      await log.destroy()
+      const opened = await this.#options.newLog(phase)
+      // What is read ahead knows its pages by the old phase.
+      this.#readAhead.clear()
+      this.#fills.cancel(0, Infinity)
+      this.#useLog({ ...opened, isNew: false })
+    } catch (error) {
+      this.#log = log
+      void this.#logLost(error)
+    } finally {
+      this.#locks.release(lock)
+      this.#gate.open()
     }
   }
 

@@ -8,6 +8,8 @@ import { sealRecovered } from './seal-recovered.js'
 
 export interface OpenedLog {
   readonly log: Log
+  /** Nothing of an earlier log was kept. */
+  readonly isNew: boolean
   /** Reads the index of what was there before, newest chunk first, beside the traffic; ends when all of it is warm. */
   readonly load: () => Promise<void>
 }
@@ -71,7 +73,7 @@ export async function openLog(
   for (const { page, count } of plan.invalid) dead.add(page, count)
   if (adopted.length > 0) log.onForgotten = (page, count) => dead.add(page, count)
   await log.begin(settings.keepPages ? plan.invalid : [])
-  return { log, load: () => load(log, adopted.reverse(), dead, options) }
+  return { log, isNew: adopted.length === 0, load: () => load(log, adopted.reverse(), dead, options) }
 }
 
 async function load(

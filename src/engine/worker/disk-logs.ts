@@ -2,6 +2,7 @@ import { systemClock } from '../../base/clock.js'
 import { bootId } from '../../base/system-calls.js'
 import { PAGE_BYTES } from '../../model/geometry.js'
 import type { Mode } from '../../model/mode.js'
+import type { DiskPhase } from '../../model/phase.js'
 import { detectPhase } from '../disk/detect-phase.js'
 import { MODE_PATHS } from '../disk/modes/modes.js'
 import { writeFreeHeader, type LogOptions } from '../log/log.js'
@@ -29,7 +30,7 @@ export class DiskLogs {
   onFailed: (error: Error) => void = () => undefined
   /** Undefined while its cache is not open. */
   #place: LogPlace | undefined
-  #phase = 0
+  #phase: DiskPhase = { sectors: 0, source: 'none' }
   /** The newest that any of its logs had: none is used twice. */
   #session = 0
 
@@ -48,8 +49,8 @@ export class DiskLogs {
     return this.#place
   }
 
-  /** Sectors that are added before the division into pages; known after {@link recover}. */
-  get phase(): number {
+  /** Known after {@link recover}; another one only with a new log. */
+  get phase(): DiskPhase {
     return this.#phase
   }
 
@@ -71,16 +72,17 @@ export class DiskLogs {
       newest !== undefined &&
       plan.epoch === place.epoch &&
       newest.diskBytes === this.origin.description.sizeBytes
-    this.#phase = keepPages ? newest.phase : await detectPhase(this.origin)
+    this.#phase = keepPages ? { sectors: newest.phase, source: 'log' } : await detectPhase(this.origin)
     if (MODE_PATHS[mode].logs) return this.#open(place, plan, keepPages)
     await free(place.cache, chunks)
     return undefined
   }
 
-  /** A new, empty log. */
-  async create(): Promise<OpenedLog> {
+  /** A new, empty log; with another phase where the disk's traffic asks for that. */
+  async create(phaseOfTraffic?: number): Promise<OpenedLog> {
     const place = this.#place
     if (place === undefined) throw new Error(`disk ${this.settings.name} has no cache to make a log in`)
+    if (phaseOfTraffic !== undefined) this.#phase = { sectors: phaseOfTraffic, source: 'traffic' }
     return this.#open(place, (await this.#plan(place, [])).plan, false)
   }
 
@@ -111,8 +113,9 @@ export class DiskLogs {
 
   #options({ cache, epoch }: LogPlace): LogOptions {
     const { name, logId, origin } = this.settings
+    const { sizeBytes } = this.origin.description
     return {
-      identity: { logId, diskName: name, origin, diskBytes: this.origin.description.sizeBytes, phase: this.#phase },
+      identity: { logId, diskName: name, origin, diskBytes: sizeBytes, phase: this.#phase.sectors },
       epoch,
       bootId: bootId(),
       source: cache,

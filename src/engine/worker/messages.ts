@@ -1,5 +1,6 @@
 import type { DiskState } from '../../protocol/control/documents.js'
 import type { Mode } from '../../model/mode.js'
+import type { DiskPhase } from '../../model/phase.js'
 import type { DiskSettings } from '../engine.js'
 import type { ChunkPlace, FoundChunkPlace } from '../pool/pool.js'
 
@@ -39,6 +40,7 @@ export interface ThreadDiskStatus {
   readonly cachedBytes: number
   readonly indexBytes: number
   readonly badPages: number
+  readonly phase: DiskPhase
 }
 
 /** What the main thread asks of an I/O thread. */

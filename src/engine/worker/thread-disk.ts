@@ -79,13 +79,13 @@ export class ThreadDisk {
         readOnly,
         mode,
         blockPages: settings.blockBytes / PAGE_BYTES,
-        phase: logs.phase,
+        phase: logs.phase.sectors,
         sequentialLimitBytes: DEFAULT_SEQUENTIAL_LIMIT_BYTES,
         reader,
         meter,
         clock: systemClock,
         log,
-        newLog: () => logs.create(),
+        newLog: (phase) => logs.create(phase),
         raiseEpoch: () => main.call('raiseEpoch', name),
         onState: (state, reason) => void main.call('stateChanged', { disk: name, state, reason }),
         ...(withoutLog === null ? {} : { withoutLog }),
@@ -101,7 +101,7 @@ export class ThreadDisk {
   }
 
   status(): ThreadDiskStatus {
-    const { disk, meter } = this
+    const { disk, logs, meter } = this
     return {
       name: disk.name,
       sizeBytes: disk.sizeBytes,
@@ -113,6 +113,7 @@ export class ThreadDisk {
       cachedBytes: disk.log?.cachedBytes ?? 0,
       indexBytes: disk.log?.indexBytes ?? 0,
       badPages: meter.badPages,
+      phase: logs.phase,
     }
   }
 

@@ -48,8 +48,8 @@ describe('phaseOf', () => {
     [1, 7],
     [34, 6],
   ])('moves a partition at sector %d by %d sectors', (start, phase) => {
-    expect(phaseOf(mbr({ start, sectors: 1000 }))).toBe(phase)
-    expect(phaseOf(gpt({ start, sectors: 1000 }))).toBe(phase)
+    expect(phaseOf(mbr({ start, sectors: 1000 }))).toEqual({ sectors: phase, source: 'partitions' })
+    expect(phaseOf(gpt({ start, sectors: 1000 }))).toEqual({ sectors: phase, source: 'partitions' })
   })
 
   it('takes the largest partition', () => {
@@ -58,20 +58,22 @@ describe('phaseOf', () => {
       { start: 4159, sectors: 9000 },
       { start: 16_384, sectors: 2000 },
     ]
-    expect(phaseOf(mbr(...partitions))).toBe(1)
-    expect(phaseOf(gpt(...partitions))).toBe(1)
+    expect(phaseOf(mbr(...partitions)).sectors).toBe(1)
+    expect(phaseOf(gpt(...partitions)).sectors).toBe(1)
   })
 
   it('knows partitions beyond 2 TiB', () => {
-    expect(phaseOf(gpt({ start: 34, sectors: 1000 }, { start: 2 ** 33 + 63, sectors: 2 ** 33 }))).toBe(1)
+    expect(phaseOf(gpt({ start: 34, sectors: 1000 }, { start: 2 ** 33 + 63, sectors: 2 ** 33 })).sectors).toBe(1)
   })
 
-  it('is 0 where there is no partition table', () => {
-    expect(phaseOf(Buffer.alloc(34 * SECTOR))).toBe(0)
-    expect(phaseOf(Buffer.alloc(0))).toBe(0)
-    expect(phaseOf(mbr())).toBe(0)
-    expect(phaseOf(mbr({ start: 63, sectors: 1000, type: 0 }))).toBe(0)
-    expect(phaseOf(mbr({ start: 1, sectors: 100, type: 0xee }))).toBe(0)
+  it.each([
+    ['an empty disk', Buffer.alloc(34 * SECTOR)],
+    ['no disk', Buffer.alloc(0)],
+    ['an empty table', mbr()],
+    ['an unused entry', mbr({ start: 63, sectors: 1000, type: 0 })],
+    ['a protective entry without GPT', mbr({ start: 1, sectors: 100, type: 0xee })],
+  ])('is 0, from nothing, for %s', (_, head) => {
+    expect(phaseOf(head)).toEqual({ sectors: 0, source: 'none' })
   })
 
   it('makes a phase of any noise, cut anywhere', () => {
@@ -81,8 +83,8 @@ describe('phaseOf', () => {
       for (let flips = 0; flips < 40; flips++)
         head.writeUInt8(random.below(256), SECTOR + random.below(head.length - SECTOR))
       for (let flips = 0; flips < 8; flips++) head.writeUInt8(random.below(256), 446 + random.below(64))
-      const phase = phaseOf(head.subarray(0, random.below(head.length + 1)))
-      expect(Number.isInteger(phase) && phase >= 0 && phase < 8).toBe(true)
+      const { sectors } = phaseOf(head.subarray(0, random.below(head.length + 1)))
+      expect(Number.isInteger(sectors) && sectors >= 0 && sectors < 8).toBe(true)
     }
   })
 })
