@@ -84,44 +84,36 @@ async function greeting(socket: string): Promise<string> {
 const post = (engine: EngineProcess, operation: 'engine.restart') => engine.client.post(operation, {})
 
 describe('S1: an engine that is killed', () => {
-  test(
-    'is replaced behind its sockets: a client that connects in between is answered by the next',
-    { timeout: 60_000 },
-    async () => {
-      const engine = await start()
-      const { socket } = await serveDisk(engine)
-      const first = connect(socket)
-      await once(first, 'data')
-      const inode = statSync(socket).ino
-      const pid = engine.enginePid()
-      const dropped = once(first, 'close')
-      process.kill(pid, 'SIGKILL')
-      await dropped
-      expect(await greeting(socket)).toBe('NBDMAGIC')
-      expect(engine.enginePid()).not.toBe(pid)
-      expect(statSync(socket).ino).toBe(inode)
-      expect(engine.supervisor.exitCode).toBeNull()
-      const { disks } = await engine.client.get('disk.list', {})
-      expect(disks).toMatchObject([{ disk: 'web', state: 'serving' }])
-    },
-  )
+  test('is replaced behind its sockets: a client that connects in between is answered by the next', async () => {
+    const engine = await start()
+    const { socket } = await serveDisk(engine)
+    const first = connect(socket)
+    await once(first, 'data')
+    const inode = statSync(socket).ino
+    const pid = engine.enginePid()
+    const dropped = once(first, 'close')
+    process.kill(pid, 'SIGKILL')
+    await dropped
+    expect(await greeting(socket)).toBe('NBDMAGIC')
+    expect(engine.enginePid()).not.toBe(pid)
+    expect(statSync(socket).ino).toBe(inode)
+    expect(engine.supervisor.exitCode).toBeNull()
+    const { disks } = await engine.client.get('disk.list', {})
+    expect(disks).toMatchObject([{ disk: 'web', state: 'serving' }])
+  })
 
-  test(
-    'in the middle of a request: the client is told, reads wait, the supervisor lives',
-    { timeout: 60_000 },
-    async () => {
-      const engine = await start()
-      const pid = engine.enginePid()
-      const asked = post(engine, 'engine.restart').catch((error: unknown) => error)
-      process.kill(pid, 'SIGKILL')
-      await asked
-      const status = await engine.client.get('engine.status', {})
-      expect(status.pid).not.toBe(pid)
-      expect(engine.supervisor.exitCode).toBeNull()
-    },
-  )
+  test('in the middle of a request: the client is told, reads wait, the supervisor lives', async () => {
+    const engine = await start()
+    const pid = engine.enginePid()
+    const asked = post(engine, 'engine.restart').catch((error: unknown) => error)
+    process.kill(pid, 'SIGKILL')
+    await asked
+    const status = await engine.client.get('engine.status', {})
+    expect(status.pid).not.toBe(pid)
+    expect(engine.supervisor.exitCode).toBeNull()
+  })
 
-  test('again and again is replaced more and more slowly, and the status says why', { timeout: 60_000 }, async () => {
+  test('again and again is replaced more and more slowly, and the status says why', async () => {
     const engine = await start()
     for (let round = 0; round < 3; round++) await engine.killEngine()
     expect(engine.status()?.engine).toMatchObject({
@@ -131,7 +123,7 @@ describe('S1: an engine that is killed', () => {
     })
   })
 
-  test('leaves its list of jobs to the next', { timeout: 60_000 }, async () => {
+  test('leaves its list of jobs to the next', async () => {
     const engine = await start()
     await serveDisk(engine)
     await engine.killEngine()
@@ -144,7 +136,7 @@ describe('S1: an engine that is killed', () => {
 })
 
 describe('the end', () => {
-  test.each(['SIGTERM', 'SIGINT'] as const)('by %s closes everything', { timeout: 60_000 }, async (signal) => {
+  test.each(['SIGTERM', 'SIGINT'] as const)('by %s closes everything', async (signal) => {
     const engine = await start()
     const { socket } = await serveDisk(engine)
     const pid = engine.enginePid()
@@ -156,7 +148,7 @@ describe('the end', () => {
     expect(await tenure(engine)).toMatchObject({ end: { clean: true }, unsettled: null })
   })
 
-  test('by the control API answers first', { timeout: 60_000 }, async () => {
+  test('by the control API answers first', async () => {
     const engine = await start()
     const { result } = await engine.client.post('engine.stop', { detach: false, force: false })
     expect(result).toEqual({ changed: true })
@@ -164,7 +156,7 @@ describe('the end', () => {
     await until('the end of the supervisor', () => engine.supervisor.exitCode === 0)
   })
 
-  test('is refused while a client is connected, unless somebody insists', { timeout: 60_000 }, async () => {
+  test('is refused while a client is connected, unless somebody insists', async () => {
     const engine = await start()
     const { socket } = await serveDisk(engine)
     const client = connect(socket)
@@ -179,41 +171,33 @@ describe('the end', () => {
     expect(await waitUntilStopped(engine, 20_000)).toBe(true)
   })
 
-  test(
-    'of a supervisor that is killed takes its engine with it, and the next start cleans up',
-    { timeout: 60_000 },
-    async () => {
-      const engine = await start()
-      const { socket } = await serveDisk(engine)
-      const pid = engine.enginePid()
-      await engine.end('SIGKILL')
-      await until('the end of the engine', () => !existsSync(`/proc/${pid}`))
-      expect(existsSync(socket)).toBe(true)
-      expect(await tenure(engine)).toMatchObject({ end: null })
-      const next = await start({ directory: engine.directory })
-      expect(await next.log()).toContain('"previousEnd":{"kind":"lost"')
-      expect(await greeting(socket)).toBe('NBDMAGIC')
-    },
-  )
+  test('of a supervisor that is killed takes its engine with it, and the next start cleans up', async () => {
+    const engine = await start()
+    const { socket } = await serveDisk(engine)
+    const pid = engine.enginePid()
+    await engine.end('SIGKILL')
+    await until('the end of the engine', () => !existsSync(`/proc/${pid}`))
+    expect(existsSync(socket)).toBe(true)
+    expect(await tenure(engine)).toMatchObject({ end: null })
+    const next = await start({ directory: engine.directory })
+    expect(await next.log()).toContain('"previousEnd":{"kind":"lost"')
+    expect(await greeting(socket)).toBe('NBDMAGIC')
+  })
 })
 
 describe('one engine', () => {
-  test(
-    'a second supervisor of the same directories is refused and says who is there',
-    { timeout: 60_000 },
-    async () => {
-      const engine = await start()
-      const second = await start({ directory: engine.directory, wait: false })
-      await until('the end of the second', () => second.supervisor.exitCode !== null)
-      expect(second.supervisor.exitCode).toBe(4)
-      expect(await engine.log()).toContain(
-        `an engine already runs in ${engine.stateDir} (its supervisor is process ${engine.supervisor.pid})`,
-      )
-      expect((await engine.client.get('engine.status', {})).state).toBe('running')
-    },
-  )
+  test('a second supervisor of the same directories is refused and says who is there', async () => {
+    const engine = await start()
+    const second = await start({ directory: engine.directory, wait: false })
+    await until('the end of the second', () => second.supervisor.exitCode !== null)
+    expect(second.supervisor.exitCode).toBe(4)
+    expect(await engine.log()).toContain(
+      `an engine already runs in ${engine.stateDir} (its supervisor is process ${engine.supervisor.pid})`,
+    )
+    expect((await engine.client.get('engine.status', {})).state).toBe('running')
+  })
 
-  test('a state directory has one engine, whatever the run directory', { timeout: 60_000 }, async () => {
+  test('a state directory has one engine, whatever the run directory', async () => {
     const engine = await start()
     const args = [
       'dist/daemon/main.js',
@@ -230,7 +214,7 @@ describe('one engine', () => {
 })
 
 describe('replacing the engine', () => {
-  test.each(['the control API', 'SIGHUP'])('by %s keeps supervisor and sockets', { timeout: 60_000 }, async (way) => {
+  test.each(['the control API', 'SIGHUP'])('by %s keeps supervisor and sockets', async (way) => {
     const engine = await start()
     const { socket } = await serveDisk(engine)
     const inode = statSync(socket).ino
@@ -244,7 +228,7 @@ describe('replacing the engine', () => {
     expect(engine.status()?.engine.failures).toBe(0)
   })
 
-  test('reads the configuration again, and a broken one costs nothing', { timeout: 60_000 }, async () => {
+  test('reads the configuration again, and a broken one costs nothing', async () => {
     const engine = await start()
     const pid = engine.enginePid()
     await writeFile(join(engine.directory, 'config.yaml'), 'io-threads: many\n')
@@ -258,7 +242,7 @@ describe('replacing the engine', () => {
     expect((await engine.client.get('engine.status', {})).ioThreads).toBe(1)
   })
 
-  test('SIGUSR1 holds it, SIGUSR2 lets it run again', { timeout: 60_000 }, async () => {
+  test('SIGUSR1 holds it, SIGUSR2 lets it run again', async () => {
     const engine = await start()
     const { socket } = await serveDisk(engine)
     const pid = engine.enginePid()
@@ -271,22 +255,18 @@ describe('replacing the engine', () => {
   })
 })
 
-test(
-  'the engine has threads for all that origins may have in flight, and no open file too many',
-  { timeout: 60_000 },
-  async () => {
-    const engine = await start({ configuration: 'max-disks: 10\n' })
-    const environment = readFileSync(`/proc/${engine.enginePid()}/environ`, 'utf8').split('\0')
-    expect(environment).toContain('UV_THREADPOOL_SIZE=144')
-    // A program that the engine starts must not inherit its locks: it would keep the next supervisor out.
-    const flags = [3, 4, 5, 6].map((descriptor) =>
-      readFileSync(`/proc/${engine.enginePid()}/fdinfo/${descriptor}`, 'utf8'),
-    )
-    for (const text of flags) expect(Number.parseInt(/flags:\s+(\d+)/.exec(text)![1]!, 8) & 0o2000000).not.toBe(0)
-  },
-)
+test('the engine has threads for all that origins may have in flight, and no open file too many', async () => {
+  const engine = await start({ configuration: 'max-disks: 10\n' })
+  const environment = readFileSync(`/proc/${engine.enginePid()}/environ`, 'utf8').split('\0')
+  expect(environment).toContain('UV_THREADPOOL_SIZE=144')
+  // A program that the engine starts must not inherit its locks: it would keep the next supervisor out.
+  const flags = [3, 4, 5, 6].map((descriptor) =>
+    readFileSync(`/proc/${engine.enginePid()}/fdinfo/${descriptor}`, 'utf8'),
+  )
+  for (const text of flags) expect(Number.parseInt(/flags:\s+(\d+)/.exec(text)![1]!, 8) & 0o2000000).not.toBe(0)
+})
 
-test('an engine that cannot start is tried again, and its status says why', { timeout: 60_000 }, async () => {
+test('an engine that cannot start is tried again, and its status says why', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'vmcache-'))
   directories.push(directory)
   await writeFile(join(directory, 'state.db'), 'this is no database, but it is long enough to be one'.repeat(100))
@@ -314,7 +294,7 @@ describe('starting in the background', () => {
   }
   const options = { user: true, configFile: null }
 
-  test('ends when the engine answers, and is nothing where one runs', { timeout: 60_000 }, async () => {
+  test('ends when the engine answers, and is nothing where one runs', async () => {
     const at = await directoriesFor()
     await startInBackground(at, options)
     const client = controlClient(controlSocketPath(at.runDir))
@@ -327,7 +307,7 @@ describe('starting in the background', () => {
     expect(readdirSync(at.runDir)).toEqual(['supervisor.lock'])
   })
 
-  test('a broken configuration is told as it is', { timeout: 60_000 }, async () => {
+  test('a broken configuration is told as it is', async () => {
     const at = await directoriesFor()
     const configFile = join(at.stateDir, '..', 'config.yaml')
     await writeFile(configFile, '\nio-threads: many\n')
@@ -337,12 +317,12 @@ describe('starting in the background', () => {
     })
   })
 
-  test('a directory that cannot be made is an error at once', { timeout: 60_000 }, async () => {
+  test('a directory that cannot be made is an error at once', async () => {
     const at = { stateDir: '/proc/vmcache/state', runDir: '/proc/vmcache/run' }
     await expect(startInBackground(at, options)).rejects.toMatchObject({ code: 'ENGINE_START_FAILED' })
   })
 
-  test('an engine that does not start is told with its reason', { timeout: 60_000 }, async () => {
+  test('an engine that does not start is told with its reason', async () => {
     const at = await directoriesFor()
     const configFile = join(at.stateDir, '..', 'config.yaml')
     await writeFile(configFile, 'state-url: sqlite:/nonexistent/state.db\n')

@@ -73,7 +73,7 @@ export class Processes {
 export async function until<T>(
   what: string,
   condition: () => T | Promise<T>,
-  timeoutMilliseconds = 20_000,
+  timeoutMilliseconds = 60_000,
 ): Promise<NonNullable<T>> {
   const deadline = performance.now() + timeoutMilliseconds
   for (;;) {

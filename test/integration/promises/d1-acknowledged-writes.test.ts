@@ -16,7 +16,6 @@ const WAIT = { waitMilliseconds: 10_000 }
 describeWith(['nbdkit'], 'D1: an origin that is asked what reached it', () => {
   test.each(['write-through', 'write-around', 'pass-through'] as const)(
     'has every write when it is answered, and has flushed it when the flush or the FUA write is (%s)',
-    { timeout: 60_000 },
     async (mode) => {
       const host = await startHost()
       await host.createCache()
@@ -49,7 +48,7 @@ describeWith(['nbdkit'], 'D1: an origin that is asked what reached it', () => {
   test(
     'a flush that the origin refuses is an error to the guest, and the next one covers what it did not',
     {
-      timeout: 60_000,
+      timeout: 120_000,
     },
     async () => {
       const host = await startHost()
@@ -86,7 +85,7 @@ describeWith(['nbdkit'], 'D1: an origin that is asked what reached it', () => {
   test(
     'what a lost origin may have forgotten is an error to the next flush, whoever asks for it, and to nobody else',
     {
-      timeout: 60_000,
+      timeout: 120_000,
     },
     async () => {
       const host = await startHost()

@@ -25,7 +25,7 @@ describe('D10: an image that another host has', () => {
   test(
     'is refused, by the stamp beside it, which says in plain words who has it and what to do',
     {
-      timeout: 60_000,
+      timeout: 120_000,
     },
     async () => {
       const { image, one, other } = await twoHosts()
@@ -47,7 +47,7 @@ describe('D10: an image that another host has', () => {
     },
   )
 
-  test('stays refused while that host is down, however it went', { timeout: 60_000 }, async () => {
+  test('stays refused while that host is down, however it went', async () => {
     const { image, one, other } = await twoHosts()
     await one.attach('web', image)
     const pid = one.enginePid()
@@ -59,7 +59,7 @@ describe('D10: an image that another host has', () => {
   test(
     'is not written any more by the one that lost it: a stamp with a higher epoch stops it',
     {
-      timeout: 60_000,
+      timeout: 120_000,
     },
     async () => {
       const { image, one, other } = await twoHosts()
@@ -79,7 +79,7 @@ describeWith(['qemu-img'], 'D10: a QEMU that is started by hand', () => {
   test(
     'may use an image that lacks nothing, while its engine is off; what it wrote is what is read then',
     {
-      timeout: 60_000,
+      timeout: 120_000,
     },
     async () => {
       const host = await startHost()

@@ -75,7 +75,7 @@ const ENDS: [string, (host: Host, meanwhile: () => void) => Promise<Host>][] = [
 ]
 
 describe.each(ENDS)('D3: an image after %s', (_name, end) => {
-  test('that was written meanwhile is read as it is', { timeout: 60_000 }, async () => {
+  test('that was written meanwhile is read as it is', async () => {
     const host = await startHost()
     await host.createCache()
     const image = await makeImage(join(host.directory, 'web.img'), PAGES * PAGE)
@@ -86,7 +86,7 @@ describe.each(ENDS)('D3: an image after %s', (_name, end) => {
     expect(await whyDropped(next)).toBeTypeOf('string')
   })
 
-  test('that was left alone is warm', { timeout: 60_000 }, async () => {
+  test('that was left alone is warm', async () => {
     const host = await startHost()
     await host.createCache()
     await host.attach('web', await makeImage(join(host.directory, 'web.img'), PAGES * PAGE))
@@ -110,7 +110,7 @@ describeWith(['nbdkit'], 'D3: an NBD origin, which shows no times', () => {
   test.each([
     ['is dropped after every gap in holding it', false, 2, 0],
     ['is believed where the attachment says --exclusive', true, 1, PAGES],
-  ])('%s', { timeout: 60_000 }, async (_name, exclusive, version, hits) => {
+  ])('%s', async (_name, exclusive, version, hits) => {
     const { host, image } = await hostWithExport(exclusive)
     expect(await host.end()).toBe(0)
     overwrite(image, CHANGED * PAGE, pageOf(CHANGED, 2))
@@ -118,7 +118,7 @@ describeWith(['nbdkit'], 'D3: an NBD origin, which shows no times', () => {
     expect(await readAll(next, version)).toBe(hits)
   })
 
-  test('is warm after a kill under the same supervisor: nobody else could have it', { timeout: 60_000 }, async () => {
+  test('is warm after a kill under the same supervisor: nobody else could have it', async () => {
     const { host } = await hostWithExport(false)
     await host.killEngine()
     expect(await readAll(host, 1)).toBe(PAGES)
@@ -128,7 +128,7 @@ describeWith(['nbdkit'], 'D3: an NBD origin, which shows no times', () => {
 const noLoop = await whyNoLoopDevices()
 
 describe.skipIf(noLoop !== null)(`D3: a block device${noLoop === null ? '' : ` (skipped: ${noLoop})`}`, () => {
-  test('is dropped after every gap in holding it', { timeout: 60_000 }, async () => {
+  test('is dropped after every gap in holding it', async () => {
     const host = await startHost()
     await host.createCache()
     const backing = await makeImage(join(host.directory, 'lun'), MIB)
@@ -144,25 +144,21 @@ describe.skipIf(noLoop !== null)(`D3: a block device${noLoop === null ? '' : ` (
   })
 })
 
-test(
-  'D3: an image that was put back from an older copy, with its times, is read as it is',
-  { timeout: 60_000 },
-  async () => {
-    const host = await startHost()
-    await host.createCache()
-    const image = await makeImage(join(host.directory, 'web.img'), PAGES * PAGE)
-    overwrite(image, CHANGED * PAGE, pageOf(CHANGED, 2))
-    execFileSync('cp', ['-p', image, `${image}.backup`])
-    await host.attach('web', image)
-    await warm(host)
-    expect(await host.end()).toBe(0)
-    execFileSync('cp', ['-p', `${image}.backup`, image])
-    const next = await startHost({ directory: host.directory })
-    const client = await next.connect('web')
-    expect((await client.read(CHANGED * PAGE, PAGE)).equals(pageOf(CHANGED, 2))).toBe(true)
-    await client.close()
-  },
-)
+test('D3: an image that was put back from an older copy, with its times, is read as it is', async () => {
+  const host = await startHost()
+  await host.createCache()
+  const image = await makeImage(join(host.directory, 'web.img'), PAGES * PAGE)
+  overwrite(image, CHANGED * PAGE, pageOf(CHANGED, 2))
+  execFileSync('cp', ['-p', image, `${image}.backup`])
+  await host.attach('web', image)
+  await warm(host)
+  expect(await host.end()).toBe(0)
+  execFileSync('cp', ['-p', `${image}.backup`, image])
+  const next = await startHost({ directory: host.directory })
+  const client = await next.connect('web')
+  expect((await client.read(CHANGED * PAGE, PAGE)).equals(pageOf(CHANGED, 2))).toBe(true)
+  await client.close()
+})
 
 /** As somebody who writes the image a minute later: what comes within seconds of our own last write can be told from it only after a clean end. */
 function overwriteLater(image: string): void {

@@ -46,7 +46,7 @@ test('D5: no wrong flag and no half command costs a disk or its cache', { timeou
   await client.close()
 })
 
-test('D5: a device of a cache that is not open is not overwritten either', { timeout: 60_000 }, async () => {
+test('D5: a device of a cache that is not open is not overwritten either', async () => {
   const host = await startHost()
   await host.createCache()
   await host.attach('web', await makeImage(join(host.directory, 'web.img'), PAGES * PAGE))
@@ -59,7 +59,7 @@ test('D5: a device of a cache that is not open is not overwritten either', { tim
 })
 
 describeWith(['nbdkit'], 'D5: a detach', () => {
-  test('ends only when the origin has flushed what was written', { timeout: 60_000 }, async () => {
+  test('ends only when the origin has flushed what was written', async () => {
     const host = await startHost()
     await host.createCache()
     const image = await makeImage(join(host.directory, 'export.img'), PAGES * PAGE)

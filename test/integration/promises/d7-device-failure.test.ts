@@ -211,7 +211,7 @@ describe('D7: a device that is not there when the engine starts', () => {
     },
   )
 
-  test('and a superblock that is ruined is named, with what looks at it', { timeout: 60_000 }, async () => {
+  test('and a superblock that is ruined is named, with what looks at it', async () => {
     const host = await startHost()
     await host.createCache()
     const image = await makeImage(join(host.directory, 'web.img'), 16 * MIB)

@@ -42,7 +42,7 @@ async function serve(host: Host): Promise<{ control: string; disk: string }> {
 }
 
 describe.skipIf(why !== null)(`S6: the machine's engine${why === null ? '' : ` (skipped: ${why})`}`, () => {
-  test('has a group for commands and another for disks, also behind a new engine', { timeout: 60_000 }, async () => {
+  test('has a group for commands and another for disks, also behind a new engine', async () => {
     const configuration = `control-group: ${GROUPS.control}\ndisk-group: ${GROUPS.disk}\n`
     const host = await startHost({ forGroups: true, configuration })
     // The test's own directory is private; that of an engine is not.
@@ -66,7 +66,7 @@ describe.skipIf(why !== null)(`S6: the machine's engine${why === null ? '' : ` (
     for (const directory of [dirname(control), dirname(disk)]) expect(statSync(directory).mode & 0o022).toBe(0)
   })
 
-  test('is not started with one group for both', { timeout: 60_000 }, async () => {
+  test('is not started with one group for both', async () => {
     const configuration = `control-group: ${GROUPS.disk}\ndisk-group: ${GROUPS.disk}\n`
     const host = await startHost({ forGroups: true, configuration, wait: false })
     await new Promise((resolve) => host.supervisor.once('exit', resolve))
@@ -74,7 +74,7 @@ describe.skipIf(why !== null)(`S6: the machine's engine${why === null ? '' : ` (
     expect(await host.log()).toContain('BAD_CONFIG')
   })
 
-  test('leaves sockets without a group to root', { timeout: 60_000 }, async () => {
+  test('leaves sockets without a group to root', async () => {
     const host = await startHost({ forGroups: true, configuration: 'control-group: nonesuch\ndisk-group: nonesuch2\n' })
     const { control, disk } = await serve(host)
     expect(access(control).mode & 0o007).toBe(0)
@@ -85,7 +85,7 @@ describe.skipIf(why !== null)(`S6: the machine's engine${why === null ? '' : ` (
   })
 })
 
-test('S6: the sockets of a private engine are for its user alone', { timeout: 60_000 }, async () => {
+test('S6: the sockets of a private engine are for its user alone', async () => {
   const host = await startHost()
   const { control, disk } = await serve(host)
   expect(access(control).mode & 0o077 & ~0o070).toBe(0)
