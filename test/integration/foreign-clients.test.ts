@@ -130,28 +130,32 @@ describeWith(
     })
     afterAll(() => disk?.stop())
 
-    test('makes a file system, writes through a kill of the engine, and finds every file again', async () => {
-      const { directory, socket } = disk
-      const guest = await startGuest({ directory, disks: [{ socket }], programs: ['mke2fs', 'e2fsck'] })
-      try {
-        await guest.run('/sbin/mke2fs -q -F -t ext4 /dev/vda && mount -t ext4 /dev/vda /mnt')
-        const writer = guest.start(
-          'for i in $(seq 40); do head -c 50000 /dev/urandom > /mnt/file$i && sync || exit 1; echo $i; done',
-        )
-        await writer.waitForLine(/^5$/)
-        await disk.killEngine()
-        expect((await writer.ended).code).toBe(0)
-        await guest.run('md5sum /mnt/file* > /tmp/sums; umount /mnt; echo 3 > /proc/sys/vm/drop_caches')
-        await guest.run('/sbin/e2fsck -fn /dev/vda && mount -t ext4 /dev/vda /mnt')
-        expect(await guest.run('md5sum -c /tmp/sums | grep -c OK')).toBe('40')
-        await guest.run('umount /mnt')
-        expect(guest.monitor.events).not.toContain('BLOCK_IO_ERROR')
-      } finally {
-        await guest.stop()
-      }
-      await must(pathOf('e2fsck'), ['-fn', join(directory, 'origin.img')])
-      expect((await disk.stats()).readHits).toBeGreaterThan(0)
-    })
+    test(
+      'makes a file system, writes through a kill of the engine, and finds every file again',
+      { timeout: 300_000 },
+      async () => {
+        const { directory, socket } = disk
+        const guest = await startGuest({ directory, disks: [{ socket }], programs: ['mke2fs', 'e2fsck'] })
+        try {
+          await guest.run('/sbin/mke2fs -q -F -t ext4 /dev/vda && mount -t ext4 /dev/vda /mnt')
+          const writer = guest.start(
+            'for i in $(seq 40); do head -c 50000 /dev/urandom > /mnt/file$i && sync || exit 1; echo $i; done',
+          )
+          await writer.waitForLine(/^5$/)
+          await disk.killEngine()
+          expect((await writer.ended).code).toBe(0)
+          await guest.run('md5sum /mnt/file* > /tmp/sums; umount /mnt; echo 3 > /proc/sys/vm/drop_caches')
+          await guest.run('/sbin/e2fsck -fn /dev/vda && mount -t ext4 /dev/vda /mnt')
+          expect(await guest.run('md5sum -c /tmp/sums | grep -c OK')).toBe('40')
+          await guest.run('umount /mnt')
+          expect(guest.monitor.events).not.toContain('BLOCK_IO_ERROR')
+        } finally {
+          await guest.stop()
+        }
+        await must(pathOf('e2fsck'), ['-fn', join(directory, 'origin.img')])
+        expect((await disk.stats()).readHits).toBeGreaterThan(0)
+      },
+    )
   },
   await whyNoGuest(),
 )

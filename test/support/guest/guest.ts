@@ -83,13 +83,13 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
     await Promise.race([
       commands.booted,
       exited.then(alive),
-      rejectAfter(60_000, async () => `the guest does not answer\n${await readFile(path('console'), 'utf8')}`),
+      rejectAfter(120_000, async () => `the guest does not answer\n${await readFile(path('console'), 'utf8')}`),
     ])
     return {
       monitor,
       bootMilliseconds: performance.now() - startedAt,
       start: commands.start,
-      async run(script, timeoutMilliseconds = 60_000) {
+      async run(script, timeoutMilliseconds = 120_000) {
         const command = commands.start(script)
         const timeout = rejectAfter(
           timeoutMilliseconds,
