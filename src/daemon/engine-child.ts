@@ -22,7 +22,7 @@ export interface EngineChildOptions {
   /** Open locks that live as long as supervisor or engine does. */
   readonly lockDescriptors: readonly number[]
   /** Does what the engine asks for; the descriptor that it returns is sent along. */
-  readonly serve: (what: KeeperRequest, path: string) => Promise<number | null>
+  readonly serve: (request: KeeperRequest) => Promise<number | null>
   readonly onMessage: (message: Exclude<ToSupervisor, { say: 'request' }>) => void
   /** Path of the engine's entry; ours where not given. */
   readonly entry?: string
@@ -54,15 +54,15 @@ export function spawnEngine(options: EngineChildOptions): EngineChild {
   })
 
   /** Requests do not wait for each other (a lock may hang with its storage). A descriptor leaves right before its answer. */
-  async function answer(request: Extract<ToSupervisor, { say: 'request' }>): Promise<void> {
+  async function answer({ id, request }: Extract<ToSupervisor, { say: 'request' }>): Promise<void> {
     try {
-      const descriptor = await options.serve(request.what, request.path)
+      const descriptor = await options.serve(request)
       if (isGone) return
       if (descriptor !== null) sendDescriptor(ours, descriptor, Buffer.from([1]))
-      send({ say: 'answer', id: request.id, error: null, descriptor: descriptor !== null })
+      send({ say: 'answer', id, error: null, descriptor: descriptor !== null })
     } catch (error) {
       const known = error instanceof VmcacheError ? error : new VmcacheError('FAILED', messageOf(error))
-      send({ say: 'answer', id: request.id, error: known.toDocument(), descriptor: false })
+      send({ say: 'answer', id, error: known.toDocument(), descriptor: false })
     }
   }
 
@@ -82,7 +82,7 @@ export function spawnEngine(options: EngineChildOptions): EngineChild {
   return {
     pid: child.pid ?? null,
     exited,
-    stop: () => send({ say: 'stop' }),
+    stop: (isLast) => send({ say: 'stop', isLast }),
     kill: () => child.kill('SIGKILL'),
   }
 }

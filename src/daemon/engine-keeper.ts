@@ -17,12 +17,14 @@ export interface EngineChild {
   readonly pid: number | null
   /** Ends after the process has been reaped: nothing that it wrote can land later. Never rejects. */
   readonly exited: Promise<EngineExit>
-  /** Asks it to close everything and end. */
-  stop(): void
+  /** Asks it to close everything and end. `isLast`: no other engine follows it now. */
+  stop(isLast: boolean): void
   kill(): void
 }
 
 export interface KeptEngine {
+  /** The engine has its state database and opens the caches now. */
+  restoring(): void
   /** The engine serves everything again: it has dealt with the end of the one before it. */
   running(): void
   /** The engine says why it is about to end. */
@@ -30,7 +32,8 @@ export interface KeptEngine {
 }
 
 export interface EngineKeeperOptions {
-  readonly spawn: (previousEnd: PreviousEnd, kept: KeptEngine) => EngineChild
+  /** `withoutCaches`: why the engine is to serve disks without their caches; null where it is to use them. */
+  readonly spawn: (previousEnd: PreviousEnd, withoutCaches: string | null, kept: KeptEngine) => EngineChild
   readonly tenures: TenureFile
   readonly bootId: string
   readonly supervisorId: string
@@ -56,11 +59,18 @@ export interface EngineKeeper {
 
 type State = SupervisorStatus['engine']['state']
 
+/**
+ * Engines that end one after the other while they open the caches: the next one serves the disks without. Those that ran are not
+ * counted: a disk that is served without its log loses its clean pages, so that must not come from a few kills.
+ */
+const HOPELESS_RESTORES = 5
+
 export function createEngineKeeper(options: EngineKeeperOptions): EngineKeeper {
   const { backOff, bootId, clock, logger, supervisorId, tenures } = options
   let wanted: 'running' | 'held' | 'ended' = 'running'
   let child: EngineChild | null = null
   let isStopping = false
+  let failedRestores = 0
   let lastEnd: SupervisorStatus['engine']['lastEnd'] = null
   let wake: () => void = () => undefined
 
@@ -85,7 +95,7 @@ export function createEngineKeeper(options: EngineKeeperOptions): EngineKeeper {
     isStopping = true
     // Who asks in between waits for the next one.
     report(wanted === 'running' ? 'starting' : 'stopping')
-    stopped.stop()
+    stopped.stop(wanted !== 'running')
     const cancel = clock.after(options.stopTimeoutMilliseconds, () => {
       logger.warn({ engine: stopped.pid }, 'the engine did not close in time and is killed; nothing is lost by that')
       stopped.kill()
@@ -107,10 +117,17 @@ export function createEngineKeeper(options: EngineKeeperOptions): EngineKeeper {
     }
     await tenures.write(current)
     let reason: string | null = null
+    let isRestoring = false
+    const withoutCaches =
+      failedRestores < HOPELESS_RESTORES
+        ? null
+        : `${failedRestores} engines in a row ended while they opened the caches: ${lastEnd?.reason ?? 'unknown'}`
     let settling: Promise<void> = Promise.resolve()
     isStopping = false
-    child = options.spawn(told, {
+    child = options.spawn(told, withoutCaches, {
+      restoring: () => (isRestoring = true),
       running() {
+        isRestoring = false
         current = { ...current, unsettled: null }
         settling = tenures.write(current).catch((error: unknown) => {
           logger.error({ err: error }, 'the engine runs, but its tenure cannot be recorded')
@@ -129,6 +146,10 @@ export function createEngineKeeper(options: EngineKeeperOptions): EngineKeeper {
     const fields = { engine: child.pid, ...exit }
     const wasAsked = isStopping
     child = null
+    // Nobody's bug ends an engine by SIGKILL. And one without caches that ends leaves it to the next to try with them.
+    if (exit.signal !== 'SIGKILL' || wasAsked) {
+      failedRestores = isRestoring && !wasAsked && withoutCaches === null ? failedRestores + 1 : 0
+    }
     await settling
     current = { ...current, end: { clean: isClean, at } }
     await tenures.write(current).catch((error: unknown) => {

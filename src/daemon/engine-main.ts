@@ -15,12 +15,12 @@ import { linkToSupervisor } from './supervisor-link.js'
 process.title = 'vmcache-engine'
 
 const link = linkToSupervisor({
-  onStop: () => void stop(),
+  onStop: (isLast) => void stop(isLast),
   // Sockets and locks went with the supervisor: another engine may start now, so not one more write.
   onGone: () => process.kill(process.pid, 'SIGKILL'),
 })
-process.on('SIGTERM', () => void stop())
-process.on('SIGINT', () => void stop())
+process.on('SIGTERM', () => void stop(false))
+process.on('SIGINT', () => void stop(false))
 
 let logger: Logger = createLogger({ level: 'info', part: 'engine' })
 logCrashes(logger, (reason) => link.say({ say: 'failed', reason }))
@@ -35,7 +35,7 @@ engine.then(
 )
 
 async function start(): Promise<RunningProcess> {
-  const { flags, previousEnd, user } = await link.started
+  const { flags, previousEnd, user, withoutCaches } = await link.started
   const load = () => loadConfiguration({ flags, user, environment: process.env })
   const configuration = await load()
   logger = createLogger({ level: configuration.values['log-level'], part: 'engine' })
@@ -44,6 +44,7 @@ async function start(): Promise<RunningProcess> {
     reload: load,
     user,
     previousEnd,
+    withoutCaches,
     link,
     openEngine,
     clock: systemClock,
@@ -54,11 +55,11 @@ async function start(): Promise<RunningProcess> {
 
 let isStopping = false
 
-async function stop(): Promise<void> {
+async function stop(isLast: boolean): Promise<void> {
   if (isStopping) return
   isStopping = true
   try {
-    await (await engine).close()
+    await (await engine).close({ isLast })
     end(0)
   } catch (error) {
     logger.error({ err: error }, `the engine does not close: ${messageOf(error)}`)

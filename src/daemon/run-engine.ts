@@ -31,6 +31,8 @@ export interface RunOptions {
   /** A private engine: its sockets are for one user. */
   readonly user: boolean
   readonly previousEnd: PreviousEnd
+  /** Why disks are served without their caches; null where they are served through them. */
+  readonly withoutCaches: string | null
   readonly link: Pick<SupervisorLink, 'sockets' | 'locks' | 'say'>
   readonly openEngine: (options: OpenEngineOptions) => Promise<Engine>
   readonly clock: Clock
@@ -39,13 +41,15 @@ export interface RunOptions {
 }
 
 export interface RunningProcess {
-  /** Closes everything that was opened, last first. */
-  close(): Promise<void>
+  /** Closes everything that was opened, last first. Where no other engine follows, origins get what they lack, as far as time allows. */
+  close(options: { isLast: boolean }): Promise<void>
 }
 
 /** How long requests wait for an engine that starts, and an engine that ends for those in flight. */
 const START_WAIT_MILLISECONDS = 30_000
 const ANSWER_MILLISECONDS = 2000
+/** Of the time that an engine has to end, for writing to origins what they lack; the rest is for closing. */
+const DRAIN_SHARE = 0.75
 /** How often what waits (storage that is not mounted yet) is tried again. */
 const RETRY_MILLISECONDS = 15_000
 
@@ -93,11 +97,14 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
     random,
     version: VERSION,
     previousEnd: options.previousEnd,
+    withoutCaches: options.withoutCaches,
     runningJobs: () => jobs.list().filter((job) => job.state === 'running'),
     machine: systemMachine,
   })
-  closers.push(() => plane.close())
+  let drainMilliseconds = 0
+  closers.push(() => plane.close({ drainMilliseconds }))
   closers.push(() => jobs.close())
+  link.say({ say: 'restoring' })
   report(await plane.restore(), logger)
   const retrying = setInterval(() => {
     plane.retry().catch((error: unknown) => logger.warn({ err: error }, 'what waits cannot be tried again'))
@@ -112,7 +119,8 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
     diskNameOf: defaultDiskName,
   })
   return {
-    async close() {
+    async close({ isLast }) {
+      if (isLast) drainMilliseconds = values['stop-timeout'] * 1000 * DRAIN_SHARE
       for (const closer of closers.reverse()) await closer()
     },
   }

@@ -27,7 +27,7 @@ export interface SupervisorLink {
  * Opens the connection over the inherited descriptors. `onStop` is called when the supervisor wants the engine to close;
  * `onGone` when the supervisor has died: locks and sockets went with it, so the engine must end at once.
  */
-export function linkToSupervisor(handlers: { onStop: () => void; onGone: () => void }): SupervisorLink {
+export function linkToSupervisor(handlers: { onStop: (isLast: boolean) => void; onGone: () => void }): SupervisorLink {
   const channel = new Socket({ fd: ENGINE_DESCRIPTORS.messages, readable: true, writable: true })
   const waiting = new Map<number, { resolve: (descriptor: number | null) => void; reject: (error: Error) => void }>()
   let nextId = 1
@@ -40,7 +40,7 @@ export function linkToSupervisor(handlers: { onStop: () => void; onGone: () => v
       case 'start':
         return start(message)
       case 'stop':
-        return handlers.onStop()
+        return handlers.onStop(message.isLast)
       case 'answer': {
         const request = waiting.get(message.id)
         assert(request !== undefined, `an answer of the supervisor to nothing: ${message.id}`)
@@ -56,25 +56,25 @@ export function linkToSupervisor(handlers: { onStop: () => void; onGone: () => v
     if (!isClosed) handlers.onGone()
   })
 
-  const request = (what: KeeperRequest, path: string): Promise<number | null> =>
+  const ask = (request: KeeperRequest): Promise<number | null> =>
     new Promise((resolve, reject) => {
       const id = nextId++
       waiting.set(id, { resolve, reject })
-      send({ say: 'request', id, what, path })
+      send({ say: 'request', id, request })
     })
 
   return {
     sockets: {
       async listen(path) {
-        const descriptor = await request('listen', path)
+        const descriptor = await ask({ what: 'listen', path })
         assert(descriptor !== null, `no descriptor came for ${path}`)
         return descriptor
       },
-      close: async (path) => void (await request('close', path)),
+      close: async (path) => void (await ask({ what: 'close', path })),
     },
     locks: {
-      lock: async (path) => void (await request('lock', path)),
-      unlock: async (path) => void (await request('unlock', path)),
+      lock: async (path, disk) => void (await ask({ what: 'lock', path, disk })),
+      unlock: async (path) => void (await ask({ what: 'unlock', path })),
     },
     started,
     say: send,

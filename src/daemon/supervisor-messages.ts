@@ -13,16 +13,25 @@ export interface StartMessage {
   readonly flags: Readonly<Record<string, string>>
   readonly user: boolean
   readonly previousEnd: PreviousEnd
+  /** Why the engine is to serve disks without their caches: those before it could not start. Null: it uses them. */
+  readonly withoutCaches: string | null
 }
+
+/** What an engine asks its supervisor for. */
+export type KeeperRequest =
+  | { readonly what: 'listen' | 'close' | 'unlock'; readonly path: string }
+  | { readonly what: 'lock'; readonly path: string; readonly disk: string }
 
 export type ToEngine =
   | StartMessage
-  /** Close everything and exit with 0. */
-  | { readonly say: 'stop' }
+  /** Close everything and exit with 0; where no other engine follows, origins are given what they lack before. */
+  | { readonly say: 'stop'; readonly isLast: boolean }
   | { readonly say: 'answer'; readonly id: number; readonly error: ErrorDocument | null; readonly descriptor: boolean }
 
 export type ToSupervisor =
-  | { readonly say: 'request'; readonly id: number; readonly what: KeeperRequest; readonly path: string }
+  | { readonly say: 'request'; readonly id: number; readonly request: KeeperRequest }
+  /** The state database is open; the caches are opened now. */
+  | { readonly say: 'restoring' }
   /** Everything that was attached is served again. */
   | { readonly say: 'running' }
   /** The engine is about to end: why. */
@@ -30,8 +39,6 @@ export type ToSupervisor =
   /** An administrator wants supervisor and engine to end, or another engine. */
   | { readonly say: 'stop-all' }
   | { readonly say: 'replace' }
-
-export type KeeperRequest = 'listen' | 'close' | 'lock' | 'unlock'
 
 /** Descriptors that an engine inherits. */
 export const ENGINE_DESCRIPTORS = { messages: 3, descriptors: 4, firstLock: 5 } as const

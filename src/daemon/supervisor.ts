@@ -13,6 +13,7 @@ import type { DaemonArguments } from './daemon-arguments.js'
 import { spawnEngine } from './engine-child.js'
 import { createEngineKeeper, type EngineKeeper } from './engine-keeper.js'
 import { socketGroups } from './groups.js'
+import { imageLockList } from './image-lock-list.js'
 import { createImageLockOwner } from './image-lock-owner.js'
 import { lockInstance } from './instance-lock.js'
 import { loadConfiguration, type LoadedConfiguration } from './load-configuration.js'
@@ -37,7 +38,14 @@ export async function runSupervisor(args: DaemonArguments, configuration: Loaded
 
   const gid = args.user ? null : socketGroups(configuration.values).disk
   const sockets = createSocketOwner(runDir, { mode: gid === null ? 0o600 : 0o660, gid })
-  const locks = createImageLockOwner(lockImage)
+  const locks = createImageLockOwner({
+    acquire: lockImage,
+    list: imageLockList(stateDir),
+    clock: systemClock,
+    logger,
+  })
+  // Before anything else: until an engine runs, nothing but these locks keeps others off images that lack writes.
+  await locks.retake()
   const report = statusReporter(runDir, logger)
   const supervisorId = systemRandom.id()
 
@@ -51,19 +59,23 @@ export async function runSupervisor(args: DaemonArguments, configuration: Loaded
     clock: systemClock,
     logger,
     onStatus: report,
-    spawn(previousEnd, kept) {
+    spawn(previousEnd, withoutCaches, kept) {
       return spawnEngine({
-        start: { flags: args.flags, user: args.user, previousEnd },
+        start: { flags: args.flags, user: args.user, previousEnd, withoutCaches },
         threadPoolSize: threadPoolSize(current.values),
         lockDescriptors,
-        async serve(what, path) {
-          if (what === 'listen') return sockets.listen(path)
-          if (what === 'close') sockets.close(path)
-          else await (what === 'lock' ? locks.lock(path) : locks.unlock(path))
+        async serve(request) {
+          const { path } = request
+          if (request.what === 'listen') return sockets.listen(path)
+          if (request.what === 'close') sockets.close(path)
+          else if (request.what === 'lock') await locks.lock(path, request.disk)
+          else await locks.unlock(path)
           return null
         },
         onMessage(message) {
           switch (message.say) {
+            case 'restoring':
+              return kept.restoring()
             case 'running':
               return kept.running()
             case 'failed':

@@ -8,11 +8,27 @@ type Attention = EngineDocument['degraded']
 /** What somebody should look at, with the command that mends it: worst first. */
 export function attention(plane: ControlPlane, caches: CacheDocument[], disks: DiskDocument[]): Attention {
   return [
+    ...ofEngine(plane),
     ...caches.flatMap((cache) => ofCache(plane, cache, disks)),
     ...disks.flatMap((disk) => ofDisk(plane, disk)),
     ...ofState(plane),
   ]
 }
+
+function ofEngine({ host, withoutCaches }: ControlPlane): Attention {
+  if (withoutCaches === null) return []
+  return [
+    {
+      object: `engine of ${host.name}`,
+      state: 'direct',
+      reason: `without caches: ${withoutCaches}`,
+      mend: MEND_ENGINE,
+    },
+  ]
+}
+
+/** What to do about an engine that serves disks without their caches. */
+export const MEND_ENGINE = 'mend what its log tells, then: vmcache engine restart'
 
 function ofCache({ inventory }: ControlPlane, cache: CacheDocument, disks: DiskDocument[]): Attention {
   const object = `cache ${cache.name}`

@@ -7,6 +7,7 @@ import { asVmcacheError } from './as-vmcache-error.js'
 import type { ControlPlane } from './control-plane.js'
 import { exclusively, knownDisk } from './inventory.js'
 import { releaseLease } from './lease.js'
+import { lacksWrites } from './origin-guard.js'
 import type { OperationContext, Operations } from './operation.js'
 import { endTenure } from './origin-tenure.js'
 import { forgetDisk } from './serve-disk.js'
@@ -19,6 +20,7 @@ export function cacheDetach(plane: ControlPlane): Operations['cache.detach'] {
     overTargets(request, [...inventory.disks.keys()], context, async (name, inner) => {
       const record = knownDisk(inventory, name)
       const served = (await engine.disks()).find(({ disk }) => disk === name) ?? null
+      refuseToLose(plane, record, served, request.discardDirty)
       refuseClosedCache(plane, record, request.force)
       const steps = stepsOf(record, served, request.discardDirty)
       if (!request.dryRun) {
@@ -69,6 +71,22 @@ async function detach(
 
 function isOpen({ engine }: ControlPlane, cache: string): boolean {
   return engine.caches().some(({ name }) => name === cache)
+}
+
+/** What a disk that is not served holds cannot be written to its origin: its log goes only when somebody gives that up. */
+function refuseToLose(
+  plane: ControlPlane,
+  { name, origin }: DiskRecord,
+  served: EngineDisk | null,
+  discardDirty: boolean,
+): void {
+  if (served !== null || discardDirty || !lacksWrites(plane, name)) return
+  const trouble = plane.inventory.diskTroubles.get(name)
+  throw new VmcacheError(
+    'DIRTY_DATA',
+    `disk ${name} is not served${trouble === undefined ? '' : ` (${trouble.reason})`}: what its origin ${origin} lacks cannot be written there now`,
+    { hint: `mend that first: vmcache status; or lose it: vmcache cache detach ${name} --discard-dirty` },
+  )
 }
 
 /** The log of a disk can only be freed while its cache is open. */

@@ -28,6 +28,8 @@ export interface OperationsDependencies {
   readonly version: string
   /** How the engine before this one ended, as the supervisor saw it. */
   readonly previousEnd: PreviousEnd
+  /** Why disks are served without their caches (engines that use them cannot start); null where they are served through them. */
+  readonly withoutCaches: string | null
   /** Jobs that run now. */
   readonly runningJobs: () => readonly JobDocument[]
   readonly machine: Machine

@@ -5,6 +5,7 @@ import { cacheDelete } from './cache-delete.js'
 import { cacheDetach } from './cache-detach.js'
 import { cacheImport } from './cache-import.js'
 import { cacheList, cacheShow, deviceList } from './cache-list.js'
+import type { DiskRecord } from '../state/disk-store.js'
 import type { ControlPlane, OperationsDependencies } from './control-plane.js'
 import { diskFlush } from './disk-flush.js'
 import { diskInvalidate } from './disk-invalidate.js'
@@ -17,6 +18,7 @@ import { createInventory } from './inventory.js'
 import { createJournal } from './journal.js'
 import { createOriginObserver } from './observe-origin.js'
 import type { Operations } from './operation.js'
+import { releaseOrigin } from './origin-guard.js'
 import { endTenure } from './origin-tenure.js'
 import { raiseEpoch } from './raise-epoch.js'
 import { recorded, recordedForEach } from './recorded.js'
@@ -33,8 +35,11 @@ export interface ControlPlaneHandle {
   retry(): Promise<void>
   /** Names of all recorded disks. */
   diskNames(): string[]
-  /** Closes the engine and writes down that it ended cleanly; sockets, leases and stamps stay for the next one. */
-  close(): Promise<void>
+  /**
+   * Closes the engine and writes down that it ended cleanly; sockets, leases and stamps stay for the next one. Before that
+   * origins are given what they lack, for at most `drainMilliseconds`: those that have everything then are not guarded any more.
+   */
+  close(options: { drainMilliseconds: number }): Promise<void>
 }
 
 export function createOperations(dependencies: OperationsDependencies): ControlPlaneHandle {
@@ -63,7 +68,7 @@ export function createOperations(dependencies: OperationsDependencies): ControlP
       return retrying
     },
     diskNames: () => [...plane.inventory.disks.keys()],
-    close: () => close(plane, retrying),
+    close: ({ drainMilliseconds }) => close(plane, retrying, drainMilliseconds),
   }
 }
 
@@ -97,19 +102,35 @@ function operationsOf(plane: ControlPlane): Operations {
 }
 
 /** Every tenure ends before the process does: the next engine then trusts what it finds. */
-async function close(plane: ControlPlane, retrying: Promise<void> | null): Promise<void> {
+async function close(plane: ControlPlane, retrying: Promise<void> | null, drainMilliseconds: number): Promise<void> {
   const { engine, inventory } = plane
   plane.phase = 'stopping'
   await retrying?.catch(() => {})
-  const served = (await engine.disks()).map(({ disk }) => disk)
+  const served = (await engine.disks()).flatMap(({ disk }) => inventory.disks.get(disk) ?? [])
+  const complete = drainMilliseconds > 0 ? await drain(plane, served, drainMilliseconds) : []
   // Only what the engine has closed well is clean: where that fails, the tenures stay open and the pages are not trusted.
   await engine.close()
   const ended = await Promise.allSettled(
-    served.map(async (name) => {
-      const record = inventory.disks.get(name)
-      if (record !== undefined) await endTenure(plane, record)
+    served.map(async (disk) => {
+      await endTenure(plane, disk)
+      if (complete.includes(disk)) await releaseOrigin(plane, disk)
     }),
   )
   const failure = ended.find((outcome) => outcome.status === 'rejected')
   if (failure !== undefined) throw asVmcacheError(failure.reason)
+}
+
+/** Stops serving disks whose origins lack writes as soon as they have them; returns those that have. */
+async function drain(
+  { clock, engine, inventory }: ControlPlane,
+  served: readonly DiskRecord[],
+  milliseconds: number,
+): Promise<DiskRecord[]> {
+  const abort = new AbortController()
+  const cancel = clock.after(milliseconds, () => abort.abort())
+  const options = { keepLog: true, discardDirty: false, progress: () => {}, signal: abort.signal }
+  const lacking = served.filter(({ name }) => inventory.tenures.get(name)?.lacksWrites)
+  const outcomes = await Promise.allSettled(lacking.map(({ name }) => engine.detach(name, options)))
+  cancel()
+  return lacking.filter((_, index) => outcomes[index]!.status === 'fulfilled')
 }

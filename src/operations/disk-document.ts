@@ -3,6 +3,7 @@ import type { DiskDocument } from '../protocol/control/documents.js'
 import type { DiskRecord } from '../state/disk-store.js'
 import type { ControlPlane } from './control-plane.js'
 import { knownDisk } from './inventory.js'
+import { lacksWrites } from './origin-guard.js'
 
 /** A disk as lists show it: what the engine says, or, where it does not serve the disk, what is recorded. */
 export async function diskDocument(plane: ControlPlane, name: string): Promise<DiskDocument> {
@@ -17,12 +18,15 @@ export async function diskDocuments(plane: ControlPlane): Promise<DiskDocument[]
 }
 
 function joined(plane: ControlPlane, record: DiskRecord, served: EngineDisk | undefined): DiskDocument {
+  const known = served ?? unservedDisk(plane, record)
+  const withheld = plane.inventory.withheldModes.get(record.name)
   return {
-    ...(served ?? unservedDisk(plane, record)),
+    ...known,
+    mode: withheld === undefined ? known.mode : { wanted: record.mode, inForce: known.mode.inForce, reason: withheld },
     vm: null,
     target: null,
     uri: nbdUri(record.name, record.socket),
-    lacksWrites: plane.inventory.tenures.get(record.name)?.lacksWrites ?? false,
+    lacksWrites: lacksWrites(plane, record.name),
     lease: { host: plane.host.name, epoch: plane.inventory.epochs.get(record.name) ?? 0 },
   }
 }

@@ -8,6 +8,7 @@ import { diskDocument } from './disk-document.js'
 import { disksOf, exclusively, knownCache, knownDisk } from './inventory.js'
 import { checkLimits } from './limits.js'
 import type { Operations } from './operation.js'
+import { grantedMode, releaseIfComplete } from './origin-guard.js'
 import { checkPromisedSpace } from './promised-space.js'
 import { withUndo } from './undo.js'
 
@@ -30,13 +31,18 @@ export function diskSet(plane: ControlPlane): Operations['disk.set'] {
     }
     await exclusively(inventory, `disk ${name}`, () =>
       withUndo(async (undo) => {
-        if ((await engine.disks()).some(({ disk }) => disk === name)) {
-          await engine.change(name, after)
-          undo(`set disk ${name} back`, () => engine.change(name, before))
-        }
         const changed = { ...record, ...after }
+        const served = (await engine.disks()).find(({ disk }) => disk === name)
+        if (served !== undefined) {
+          const mode = served.state === 'direct' ? after.mode : await grantedMode(plane, changed)
+          await engine.change(name, { ...after, mode })
+          undo(`set disk ${name} back`, async () =>
+            engine.change(name, { ...before, mode: await grantedMode(plane, record) }),
+          )
+        }
         await state.disks.save(changed)
         inventory.disks.set(name, changed)
+        await releaseIfComplete(plane, changed)
       }),
     )
     return { changed: true, disk: await diskDocument(plane, name) }

@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises'
 import { messageOf } from '../base/errors.js'
 import { formatSize } from '../base/units.js'
 import type { CacheDocument, DiskDocument, DoctorCheck } from '../protocol/control/documents.js'
+import { MEND_ENGINE } from './attention.js'
 import { cacheDocuments } from './cache-document.js'
 import type { ControlPlane } from './control-plane.js'
 import { diskDocuments } from './disk-document.js'
@@ -61,11 +62,18 @@ async function check(
   return { id, state, object, seen, expected, mend: state === 'ok' ? null : (better ?? mend) }
 }
 
-function engineCheck({ engine, machine, version, host }: ControlPlane) {
-  return check('engine', `host ${host.name}`, 'an engine runs', () => ({
-    state: 'ok',
-    seen: `version ${version}, process ${machine.processId}, ${engine.ioThreads} I/O threads (${engine.ioBackend})`,
-  }))
+function engineCheck({ engine, machine, version, host, withoutCaches }: ControlPlane) {
+  const seen = `version ${version}, process ${machine.processId}, ${engine.ioThreads} I/O threads (${engine.ioBackend})`
+  return check(
+    'engine',
+    `host ${host.name}`,
+    'an engine runs and uses the caches',
+    () => ({
+      state: withoutCaches === null ? 'ok' : 'failure',
+      seen: withoutCaches === null ? seen : `${seen}, without caches: ${withoutCaches}`,
+    }),
+    MEND_ENGINE,
+  )
 }
 
 function nodeCheck({ machine }: ControlPlane) {
@@ -215,19 +223,26 @@ async function fileSystemCheck({ machine }: ControlPlane, path: string, disks: r
 }
 
 function diskCheck(plane: ControlPlane, document: DiskDocument) {
-  const { disk, state, reason, badPages } = document
+  const { disk, state, reason, badPages, lacksWrites, mode } = document
   const isServed = state === 'serving' || state === 'recovering' || state === 'draining'
+  const withheld = isServed && mode.wanted !== mode.inForce ? `${mode.inForce}, not ${mode.wanted}` : null
+  const words = [
+    state,
+    reason,
+    badPages > 0 ? `bad pages: ${badPages}` : null,
+    withheld === null ? null : `${withheld}: ${mode.reason ?? 'unknown'}`,
+    !isServed && lacksWrites ? 'its origin lacks writes' : null,
+  ]
   return check(
     'disk',
     `disk ${disk}`,
     'serving',
     () => ({
-      state: isServed && badPages === 0 ? 'ok' : isServed || state === 'direct' ? 'warning' : 'failure',
-      seen: [state, ...(reason === null ? [] : [reason]), ...(badPages > 0 ? [`bad pages: ${badPages}`] : [])].join(
-        ': ',
-      ),
+      state:
+        isServed && badPages === 0 && withheld === null ? 'ok' : isServed || state === 'direct' ? 'warning' : 'failure',
+      seen: words.filter((word) => word !== null).join(': '),
     }),
-    isServed ? mendBadPages(document) : mendDisk(plane, document),
+    isServed && badPages > 0 ? mendBadPages(document) : mendDisk(plane, document),
   )
 }
 

@@ -32,15 +32,19 @@ export function engineDocument(plane: ControlPlane, caches: CacheDocument[], dis
 /** A reboot loses nothing and interrupts nothing when no origin lacks a write and no job runs. */
 function safeToReboot({ runningJobs }: ControlPlane, disks: readonly DiskDocument[]): EngineDocument['safeToReboot'] {
   const dirty = disks.filter((disk) => disk.dirtyBytes > 0)
+  const unserved = disks.filter((disk) => disk.lacksWrites && ['waiting', 'changed', 'failed'].includes(disk.state))
   const jobs = runningJobs()
   const reasons = [
     ...dirty.map(({ disk, dirtyBytes, dirtyAgeSeconds }) => {
       const age = dirtyAgeSeconds === null ? '' : `, the oldest for ${formatDuration(dirtyAgeSeconds)}`
       return `disk ${disk}: ${formatSize(dirtyBytes)} that the origin lacks${age}`
     }),
+    ...unserved
+      .filter((disk) => !dirty.includes(disk))
+      .map(({ disk, state }) => `disk ${disk}: its origin lacks writes, and it is ${state}`),
     ...jobs.map(({ kind, object }) => `job ${kind} of ${object} runs`),
   ]
   const times = dirty.map((disk) => disk.secondsToFlush)
-  const known = jobs.length === 0 && times.every((time) => time !== null)
+  const known = jobs.length === 0 && unserved.length === 0 && times.every((time) => time !== null)
   return { now: reasons.length === 0, reasons, secondsUntil: known ? Math.max(0, ...times) : null }
 }

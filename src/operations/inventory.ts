@@ -2,11 +2,12 @@ import { VmcacheError } from '../base/errors.js'
 import type { CacheRecord } from '../state/cache-store.js'
 import type { DiskRecord } from '../state/disk-store.js'
 import type { TenureRecord } from '../state/tenure-store.js'
+import { createTurns, type Turns } from './turns.js'
 
 /** Why a recorded cache or disk is not served, and the command that mends it. */
 export interface Trouble {
-  /** `waiting`: tried again by itself; `failed`: somebody must act. */
-  readonly state: 'waiting' | 'failed'
+  /** `waiting`: tried again by itself; `changed`, `failed`: somebody must act. */
+  readonly state: 'waiting' | 'changed' | 'failed'
   readonly reason: string
   readonly mend: string
 }
@@ -34,8 +35,12 @@ export interface Inventory {
   readonly identities: Map<string, string>
   readonly cacheTroubles: Map<string, CacheTrouble>
   readonly diskTroubles: Map<string, Trouble>
+  /** Why disks write through although another mode is wanted of them: their origins cannot be guarded (origin-guard.ts). */
+  readonly withheldModes: Map<string, string>
   /** Disks whose epoch has risen in the stamp, while the state database was away. */
   readonly unsavedEpochs: Set<string>
+  /** Changes of one disk's stamp and tenure: each begins when the one before it has ended. */
+  readonly tenureTurns: Turns
   /** Objects that are being changed: `cache fast`, `disk web01/vda`. */
   readonly busy: Set<string>
 }
@@ -49,7 +54,9 @@ export function createInventory(): Inventory {
     identities: new Map(),
     cacheTroubles: new Map(),
     diskTroubles: new Map(),
+    withheldModes: new Map(),
     unsavedEpochs: new Set(),
+    tenureTurns: createTurns(),
     busy: new Set(),
   }
 }

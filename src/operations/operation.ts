@@ -31,9 +31,9 @@ export interface SocketKeeper {
   close(path: string): Promise<void>
 }
 
-/** QEMU-compatible image locks, held by the supervisor so that they outlive an engine. */
+/** QEMU-compatible image locks, held by the supervisor so that they outlive an engine, and taken again after a reboot. */
 export interface ImageLocks {
-  /** Locks an image file against every other QEMU; IN_USE where somebody holds it. */
-  lock(path: string): Promise<void>
+  /** Locks the image file or block device of a disk against every other QEMU; IN_USE where somebody holds it. */
+  lock(path: string, disk: string): Promise<void>
   unlock(path: string): Promise<void>
 }

@@ -9,7 +9,11 @@ import { knownDisk } from './inventory.js'
  * must see that it is older than its disk. The stamp alone is proof enough; where there is none the state database must
  * take it, or the disk may not go on.
  */
-export async function raiseEpoch(plane: ControlPlane, name: string): Promise<void> {
+export function raiseEpoch(plane: ControlPlane, name: string): Promise<void> {
+  return plane.inventory.tenureTurns(name, () => raise(plane, name))
+}
+
+async function raise(plane: ControlPlane, name: string): Promise<void> {
   const { host, inventory, journal, stamps } = plane
   const disk = knownDisk(inventory, name)
   const tenure = inventory.tenures.get(name)
@@ -41,10 +45,12 @@ export async function raiseEpoch(plane: ControlPlane, name: string): Promise<voi
 export async function saveEpochs(plane: ControlPlane): Promise<void> {
   const { inventory } = plane
   for (const name of inventory.unsavedEpochs) {
-    const disk = inventory.disks.get(name)
-    const tenure = inventory.tenures.get(name)
-    if (disk !== undefined && tenure !== undefined) await saveEpoch(plane, disk, tenure)
-    inventory.unsavedEpochs.delete(name)
+    await inventory.tenureTurns(name, async () => {
+      const disk = inventory.disks.get(name)
+      const tenure = inventory.tenures.get(name)
+      if (disk !== undefined && tenure !== undefined) await saveEpoch(plane, disk, tenure)
+      inventory.unsavedEpochs.delete(name)
+    })
   }
 }
 

@@ -1,8 +1,11 @@
 import type { CacheRecord } from '../state/cache-store.js'
 import type { DiskRecord } from '../state/disk-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
+import { MEND_ENGINE } from './attention.js'
 import type { ControlPlane } from './control-plane.js'
+import type { CacheTrouble } from './inventory.js'
 import { openRecordedCache } from './open-cache.js'
+import { reviewGuards } from './origin-guard.js'
 import { foundTenure } from './origin-tenure.js'
 import { saveEpochs } from './raise-epoch.js'
 import { resumeDisk } from './resume-disk.js'
@@ -52,6 +55,7 @@ export async function retry(plane: ControlPlane): Promise<void> {
   // A heartbeat for other hosts, and a sign whether the database takes writes.
   await state.hosts.save({ ...host, seenAt: new Date(clock.now()).toISOString() }).catch(() => {})
   await saveEpochs(plane).catch(() => {})
+  await reviewGuards(plane).catch(() => {})
   await journal.tidy().catch(() => {})
 }
 
@@ -60,13 +64,20 @@ async function serveWanted(
   caches: readonly CacheRecord[],
   disks: readonly DiskRecord[],
 ): Promise<RestoreReport> {
+  const { withoutCaches } = plane
   const opened = await Promise.all(
     caches.map(async (cache) => {
-      await openRecordedCache(plane, cache)
+      if (withoutCaches === null) await openRecordedCache(plane, cache)
+      else plane.inventory.cacheTroubles.set(cache.name, leftClosed(withoutCaches))
       return { name: cache.name, reason: plane.inventory.cacheTroubles.get(cache.name)?.reason ?? null }
     }),
   )
   return { caches: opened, disks: await serveAll(plane, disks) }
+}
+
+/** A cache that this engine does not open; the next one may. */
+function leftClosed(reason: string): CacheTrouble {
+  return { state: 'failed', reason, mend: MEND_ENGINE, missing: [], corrupt: [] }
 }
 
 /** Disks that are served directly and whose cache can be used. */

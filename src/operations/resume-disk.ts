@@ -4,13 +4,22 @@ import type { DiskRecord } from '../state/disk-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
 import type { ControlPlane } from './control-plane.js'
 import { exclusively } from './inventory.js'
+import { grantedMode } from './origin-guard.js'
 import { endedUnseen } from './origin-tenure.js'
 import { serveDisk, type ServeOptions } from './serve-disk.js'
 import { withUndo } from './undo.js'
 import { whyClosed } from './why-closed.js'
 
 /** What may mend itself: storage that is not mounted yet, a server that starts later, a database that is away. */
-const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['ORIGIN_NOT_FOUND', 'ORIGIN_FAILED', 'FAILED', 'TIMEOUT'])
+const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'ORIGIN_NOT_FOUND',
+  'ORIGIN_FAILED',
+  'FAILED',
+  'TIMEOUT',
+  // A cache that is not open, and a program that has the image open, keep a disk from being served whose origin lacks writes.
+  'DIRTY_DATA',
+  'IN_USE',
+])
 
 /** WRONG_STATE where no disk can have a log in the cache now, with the reason. */
 export function refuseClosedCache(plane: ControlPlane, name: string): void {
@@ -34,9 +43,9 @@ export async function resumeDisk(plane: ControlPlane, record: DiskRecord): Promi
   } catch (error) {
     const failure = asVmcacheError(error)
     inventory.diskTroubles.set(name, {
-      state: PASSING.has(failure.code) ? 'waiting' : 'failed',
+      state: PASSING.has(failure.code) ? 'waiting' : failure.code === 'ORIGIN_CHANGED' ? 'changed' : 'failed',
       reason: failure.message,
-      mend: failure.hint ?? `vmcache cache detach ${name}`,
+      mend: failure.hint ?? whyClosed(plane, record.cache)?.mend ?? `vmcache cache detach ${name}`,
     })
     throw failure
   }
@@ -87,10 +96,15 @@ async function serve(plane: ControlPlane, record: DiskRecord, options: ServeOpti
 }
 
 /** A new log, empty: what the disk wrote meanwhile its old one has not seen. */
-async function resumeLog(plane: ControlPlane, { name, cache }: DiskRecord, served: EngineDisk): Promise<void> {
+async function resumeLog(plane: ControlPlane, record: DiskRecord, served: EngineDisk): Promise<void> {
   const { engine, inventory, journal } = plane
+  const { name, cache } = record
   const tenure = inventory.tenures.get(name)
   if (served.state !== 'direct' || tenure === undefined || whyClosed(plane, cache) !== null) return
-  await exclusively(inventory, `disk ${name}`, () => engine.resumeLog(name, tenure.epoch))
+  await exclusively(inventory, `disk ${name}`, async () => {
+    const mode = await grantedMode(plane, record)
+    if (mode !== served.mode.wanted) await engine.change(name, { mode })
+    await engine.resumeLog(name, tenure.epoch)
+  })
   await journal.record({ what: 'disk.log-resumed', who: 'engine', result: 'ok', disk: name, cache })
 }

@@ -1,9 +1,11 @@
+import { VmcacheError } from '../base/errors.js'
 import type { FoundLog } from '../engine/engine.js'
 import type { DiskRecord } from '../state/disk-store.js'
 import type { TenureRecord } from '../state/tenure-store.js'
 import type { ControlPlane } from './control-plane.js'
 import { leaseKey, refuseForeignWriter, releaseLease, takeLease, type LeasedDisk } from './lease.js'
 import type { ObservedOrigin } from './observe-origin.js'
+import { grantedMode, guardOrigin, releaseOrigin } from './origin-guard.js'
 import { openTenure, whyChanged } from './origin-tenure.js'
 import type { Stamp } from './stamps.js'
 import type { Undo } from './undo.js'
@@ -36,13 +38,15 @@ export async function serveDisk(
   undo: Undo,
   { isNew, log, newestFrameAt, withoutLog, isCut }: ServeOptions,
 ): Promise<string | null> {
-  const { engine, host, inventory, locks, sockets, stamps, state } = plane
+  const { engine, host, inventory, sockets, stamps, state } = plane
   const record: LeasedDisk = { ...wanted, lease: wanted.lease ?? leaseKey(seen, host.id) }
   const { name } = record
   const undoNew: Undo = isNew ? undo : () => {}
 
   const found = seen.kind === 'file' ? await stamps.read(seen.uri) : null
   const before = inventory.tenures.get(name) ?? null
+  const lacksWrites = (found?.lacksWrites ?? false) || (before?.lacksWrites ?? false)
+  if (lacksWrites) refuseWithoutWholeLog(record, { isNew, withoutLog, isCut })
   // What the disk writes now the log, or the part of it that is missing, never sees: it must not be believed when it is back.
   const rises = isNew || isCut || withoutLog !== null
   const epoch = await takeRight(plane, record, before, found, undoNew, rises)
@@ -50,9 +54,11 @@ export async function serveDisk(
   const changed = isCut
     ? `a device of cache ${record.cache} is missing`
     : whyChanged({ tenure: before, seen, stamp: found, isExclusive, epoch, log, newestFrameAt })
-  const stampId = await stampImage(plane, record, seen, found, epoch, undoNew)
+  // A whole cache without a log of the disk: nothing was ever written back.
+  if (lacksWrites && log !== null && changed !== null) throw originChanged(record, changed)
+  const stampId = await stampImage(plane, record, seen, found, { epoch, lacksWrites }, undoNew)
 
-  const tenure = await openTenure(plane, record, seen, stampId, epoch)
+  const tenure = { ...(await openTenure(plane, record, seen, stampId, epoch)), lacksWrites }
   await state.transaction(async (stores) => {
     await stores.disks.save(record)
     await stores.tenures.save(tenure)
@@ -64,17 +70,29 @@ export async function serveDisk(
   if (!isNew && before !== null) {
     // What ended before has not begun again.
     undo('put back the tenure', async () => {
-      inventory.tenures.set(name, before)
-      await state.tenures.save(before)
+      const ended = { ...before, lacksWrites: inventory.tenures.get(name)?.lacksWrites ?? before.lacksWrites }
+      inventory.tenures.set(name, ended)
+      await state.tenures.save(ended)
+    })
+  }
+
+  // What the origin lacks already is written to it under the guard, or not at all.
+  if (lacksWrites) await guardOrigin(plane, record)
+  const granted = withoutLog === null ? await grantedMode(plane, record) : record.mode
+  if (!lacksWrites) {
+    undo('release the origin', async () => {
+      const isServed = (await engine.disks()).some(({ disk }) => disk === name)
+      if (!isServed) await releaseOrigin(plane, record)
     })
   }
 
   const listenDescriptor = await sockets.listen(record.socket)
   undoNew('close the socket', () => sockets.close(record.socket))
-  const { logId, cache, origin, mode, replacement, minBytes, maxBytes, shares, readOnly, blockBytes, socket } = record
-  const settings = { name, logId, cache, origin, mode, replacement, minBytes, maxBytes, shares, readOnly, blockBytes }
+  const { logId, cache, origin, replacement, minBytes, maxBytes, shares, readOnly, blockBytes, socket } = record
+  const settings = { name, logId, cache, origin, replacement, minBytes, maxBytes, shares, readOnly, blockBytes }
   const served = await engine.attach({
     ...settings,
+    mode: granted,
     epoch,
     listenDescriptor,
     socket,
@@ -90,14 +108,16 @@ export async function serveDisk(
       signal: new AbortController().signal,
     }),
   )
-  // Nobody else may open an image that lacks writes: it is not what the guest last saw.
-  if (served.dirtyBytes > 0 && seen.kind === 'file') await locks.lock(seen.uri)
+  // The log of a cache that was imported may know what neither stamp nor tenure do.
+  if (served.dirtyBytes > 0) await guardOrigin(plane, record)
   if (served.sizeBytes !== tenure.sizeBytes) {
     // Only the connection shows the size of an export.
     if (before !== null) await engine.invalidate(name)
-    const measured = { ...tenure, sizeBytes: served.sizeBytes }
-    await state.tenures.save(measured)
-    inventory.tenures.set(name, measured)
+    await inventory.tenureTurns(name, async () => {
+      const measured = { ...(inventory.tenures.get(name) ?? tenure), sizeBytes: served.sizeBytes }
+      await state.tenures.save(measured)
+      inventory.tenures.set(name, measured)
+    })
   }
   inventory.identities.set(name, seen.identity)
   inventory.diskTroubles.delete(name)
@@ -115,6 +135,37 @@ export async function forgetDisk({ host, inventory, state }: ControlPlane, name:
   inventory.epochs.delete(name)
   inventory.identities.delete(name)
   inventory.diskTroubles.delete(name)
+  inventory.withheldModes.delete(name)
+}
+
+/** What an origin lacks is in its log alone: while not all of that is there the disk waits. */
+function refuseWithoutWholeLog(
+  { name, origin, cache }: DiskRecord,
+  { isNew, withoutLog, isCut }: Pick<ServeOptions, 'isNew' | 'withoutLog' | 'isCut'>,
+): void {
+  if (isNew) {
+    throw new VmcacheError(
+      'DIRTY_DATA',
+      `origin ${origin} lacks writes that a cache of this host holds: its stamp says so`,
+      {
+        hint: `bring that cache back: vmcache cache import --device PATH...; or lose the writes: vmcache lease take ${origin} --discard-dirty`,
+      },
+    )
+  }
+  const missing = withoutLog ?? (isCut ? `a device of cache ${cache} is missing` : null)
+  if (missing === null) return
+  throw new VmcacheError('DIRTY_DATA', `disk ${name} waits for what its origin lacks: ${missing}`)
+}
+
+function originChanged({ name, origin }: DiskRecord, reason: string): VmcacheError {
+  return new VmcacheError(
+    'ORIGIN_CHANGED',
+    `disk ${name}: its cache holds writes that origin ${origin} lacks, and ${reason}`,
+    {
+      hint: `find out who wrote it; to keep the origin as it is and lose what is in the cache: vmcache cache detach ${name} --discard-dirty`,
+      details: { disk: name },
+    },
+  )
 }
 
 async function takeRight(
@@ -140,12 +191,12 @@ async function stampImage(
   record: DiskRecord,
   seen: ObservedOrigin,
   found: Stamp | null,
-  epoch: number,
+  says: Pick<Stamp, 'epoch' | 'lacksWrites'>,
   undo: Undo,
 ): Promise<string | null> {
   if (record.readOnly || seen.kind !== 'file') return null
   const id = found?.id ?? random.id()
-  const stamp = { id, hostId: host.id, hostName: host.name, disk: record.name, epoch }
+  const stamp = { id, hostId: host.id, hostName: host.name, disk: record.name, ...says }
   if (!(await stamps.write(seen.uri, stamp))) return null
   undo('remove the stamp', () => stamps.remove(seen.uri, id))
   return id

@@ -10,14 +10,10 @@ import type { Stamp, Stamps } from './stamps.js'
 export interface StampDocument extends Stamp {
   /** RFC 3339: when the stamp with this id was first written. */
   readonly since: string
-  /** Whether the image lacks writes that a guest was told are done. */
-  readonly lacksWrites: boolean
 }
 
 export interface StampFiles extends Stamps {
   read(image: string): Promise<StampDocument | null>
-  /** `lacksWrites` is false where it is not given. */
-  write(image: string, stamp: Stamp & { readonly lacksWrites?: boolean }): Promise<boolean>
 }
 
 /** Where the stamp of an image is. */
@@ -57,7 +53,10 @@ export function createStampFiles(clock: Clock): StampFiles {
           const found = await readStamp(image)
           if (found !== null && (found.hostId !== stamp.hostId || found.epoch > stamp.epoch)) throw heldBy(image, found)
           const since = found?.id === stamp.id ? found.since : new Date(clock.now()).toISOString()
-          await replaceFile(stampPath(image), formatStamp({ lacksWrites: false, ...stamp, since }))
+          await replaceFile(
+            stampPath(image),
+            formatStamp({ lacksWrites: found?.lacksWrites ?? false, ...stamp, since }),
+          )
         })
         return true
       } catch (error) {
@@ -164,11 +163,16 @@ export function formatStamp(stamp: StampDocument): string {
   const words = lacksWrites
     ? [
         'THE DISK IMAGE BESIDE THIS FILE IS NOT COMPLETE. Do not use, copy or write it.',
-        `The cache of host ${hostName} holds writes of disk ${disk} that the image lacks.`,
-        'Do this on that host, and the image is complete:',
+        `The cache of host ${hostName} may hold writes of disk ${disk} that the image lacks.`,
+        'On that host this completes the image and ends the caching; this file goes away:',
+        `    vmcache cache detach ${disk}`,
+        'This completes it and goes on caching: it is complete as long as nothing writes:',
         `    vmcache disk flush ${disk}`,
-        'If that host is gone for good, those writes are lost with it. Only then remove this file:',
-        'the image is then a disk as a power cut could have left it.',
+        'Where no engine can run there any more, with the devices of the cache:',
+        '    vmcache cache recover DEVICE...',
+        'If that host and its cache are gone for good, those writes are lost with them. Only then, on the host that takes over:',
+        '    vmcache lease take IMAGE --fenced --discard-dirty',
+        'The image is then a disk as a power cut could have left it.',
       ]
     : [
         'The disk image beside this file is in use by vmcache. Do not write it by other means.',
@@ -176,7 +180,8 @@ export function formatStamp(stamp: StampDocument): string {
         'All writes are in the image: a copy of it is as good as one of a disk in use.',
         'To end that, do this on that host, and this file goes away:',
         `    vmcache cache detach ${disk}`,
-        'If that host is gone for good, remove this file.',
+        'If that host is gone for good, do this on the host that takes over, or remove this file:',
+        '    vmcache lease take IMAGE --fenced',
       ]
   return [
     ...words.map((line) => `# ${oneLine(line)}`),

@@ -32,6 +32,7 @@ export async function openState(url: string, options: { password?: string } = {}
   return {
     ...stores,
     label: opened.label,
+    isShared: opened.name === 'postgresql',
     load: (host) =>
       translated(opened.label, () =>
         db

@@ -32,6 +32,8 @@ export interface StateImage {
 export interface StateStore extends Stores {
   /** The database as messages name it, without a password. */
   readonly label: string
+  /** Whether other hosts can use it too. */
+  readonly isShared: boolean
   /** What belongs to the host, in one consistent reading. */
   load(host: string): Promise<StateImage>
   /** Runs `work` in one transaction: all of it or nothing, and durable when the call ends. */

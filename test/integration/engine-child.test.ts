@@ -9,9 +9,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { systemClock } from '../../src/base/clock.js'
 import { lockImage } from '../../src/base/image-lock.js'
+import { silentLogger } from '../../src/base/logger.js'
 import { spawnEngine } from '../../src/daemon/engine-child.js'
 import type { EngineChild } from '../../src/daemon/engine-keeper.js'
+import { imageLockList } from '../../src/daemon/image-lock-list.js'
 import { createImageLockOwner, type ImageLockOwner } from '../../src/daemon/image-lock-owner.js'
 import { createSocketOwner, type SocketOwner } from '../../src/daemon/socket-owner.js'
 import { findProgram } from '../support/programs.js'
@@ -32,7 +35,12 @@ beforeEach(async () => {
   entry = join(directory, 'engine.mjs')
   await writeFile(image, '')
   await truncate(image, 1024 * 1024)
-  locks = createImageLockOwner(lockImage)
+  locks = createImageLockOwner({
+    acquire: lockImage,
+    list: imageLockList(directory),
+    clock: systemClock,
+    logger: silentLogger,
+  })
   sockets = createSocketOwner(directory, { mode: 0o600, gid: null })
   children = []
 })
@@ -56,13 +64,20 @@ const start = await link.started\n`
   const said: object[] = []
   const child = spawnEngine({
     entry,
-    start: { flags: { config: '/c' }, user: true, previousEnd: { kind: 'none', at: null, sameSupervisor: false } },
+    start: {
+      flags: { config: '/c' },
+      user: true,
+      previousEnd: { kind: 'none', at: null, sameSupervisor: false },
+      withoutCaches: null,
+    },
     threadPoolSize: 8,
     lockDescriptors: [],
-    async serve(what, path) {
-      if (what === 'listen') return sockets.listen(path)
-      if (what === 'close') sockets.close(path)
-      else await (what === 'lock' ? locks.lock(path) : locks.unlock(path))
+    async serve(request) {
+      const { path } = request
+      if (request.what === 'listen') return sockets.listen(path)
+      if (request.what === 'close') sockets.close(path)
+      else if (request.what === 'lock') await locks.lock(path, request.disk)
+      else await locks.unlock(path)
       return null
     },
     onMessage: (message) => said.push(message),
@@ -83,8 +98,9 @@ test('an engine is told how it starts, asked to stop, and its last words are hea
     flags: { config: '/c' },
     user: true,
     previousEnd: { kind: 'none', at: null, sameSupervisor: false },
+    withoutCaches: null,
   })
-  child.stop()
+  child.stop(false)
   expect(await child.exited).toEqual({ code: 0, signal: null })
 })
 
@@ -92,14 +108,14 @@ test.skipIf(findProgram('qemu-io') === null)(
   'an image lock outlives its engine, and ends when the next one says so',
   async () => {
     const write = () => run('qemu-io', ['-f', 'raw', '-c', 'write 0 4k', image])
-    const first = await start(`await link.locks.lock(${path('web.img')}); link.say({ say: 'running' })`)
+    const first = await start(`await link.locks.lock(${path('web.img')}, 'web'); link.say({ say: 'running' })`)
     await runs(first.said)
     expect((await write()).stderr).toContain('Failed to get')
     first.child.kill()
     expect(await first.child.exited).toEqual({ code: null, signal: 'SIGKILL' })
     expect((await write()).stderr).toContain('Failed to get')
     // The next engine locks it again, which changes nothing, and lets it go.
-    const second = await start(`await link.locks.lock(${path('web.img')}); link.say({ say: 'running' })
+    const second = await start(`await link.locks.lock(${path('web.img')}, 'web'); link.say({ say: 'running' })
 await link.locks.unlock(${path('web.img')}); link.say({ say: 'running' })`)
     await until('both', () => second.said.length === 2)
     expect((await write()).code).toBe(0)

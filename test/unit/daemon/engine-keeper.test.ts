@@ -15,6 +15,7 @@ import { manualClock, turn, type ManualClock } from '../../support/manual-clock.
 
 interface FakeChild extends EngineChild {
   readonly told: PreviousEnd
+  readonly withoutCaches: string | null
   readonly kept: KeptEngine
   readonly asked: string[]
   exit(exit: EngineExit): Promise<void>
@@ -33,16 +34,17 @@ let run: Promise<void>
 const KILLED: EngineExit = { code: null, signal: 'SIGKILL' }
 const CLEAN: EngineExit = { code: 0, signal: null }
 
-function spawn(told: PreviousEnd, kept: KeptEngine): FakeChild {
+function spawn(told: PreviousEnd, withoutCaches: string | null, kept: KeptEngine): FakeChild {
   if (failSpawns-- > 0) throw new Error('no more processes')
   let end: (exit: EngineExit) => void = () => undefined
   const asked: string[] = []
   const child: FakeChild = {
     pid: 1000 + children.length,
     exited: new Promise((resolve) => (end = resolve)),
-    stop: () => asked.push('stop'),
+    stop: (isLast) => asked.push(isLast ? 'stop for good' : 'stop'),
     kill: () => asked.push('kill'),
     told,
+    withoutCaches,
     kept,
     asked,
     async exit(exit) {
@@ -114,6 +116,58 @@ test('an engine that dies is replaced at once, the next ones later and later', a
   expect(statuses.at(-1)).toMatchObject({ failures: 7, lastEnd: { reason: 'it ended with exit code 1' } })
 })
 
+describe('engines that end while they open the caches', () => {
+  const CRASHED: EngineExit = { code: null, signal: 'SIGABRT' }
+  const crash = async (times: number, exit = CRASHED) => {
+    for (let index = 0; index < times; index++) {
+      last().kept.restoring()
+      await last().exit(exit)
+      await clock.advance(clock.nextDelay ?? 0)
+    }
+  }
+
+  test('five times in a row are followed by one that serves the disks without', async () => {
+    await crash(4)
+    expect(last().withoutCaches).toBeNull()
+    await crash(1)
+    expect(last().withoutCaches).toBe('5 engines in a row ended while they opened the caches: it was ended by SIGABRT')
+    expect(children).toHaveLength(6)
+  })
+
+  test.each([
+    ['one of them runs', () => last().kept.running()],
+    ['one of them has no state database', () => undefined],
+  ])('but not where %s', async (_, what) => {
+    await crash(4)
+    what()
+    await last().exit(CRASHED)
+    await clock.advance(clock.nextDelay ?? 0)
+    await crash(1)
+    expect(last().withoutCaches).toBeNull()
+  })
+
+  test('are no reason where somebody killed them', async () => {
+    await crash(10, KILLED)
+    expect(last().withoutCaches).toBeNull()
+  })
+
+  test('an administrator who replaces the one without caches wants one with them', async () => {
+    await crash(5)
+    last().kept.restoring()
+    last().kept.running()
+    keeper.replace()
+    await last().exit(CLEAN)
+    expect(last().withoutCaches).toBeNull()
+  })
+
+  test('one without caches that cannot start either leaves it to the next to try with them', async () => {
+    await crash(6)
+    expect(last().withoutCaches).toBeNull()
+    await crash(5)
+    expect(last().withoutCaches).not.toBeNull()
+  })
+})
+
 test('an engine that ran well starts a new series', async () => {
   for (let index = 0; index < 3; index++) {
     await last().exit(KILLED)
@@ -166,7 +220,7 @@ describe('stop', () => {
     last().kept.running()
     keeper.stop()
     expect(state()).toBe('stopping')
-    expect(last().asked).toEqual(['stop'])
+    expect(last().asked).toEqual(['stop for good'])
     await last().exit(CLEAN)
     await run
     expect(children).toHaveLength(1)
@@ -176,9 +230,9 @@ describe('stop', () => {
   test('kills an engine that does not close in time', async () => {
     keeper.stop()
     await clock.advance(59_999)
-    expect(last().asked).toEqual(['stop'])
+    expect(last().asked).toEqual(['stop for good'])
     await clock.advance(1)
-    expect(last().asked).toEqual(['stop', 'kill'])
+    expect(last().asked).toEqual(['stop for good', 'kill'])
     await last().exit(KILLED)
     await run
     expect(stored?.end).toMatchObject({ clean: false })
@@ -204,7 +258,7 @@ describe('stop', () => {
   test('twice is once', async () => {
     keeper.stop()
     keeper.stop()
-    expect(last().asked).toEqual(['stop'])
+    expect(last().asked).toEqual(['stop for good'])
     await last().exit(CLEAN)
     await run
   })

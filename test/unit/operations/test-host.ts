@@ -51,10 +51,11 @@ export interface TestHost {
   ahead: number
   /** Makes an image file; returns its path. */
   image(name: string, bytes?: number): string
-  start(end?: Partial<PreviousEnd>, machine?: Partial<Machine>): Promise<void>
+  start(end?: Partial<PreviousEnd>, machine?: Partial<Machine>, withoutCaches?: string): Promise<void>
   /** The engine dies; nothing is written down. Returns how its supervisor saw it. */
   kill(): Promise<Partial<PreviousEnd>>
-  close(): Promise<Partial<PreviousEnd>>
+  /** With a time to drain: no engine follows it. */
+  close(drainMilliseconds?: number): Promise<Partial<PreviousEnd>>
 }
 
 /** The state database, which goes away on request. */
@@ -118,7 +119,7 @@ export async function testHost(options: TestHostOptions = {}): Promise<TestHost>
       utimesSync(path, past, past)
       return path
     },
-    async start(end = {}, machine = {}) {
+    async start(end = {}, machine = {}, withoutCaches) {
       host.engine = createFakeEngine(storage)
       host.prepare(host.engine)
       host.prepare = () => {}
@@ -151,6 +152,7 @@ export async function testHost(options: TestHostOptions = {}): Promise<TestHost>
         random,
         version: '1.2.3',
         previousEnd: { kind: 'none', at: null, sameSupervisor: false, ...end },
+        withoutCaches: withoutCaches ?? null,
         runningJobs: () => jobs,
         machine: { ...goodMachine, ...machine },
       }
@@ -159,8 +161,8 @@ export async function testHost(options: TestHostOptions = {}): Promise<TestHost>
       host.report = await host.handle.restore()
     },
     kill: async () => ({ kind: 'killed', at: new Date(clock.now()).toISOString(), sameSupervisor: true }),
-    async close() {
-      await host.handle.close()
+    async close(drainMilliseconds = 0) {
+      await host.handle.close({ drainMilliseconds })
       return { kind: 'clean', at: new Date(clock.now()).toISOString(), sameSupervisor: false }
     },
   }
