@@ -13,6 +13,7 @@ const MSG_NOSIGNAL = 0x4000
 const MSG_CMSG_CLOEXEC = 0x4000_0000
 const MSG_CTRUNC = 0x8
 const MSG_TRUNC = 0x20
+const F_DUPFD_CLOEXEC = 1030
 const EMSGSIZE = 90
 const ENAMETOOLONG = 36
 
@@ -23,6 +24,7 @@ const socketpair = systemCall<[number, number, number, Uint8Array]>(
   'int',
 )
 const bind = systemCall<[number, Uint8Array, number]>('bind', ['int', 'void *', 'uint'], 'int')
+const fcntl = systemCall<[number, number, number]>('fcntl', ['int', 'int', 'int'], 'int')
 const fchmod = systemCall<[number, number]>('fchmod', ['int', 'uint'], 'int')
 const listen = systemCall<[number, number]>('listen', ['int', 'int'], 'int')
 const getsockopt = systemCall<[number, number, number, Uint8Array, Uint8Array]>(
@@ -199,3 +201,8 @@ function unpackDescriptors(message: Buffer): number[] {
 }
 
 const nameOf = (socketFd: number): string => `socket ${socketFd}`
+
+/** A further descriptor (closed on exec) of the socket that `descriptor` is open for; it lives until both are closed. */
+export function duplicateDescriptor(descriptor: number): number {
+  return checked(fcntl.now(descriptor, F_DUPFD_CLOEXEC, 0), 'fcntl', `socket ${descriptor}`)
+}

@@ -1,5 +1,6 @@
 import { Socket, type OnReadOpts } from 'node:net'
 import { checked, systemCall } from '../../base/system/libc.js'
+import { duplicateDescriptor } from '../../base/system-calls.js'
 
 export interface AdoptedSocket {
   readonly socket: Socket
@@ -11,17 +12,38 @@ interface PrivateHandle {
   readonly fd: number
 }
 
+interface WithHandle {
+  _handle: PrivateHandle | null
+}
+
 /**
  * Takes over a connection that a server accepted paused, so that it reads into a buffer of the caller's. node:net offers
- * `onread` only where it connects, not where it accepts; this is the one place that knows its private `_handle`.
+ * `onread` only where it connects, not where it accepts; this file is the one place that knows its private `_handle`.
  */
 export function adoptSocket(accepted: Socket, onread: OnReadOpts): AdoptedSocket {
-  const shell = accepted as unknown as { _handle: PrivateHandle | null }
+  const shell = accepted as unknown as WithHandle
   const handle = shell._handle
   // Without its handle the accepted socket is an empty shell: destroying it only takes it off the server's books.
   shell._handle = null
   accepted.destroy()
-  const socket = new Socket({ handle, onread } as ConstructorParameters<typeof Socket>[0])
+  return adopted(new Socket({ handle, onread } as ConstructorParameters<typeof Socket>[0]), handle)
+}
+
+/** The same for the descriptor of a connection, which is the socket's from now on. */
+export function adoptDescriptor(descriptor: number, onread: OnReadOpts): AdoptedSocket {
+  const options = { fd: descriptor, readable: true, writable: true, onread }
+  const socket = new Socket(options as ConstructorParameters<typeof Socket>[0])
+  return adopted(socket, (socket as unknown as WithHandle)._handle)
+}
+
+/** Gives up a connection that a server accepted paused, for whoever is given the descriptor. */
+export function descriptorOf(accepted: Socket): number {
+  const descriptor = duplicateDescriptor((accepted as unknown as WithHandle)._handle!.fd)
+  accepted.destroy()
+  return descriptor
+}
+
+function adopted(socket: Socket, handle: PrivateHandle | null): AdoptedSocket {
   return { socket, peerHasLeft: () => socket.destroyed || handle === null || hasHungUp(handle.fd) }
 }
 

@@ -1,11 +1,11 @@
-import type { Socket } from 'node:net'
+import type { OnReadOpts, Socket } from 'node:net'
 import type { Clock } from '../../base/clock.js'
 import { messageOf } from '../../base/errors.js'
 import type { Logger } from '../../base/logger.js'
 import { NbdProtocolError } from '../../protocol/nbd/protocol-error.js'
 import { ServerNegotiation } from '../../protocol/nbd/server-negotiation.js'
 import type { ServedDisk } from '../disk/served-disk.js'
-import { adoptSocket, type AdoptedSocket } from './adopt-socket.js'
+import type { AdoptedSocket } from './adopt-socket.js'
 import type { BufferPool } from './buffer-pool.js'
 import { informationOf, type ExportTable } from './export-table.js'
 import { GatheredOutput } from './gathered-output.js'
@@ -63,7 +63,7 @@ export class NbdConnection {
   #cancelFinish: (() => void) | null = null
 
   constructor(
-    accepted: Socket,
+    adopt: (onread: OnReadOpts) => AdoptedSocket,
     private readonly context: ConnectionContext,
   ) {
     const { exports, limits, clock } = context
@@ -74,7 +74,7 @@ export class NbdConnection {
         return disk && informationOf(disk)
       },
     })
-    this.#adopted = adoptSocket(accepted, { buffer: this.#bytes, callback: (count) => this.#received(count) })
+    this.#adopted = adopt({ buffer: this.#bytes, callback: (count) => this.#received(count) })
     this.#socket = this.#adopted.socket
     this.#output = new GatheredOutput(this.#socket, context.pool, () => this.#written())
     this.#socket.on('error', (error) => context.logger.debug({ err: error }, 'an NBD connection failed'))

@@ -4,10 +4,11 @@
  * A *connection* is held to the protocol by the codecs of protocol/nbd; its requests go to a ServedDisk. What is *in
  * flight* has been given to the disk and was not answered yet. Everything here belongs to one thread.
  */
-import { createServer, type Server, type Socket } from 'node:net'
+import { createServer, type OnReadOpts, type Server, type Socket } from 'node:net'
 import { assert } from '../../base/assert.js'
 import { systemClock, type Clock } from '../../base/clock.js'
 import { silentLogger, type Logger } from '../../base/logger.js'
+import { adoptDescriptor, adoptSocket, descriptorOf, type AdoptedSocket } from './adopt-socket.js'
 import { threadBufferPool, type BufferPool } from './buffer-pool.js'
 import type { ExportTable } from './export-table.js'
 import { NbdConnection, type ConnectionContext, type ConnectionLimits } from './nbd-connection.js'
@@ -25,13 +26,23 @@ export const DEFAULT_NBD_SERVER_LIMITS: NbdServerLimits = {
 }
 
 export interface NbdServerOptions {
-  /** A listening unix socket. The server closes the descriptor; the socket lives on in whoever else has it open. */
-  readonly listenDescriptor: number
+  /**
+   * A listening unix socket. The server closes the descriptor; the socket lives on in whoever else has it open. Null for a server that serves
+   * what others accept, by {@link NbdServer.serve}.
+   */
+  readonly listenDescriptor: number | null
   readonly exports: ExportTable
   readonly logger?: Logger
   readonly limits?: Partial<NbdServerLimits>
   readonly clock?: Clock
   readonly pool?: BufferPool
+  /**
+   * Asked for each new connection: who else takes its descriptor; undefined where it is to be served here. For disks that nobody writes:
+   * connections of different servers do not wait for each other's requests.
+   */
+  readonly elsewhere?: () => ((descriptor: number) => void) | undefined
+  /** Called when a connection has ended. */
+  readonly onEnded?: () => void
 }
 
 /**
@@ -43,10 +54,12 @@ export interface NbdServerOptions {
  */
 export class NbdServer {
   readonly #server: Server
-  readonly #descriptor: number
+  readonly #descriptor: number | null
   readonly #limits: NbdServerLimits
   readonly #logger: Logger
   readonly #context: ConnectionContext
+  readonly #elsewhere: NonNullable<NbdServerOptions['elsewhere']>
+  readonly #onEnded: () => void
   readonly #connections = new Set<NbdConnection>()
   /** Connections that are held back, and whom each waits for. */
   readonly #held = new Map<NbdConnection, Set<NbdConnection>>()
@@ -66,6 +79,8 @@ export class NbdServer {
       onAgreed: (connection) => this.#hold(connection),
       onEnded: (connection) => this.#ended(connection),
     }
+    this.#elsewhere = options.elsewhere ?? (() => undefined)
+    this.#onEnded = options.onEnded ?? (() => undefined)
     this.#server = createServer({ pauseOnConnect: true }, (socket) => this.#accept(socket))
     this.#server.on('error', (error) => this.#logger.error({ err: error }, 'a listening NBD socket failed'))
   }
@@ -78,7 +93,7 @@ export class NbdServer {
   start(): void {
     assert(this.#state === 'new', 'an NBD server is started once')
     this.#state = 'started'
-    this.#server.listen({ fd: this.#descriptor })
+    if (this.#descriptor !== null) this.#server.listen({ fd: this.#descriptor })
   }
 
   /**
@@ -93,13 +108,24 @@ export class NbdServer {
     if (this.#connections.size > 0) await new Promise<void>((resolve) => (this.#onEmpty = resolve))
   }
 
+  /** Serves a connection that somebody else accepted; its descriptor is the server's from now on. */
+  serve(descriptor: number): void {
+    this.#add((onread) => adoptDescriptor(descriptor, onread))
+  }
+
   #accept(socket: Socket): void {
+    const elsewhere = this.#state === 'closing' ? undefined : this.#elsewhere()
+    if (elsewhere !== undefined) return elsewhere(descriptorOf(socket))
+    this.#add((onread) => adoptSocket(socket, onread))
+  }
+
+  #add(adopt: (onread: OnReadOpts) => AdoptedSocket): void {
     if (this.#state === 'closing' || this.#connections.size >= this.#limits.connections) {
       this.#logger.warn({ connections: this.#connections.size }, 'an NBD connection was turned away')
-      socket.destroy()
-      return
+      adopt({ buffer: Buffer.alloc(1), callback: () => false }).socket.destroy()
+      return this.#onEnded()
     }
-    this.#connections.add(new NbdConnection(socket, this.#context))
+    this.#connections.add(new NbdConnection(adopt, this.#context))
   }
 
   #hold(connection: NbdConnection): void {
@@ -126,6 +152,7 @@ export class NbdServer {
     this.#connections.delete(connection)
     this.#held.delete(connection)
     this.#release(connection)
+    this.#onEnded()
     if (this.#connections.size === 0) this.#onEmpty?.()
   }
 }

@@ -605,3 +605,55 @@ describe('close', () => {
     await serving.close(server)
   })
 })
+
+describe('connections that are served elsewhere', () => {
+  let ended = 0
+  const elsewhere = (): NbdServer => {
+    const disk = new MemoryDisk().fill()
+    return new NbdServer({ listenDescriptor: null, exports: singleExport(disk), onEnded: () => ended++ })
+  }
+
+  test('every second one', async () => {
+    const path = join(await serving.directory(), 'spread.sock')
+    ended = 0
+    const second = elsewhere()
+    second.start()
+    let count = 0
+    const first = new NbdServer({
+      listenDescriptor: listenUnix(path, { backlog: 8 }),
+      exports: singleExport(new MemoryDisk().fill()),
+      elsewhere: () => (count++ % 2 === 0 ? undefined : (descriptor) => second.serve(descriptor)),
+    })
+    first.start()
+    const clients = await Promise.all(Array.from({ length: 6 }, () => connectSimpleNbd(path)))
+    expect([first.connections, second.connections]).toEqual([3, 3])
+    const expected = await clients[0]!.read(0, MIB)
+    for (const client of clients) expect((await client.read(0, MIB)).equals(expected)).toBe(true)
+    for (const client of clients) await client.close()
+    await until('the end of all connections', () => first.connections + second.connections === 0)
+    expect(ended).toBe(3)
+
+    const last = [await connectSimpleNbd(path), await connectSimpleNbd(path)]
+    await Promise.all([first.close(), second.close()])
+    await Promise.all(last.map(({ closed }) => closed))
+  })
+
+  test('one that comes to a server that is closing is closed, and said to have ended', async () => {
+    const path = join(await serving.directory(), 'late.sock')
+    ended = 0
+    const second = elsewhere()
+    second.start()
+    await second.close()
+    const first = new NbdServer({
+      listenDescriptor: listenUnix(path, { backlog: 8 }),
+      exports: singleExport(new MemoryDisk()),
+      elsewhere: () => (descriptor) => second.serve(descriptor),
+    })
+    first.start()
+    await (
+      await serving.connect(path)
+    ).closed
+    expect(ended).toBe(1)
+    await first.close()
+  })
+})
