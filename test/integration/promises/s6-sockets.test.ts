@@ -1,5 +1,5 @@
 /** S6: who may use which socket: the control socket is for root and its group, disk sockets for root and that of QEMU, never one group for both. */
-import { execFileSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { chmodSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -16,7 +16,9 @@ const why =
     ? 'only root gives sockets to groups'
     : Object.values(GROUPS).some((name) => groupId(name) === null) || findProgram('setpriv') === null
       ? 'setpriv or a group is missing'
-      : null
+      : !runsAsNobody('', '0')
+        ? `nobody else may run ${process.execPath}`
+        : null
 
 const access = (path: string) => {
   const { mode, uid, gid } = statSync(path)
@@ -26,13 +28,13 @@ const access = (path: string) => {
 /** Whether somebody of these groups, who is nobody else, can connect. */
 function mayConnect(path: string, groups: string): boolean {
   const script = `require('net').connect(process.argv[1]).on('connect',()=>process.exit(0)).on('error',()=>process.exit(1))`
+  return runsAsNobody(groups, script, path)
+}
+
+/** Runs a script as the user nobody in these groups; whether it succeeded. */
+function runsAsNobody(groups: string, script: string, ...args: string[]): boolean {
   const identity = ['--reuid', 'nobody', '--regid', 'nogroup', groups === '' ? '--clear-groups' : `--groups=${groups}`]
-  try {
-    execFileSync('setpriv', [...identity, process.execPath, '-e', script, path], { stdio: 'ignore' })
-    return true
-  } catch {
-    return false
-  }
+  return spawnSync('setpriv', [...identity, process.execPath, '-e', script, ...args], { stdio: 'ignore' }).status === 0
 }
 
 async function serve(host: Host): Promise<{ control: string; disk: string }> {
