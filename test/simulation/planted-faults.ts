@@ -98,7 +98,10 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
       {
         file: 'engine/disk/disk.ts',
         find: `    await log.commit()
-    await this.flush()
+    await this.flush().catch((error: unknown) => {
+      if (error instanceof Unprovable) this.#unheard = error
+      throw error
+    })
     if (log`,
         replace: `    await log.commit()
     if (log`,
