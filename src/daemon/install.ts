@@ -7,10 +7,11 @@ import { promisify } from 'node:util'
 import { messageOf, systemCode, VmcacheError } from '../base/errors.js'
 import { makeDirectories } from '../protocol/control/make-directories.js'
 import { groupId } from './groups.js'
+import { LIBVIRT_HOOK } from './libvirt-hook.js'
+import { MARK } from './mark.js'
 import {
   CONTROL_GROUP,
   ENGINE_UNIT,
-  MARK,
   serviceFiles,
   SUPERVISOR_UNIT,
   type ServiceFile,
@@ -32,11 +33,14 @@ export interface InstallOptions {
   readonly run: (program: string, args: readonly string[]) => Promise<void>
 }
 
-/** The programs of this vmcache. */
-export const THIS_PROGRAM: ServiceProgram = {
-  node: process.execPath,
-  daemon: fileURLToPath(new URL('./main.js', import.meta.url)),
+/** This vmcache, for an engine that keeps its state in `stateDir`. */
+export function thisProgram(stateDir: string): ServiceProgram {
+  return { node: process.execPath, daemon: fileURLToPath(new URL('./main.js', import.meta.url)), stateDir }
 }
+
+/** libvirt reads its hooks when it starts and when it is told to; guests do not notice. */
+const RELOAD_LIBVIRT =
+  'for unit in libvirtd virtqemud; do ! systemctl --quiet is-active $unit || systemctl reload $unit || exit; done'
 
 const execute = promisify(execFile)
 
@@ -57,11 +61,10 @@ export const THIS_MACHINE: InstallOptions = {
  * What is missing of the service, in the order in which to do it; nothing where all of it is there. WRONG_STATE where
  * this machine has no systemd.
  */
-export async function installSteps(options: InstallOptions, program = THIS_PROGRAM): Promise<InstallStep[]> {
-  const steps: InstallStep[] = []
-  for (const file of serviceFiles(program)) {
-    if ((await oursAt(options.root, file)) !== file.text) steps.push(writing(options.root, file))
-  }
+export async function installSteps(options: InstallOptions, program: ServiceProgram): Promise<InstallStep[]> {
+  const missing: ServiceFile[] = []
+  for (const file of serviceFiles(program)) if ((await oursAt(options.root, file)) !== file.text) missing.push(file)
+  const steps = missing.map((file) => writing(options.root, file))
   if (options.root !== '/') return steps
   const isGrouped = groupId(CONTROL_GROUP) !== null
   if (!isGrouped) steps.push(running(options, 'systemd-sysusers', ['vmcache.conf']))
@@ -76,11 +79,12 @@ export async function installSteps(options: InstallOptions, program = THIS_PROGR
     running(options, 'systemd-tmpfiles', ['--create', 'vmcache.conf']),
     running(options, 'systemctl', ['daemon-reload']),
     running(options, 'systemctl', ['enable', ENGINE_UNIT]),
+    ...reloadingLibvirt(options, missing),
   ]
 }
 
 /** What there is of the service, in the order in which to remove it. The state directory stays: it knows the caches. */
-export async function uninstallSteps(options: InstallOptions, program = THIS_PROGRAM): Promise<InstallStep[]> {
+export async function uninstallSteps(options: InstallOptions, program: ServiceProgram): Promise<InstallStep[]> {
   const present: ServiceFile[] = []
   for (const file of serviceFiles(program)) if ((await oursAt(options.root, file)) !== null) present.push(file)
   const removals = present.map((file) => removing(options.root, file))
@@ -92,6 +96,7 @@ export async function uninstallSteps(options: InstallOptions, program = THIS_PRO
     running(options, 'systemctl', ['disable', '--now', ENGINE_UNIT, SUPERVISOR_UNIT]),
     ...removals,
     running(options, 'systemctl', ['daemon-reload']),
+    ...reloadingLibvirt(options, present),
     ...group,
   ]
 }
@@ -137,6 +142,10 @@ function writing(root: string, file: ServiceFile): InstallStep {
 function removing(root: string, file: ServiceFile): InstallStep {
   const path = join(root, file.path)
   return { text: `remove ${path}`, apply: () => rm(path, { force: true }) }
+}
+
+function reloadingLibvirt(options: InstallOptions, changed: readonly ServiceFile[]): InstallStep[] {
+  return changed.some(({ path }) => path === LIBVIRT_HOOK) ? [running(options, 'sh', ['-c', RELOAD_LIBVIRT])] : []
 }
 
 function running({ run }: InstallOptions, program: string, args: readonly string[]): InstallStep {

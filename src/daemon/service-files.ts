@@ -1,4 +1,7 @@
 import { join } from 'node:path'
+import { imageLockListPath } from './image-lock-list.js'
+import { libvirtHook, LIBVIRT_HOOK } from './libvirt-hook.js'
+import { MARK } from './mark.js'
 
 /** A file that `engine install` lays down. */
 export interface ServiceFile {
@@ -13,10 +16,9 @@ export interface ServiceProgram {
   readonly node: string
   /** Absolute path of the supervisor's entry. */
   readonly daemon: string
+  /** The state directory of the machine's engine. */
+  readonly stateDir: string
 }
-
-/** First line of every file that is ours: only such a file is replaced or removed. */
-export const MARK = '# Made by "vmcache engine install", which replaces it: put changes into a drop-in.'
 
 export const SUPERVISOR_UNIT = 'vmcache-supervisor.service'
 /** What an administrator starts, stops, restarts: restarting it replaces the engine and nothing else. */
@@ -31,8 +33,9 @@ export function serviceFiles(program: ServiceProgram): ServiceFile[] {
     { path: join(UNITS, SUPERVISOR_UNIT), mode: 0o644, text: supervisorUnit(program) },
     { path: join(UNITS, ENGINE_UNIT), mode: 0o644, text: engineUnit() },
     { path: '/etc/sysusers.d/vmcache.conf', mode: 0o644, text: `${MARK}\ng ${CONTROL_GROUP} -\n` },
-    { path: '/etc/tmpfiles.d/vmcache.conf', mode: 0o644, text: directories() },
+    { path: '/etc/tmpfiles.d/vmcache.conf', mode: 0o644, text: directories(program) },
     { path: `/etc/needrestart/restart.d/${SUPERVISOR_UNIT}`, mode: 0o755, text: needrestart() },
+    { path: LIBVIRT_HOOK, mode: 0o755, text: libvirtHook({ imageLocks: imageLockListPath(program.stateDir) }) },
   ]
 }
 
@@ -102,10 +105,10 @@ WantedBy=multi-user.target
 `
 }
 
-function directories(): string {
+function directories({ stateDir }: ServiceProgram): string {
   return `${MARK}
 d /run/vmcache 0755 root root -
-d /var/lib/vmcache 0700 root root -
+d ${quoted(stateDir)} 0700 root root -
 `
 }
 

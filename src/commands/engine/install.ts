@@ -4,9 +4,12 @@ import { ChangeCommand } from '../../cli/base-command.js'
 import type { ChangeResult } from '../../protocol/control/documents.js'
 
 export default class EngineInstall extends ChangeCommand {
-  static override summary = 'Make the engine a service of this machine (offline): systemd units, group, directories.'
+  static override summary =
+    'Make the engine a service of this machine (offline): systemd units, group, directories, libvirt hook.'
   static override description =
-    'What is there already stays; what was changed by hand is put back, so put changes into drop-ins. Starts nothing.'
+    'What is there already stays; what was changed by hand is put back, so put changes into drop-ins. Starts nothing. ' +
+    'The hook, /etc/libvirt/hooks/qemu.d/vmcache, keeps libvirt from starting a virtual machine whose image lacks writes that ' +
+    'are still in a cache. It is plain sh: copy it to every host that reaches the storage, also to those without vmcache.'
   static override examples = [
     '<%= config.bin %> engine install && <%= config.bin %> engine start',
     { description: 'What would be done', command: '<%= config.bin %> engine install --dry-run' },
@@ -17,9 +20,10 @@ export default class EngineInstall extends ChangeCommand {
 
   async run(): Promise<ChangeResult> {
     const { flags } = await this.parse(EngineInstall)
-    const { THIS_MACHINE, applySteps, installSteps } = await import('../../daemon/install.js')
+    const { THIS_MACHINE, applySteps, installSteps, thisProgram } = await import('../../daemon/install.js')
     const options = { ...THIS_MACHINE, root: resolve(flags.root ?? THIS_MACHINE.root) }
-    const planned = await installSteps(options)
+    const { values } = await this.engine.configuration()
+    const planned = await installSteps(options, thisProgram(values['state-dir']))
     const steps = planned.map(({ text }) => text)
     const { dryRun } = this.options
     if (!dryRun) await applySteps(planned)

@@ -7,7 +7,7 @@ import { applySteps, installSteps, uninstallSteps, type InstallOptions } from '.
 import { ENGINE_UNIT, serviceFiles, SUPERVISOR_UNIT } from '../../../src/daemon/service-files.js'
 import { findProgram } from '../../support/programs.js'
 
-const program = { node: '/usr/bin/node', daemon: '/opt/vmcache/dist/daemon/main.js' }
+const program = { node: '/usr/bin/node', daemon: '/opt/vmcache/dist/daemon/main.js', stateDir: '/var/lib/vmcache' }
 
 let root: string
 let options: InstallOptions
@@ -45,6 +45,15 @@ test('without systemd it is refused before anything is written, and removed with
   await expect(installSteps(here, program)).rejects.toMatchObject({ code: 'WRONG_STATE' })
   const removal = (await uninstallSteps(here, program)).map(({ text }) => text)
   expect(removal.filter((text) => text.includes('systemctl'))).toEqual([])
+})
+
+test('the hook of libvirt lies where libvirt looks for it, and knows the state directory', async () => {
+  await applySteps(await installSteps(options, { ...program, stateDir: "/srv/it's state" }))
+  const path = join(root, 'etc/libvirt/hooks/qemu.d/vmcache')
+  expect((await stat(path)).mode & 0o777).toBe(0o755)
+  const { status, stderr } = spawnSync('sh', ['-n', path], { encoding: 'utf8' })
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+  expect(await readFile(path, 'utf8')).toContain(String.raw`'/srv/it'\''s state/image-locks'`)
 })
 
 test('another version replaces what is ours', async () => {
@@ -102,12 +111,12 @@ describe('the units', () => {
   })
 
   test('paths with spaces and dollars stay one word', () => {
-    const odd = serviceFiles({ node: '/opt/my node', daemon: '/a$b/100%/main.js' })
+    const odd = serviceFiles({ ...program, node: '/opt/my node', daemon: '/a$b/100%/main.js' })
     expect(odd[0]!.text).toContain('ExecStart="/opt/my node" /a$$b/100%%/main.js')
   })
 
   test.skipIf(findProgram('systemd-analyze') === null)('are understood by systemd', async () => {
-    const files = serviceFiles({ node: process.execPath, daemon: program.daemon })
+    const files = serviceFiles({ ...program, node: process.execPath })
     const units = files.filter(({ path }) => path.endsWith('.service') && path.includes('/systemd/'))
     for (const { path, text } of units) await writeFile(join(root, path.replace(/.*\//, '')), text)
     const paths = units.map(({ path }) => join(root, path.replace(/.*\//, '')))
