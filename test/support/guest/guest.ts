@@ -60,7 +60,9 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
   await writeFile(path('initramfs'), await initramfs(kernel, options.programs ?? []))
   for (const name of ['commands', 'monitor']) await rm(path(name), { force: true })
 
-  const qemu = spawn(findProgram('qemu-system-x86_64')!, argumentsOf(options, kernel.image, path), {
+  // A guest ends with the process that started it, however that ends.
+  const command = ['--pdeathsig', 'KILL', findProgram('qemu-system-x86_64')!]
+  const qemu = spawn('setpriv', [...command, ...argumentsOf(options, kernel.image, path)], {
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   let complaints = ''
