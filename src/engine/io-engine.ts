@@ -624,6 +624,7 @@ function describeDisk({ settings, status, cache }: AttachedDisk): EngineDisk {
     dirtyAgeSeconds: null,
     secondsToFlush: null,
     badPages: status.badPages,
+    phase: status.phase,
     state: status.state,
     reason: status.reason,
   }

@@ -51,6 +51,7 @@ function unservedDisk({ inventory }: ControlPlane, record: DiskRecord): EngineDi
     dirtyAgeSeconds: null,
     secondsToFlush: null,
     badPages: 0,
+    phase: null,
     // Without trouble it is on its way.
     state: trouble?.state ?? 'recovering',
     reason: trouble?.reason ?? null,

@@ -210,6 +210,7 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
       allocatedBytes: (log?.chunks ?? 0) * chunkBytes,
       cachedBytes: log?.cachedBytes ?? 0,
       dirtyBytes: log?.dirtyBytes ?? 0,
+      phase: { sectors: 0, source: 'none' },
       ...extra,
     }
   }

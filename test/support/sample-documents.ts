@@ -87,6 +87,7 @@ export const web: DiskDocument = {
   secondsToFlush: null,
   lacksWrites: false,
   badPages: 0,
+  phase: { sectors: 0, source: 'partitions' },
   state: 'serving',
   reason: null,
   lease: { host: 'kvm07', epoch: 3 },
@@ -107,6 +108,7 @@ export const db: DiskDocument = {
   secondsToFlush: 9,
   lacksWrites: true,
   badPages: 3,
+  phase: { sectors: 1, source: 'traffic' },
   state: 'direct',
   reason: 'device nvme-SAMSUNG_MZQL2960HCJR_B failed',
 }

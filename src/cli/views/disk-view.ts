@@ -1,4 +1,5 @@
 import { formatSize } from '../../base/units.js'
+import type { DiskPhase, PhaseSource } from '../../model/phase.js'
 import type { DiskDocument, DiskStatsDocument } from '../../protocol/control/documents.js'
 import type { Screen } from '../screen.js'
 import { renderProperties, renderTable, type Column } from '../table.js'
@@ -37,6 +38,17 @@ export function diskTable(
   return renderTable(columns, disks, screen)
 }
 
+const PHASE_SOURCES: Readonly<Record<PhaseSource, string>> = {
+  none: '',
+  partitions: ', by its partition table',
+  traffic: ', by its first requests',
+  log: ', as when its cache was begun',
+}
+
+function phase({ sectors, source }: DiskPhase): string {
+  return `${sectors} ${sectors === 1 ? 'sector' : 'sectors'}${PHASE_SOURCES[source]}`
+}
+
 /** `vmcache disk show`. */
 export function diskProperties(disk: DiskDocument, screen: Screen): string {
   const { paint } = screen
@@ -56,6 +68,7 @@ export function diskProperties(disk: DiskDocument, screen: Screen): string {
       ['cached', `${formatSize(disk.cachedBytes)} in ${formatSize(disk.allocatedBytes)} of chunks`],
       ['dirty', `${dirty(disk.dirtyBytes, paint)}${oldest}${toFlush}`],
       ['bad pages', disk.badPages === 0 ? null : paint.warning(`${disk.badPages}, read from the origin instead`)],
+      ['phase', disk.phase === null ? null : phase(disk.phase)],
       ['vm', disk.vm === null ? null : `${disk.vm} ${disk.target ?? NONE}`],
       ...policyRows(disk),
       ['lease', `${disk.lease.host}, epoch ${disk.lease.epoch}`],

@@ -4,6 +4,7 @@
  * These types are the JSON contract of the command line too. Every key is always present, `null` where unknown; sizes are
  * bytes, times are RFC 3339 UTC, ratios are 0..1. Adding keys is free, changing them is not.
  */
+import type { DiskPhase } from '../../model/phase.js'
 import type { Mode, ModeState } from '../../model/mode.js'
 
 export interface DeviceDocument {
@@ -67,6 +68,8 @@ export interface DiskDocument {
   lacksWrites: boolean
   /** Cached pages that did not have their checksum when they were read, since the disk is served: read from the origin instead. */
   badPages: number
+  /** Null where the disk is not served. */
+  phase: DiskPhase | null
   state: DiskState
   reason: string | null
   lease: { host: string; epoch: number }
