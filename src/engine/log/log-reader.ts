@@ -1,4 +1,4 @@
-import { checksumOf } from '../../base/checksum.js'
+import { checksumJoiner, checksumOf } from '../../base/checksum.js'
 import { sectorCount } from '../../format/frame.js'
 import { FULL_SECTOR_MAP, PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
 import { NOWHERE, type PageTable } from '../index/page-table.js'
@@ -25,9 +25,19 @@ export function sectorsBetween(from: number, to: number): number {
   return ((1 << Math.ceil(to / SECTOR_BYTES)) - 1) & ~((1 << Math.floor(from / SECTOR_BYTES)) - 1)
 }
 
-/** Reads cached data without waiting and without allocating per request. One for all disks of a thread. */
+const joinedChecksum = checksumJoiner(PAGE_BYTES)
+const SECTORS_PER_PAGE = PAGE_BYTES / SECTOR_BYTES
+
+/**
+ * Reads cached data without waiting and without allocating per request. One for all disks of a thread.
+ *
+ * What is asked for is found first, all of it, as *runs*: whole pages that lie back to back in one chunk, which are read and
+ * verified at once where they are wanted; or one page of which only some sectors are stored or wanted.
+ */
 export class LogReader {
+  /** Location of the first page of each run, and how many pages it has. */
   readonly #locations = new Uint32Array(MAXIMUM_PAGES)
+  readonly #pages = new Uint32Array(MAXIMUM_PAGES)
   readonly #page = Buffer.alloc(PAGE_BYTES)
 
   /**
@@ -38,99 +48,121 @@ export class LogReader {
   tryRead(log: ReadableLog, counters: LogCounters, start: number, length: number, target: Buffer, at: number): boolean {
     const first = Math.floor(start / PAGE_BYTES)
     const head = start - first * PAGE_BYTES
-    const count = Math.ceil((head + length) / PAGE_BYTES)
-    if (count > MAXIMUM_PAGES) return false
+    const runs = this.#findRuns(log, first, head, head + length)
+    let page = first
+    let targetAt = at
+    for (let run = 0; run < runs; run++) {
+      const location = this.#locations[run]!
+      const pages = this.#pages[run]!
+      const chunk = log.slots[(location / log.entriesPerChunk) | 0]!
+      const ordinal = location % log.entriesPerChunk
+      const from = page === first ? head : 0
+      const to = Math.min(pages * PAGE_BYTES, head + length - (page - first) * PAGE_BYTES)
+      const isRead =
+        to - from === pages * PAGE_BYTES
+          ? readWhole(log, counters, chunk, ordinal, pages, page, target, targetAt)
+          : this.#readPart(log, counters, chunk, ordinal, page, from, to, target, targetAt)
+      if (!isRead) return false
+      targetAt += to - from
+      page += pages
+    }
+    for (let run = 0; run < runs; run++) touch(log, this.#locations[run]!, this.#pages[run]!)
+    return runs > 0
+  }
+
+  /** Where the bytes [head, end) from page `first` on are; returns the number of runs, 0 where not all of it is cached. */
+  #findRuns(log: ReadableLog, first: number, head: number, end: number): number {
+    const count = Math.ceil(end / PAGE_BYTES)
+    if (count > MAXIMUM_PAGES) return 0
     const { table, slots, entriesPerChunk } = log
-    const locations = this.#locations
+    let runs = 0
+    /** Location and unit at which the next page goes on with the last run. */
+    let nextLocation = NOWHERE
+    let nextUnit = 0
     for (let index = 0; index < count; index++) {
       const location = table.find(first + index)
-      if (location === NOWHERE) return false
-      const from = index === 0 ? head : 0
-      const to = index === count - 1 ? head + length - index * PAGE_BYTES : PAGE_BYTES
-      const { sectorMap } = slots[(location / entriesPerChunk) | 0]!.columns
-      const wanted = to - from === PAGE_BYTES ? FULL_SECTOR_MAP : sectorsBetween(from, to)
-      if ((sectorMap[location % entriesPerChunk]! & wanted) !== wanted) return false
-      locations[index] = location
-    }
-    let targetAt = at
-    for (let index = 0; index < count;) {
-      const from = index === 0 ? head : 0
-      const to = Math.min(PAGE_BYTES, head + length - index * PAGE_BYTES)
-      const chunk = slots[(locations[index]! / entriesPerChunk) | 0]!
-      const run = from === 0 && to === PAGE_BYTES ? this.#wholePages(log, chunk, index, count, head + length) : 0
-      if (run > 1) {
-        if (!this.#readRun(log, counters, chunk, index, run, first, target, targetAt)) return false
-        targetAt += run * PAGE_BYTES
-        index += run
-        continue
-      }
-      if (!this.#readOne(log, counters, chunk, locations[index]! % entriesPerChunk, first + index)) return false
-      copySectors(this.#page, chunk.columns.sectorMap[locations[index]! % entriesPerChunk]!, from, to, target, targetAt)
-      targetAt += to - from
-      index++
-    }
-    const { replacement } = log
-    for (let index = 0; index < count; index++) {
-      const { heat } = slots[(locations[index]! / entriesPerChunk) | 0]!.columns
-      const ordinal = locations[index]! % entriesPerChunk
-      heat[ordinal] = replacement.hit(heat[ordinal]!)
-    }
-    return true
-  }
-
-  /** How many pages from `index` on are whole and lie back to back in one chunk. */
-  #wholePages(log: ReadableLog, chunk: StoredChunk, index: number, count: number, end: number): number {
-    const { entriesPerChunk } = log
-    const { unit, sectorMap } = chunk.columns
-    const firstUnit = unit[this.#locations[index]! % entriesPerChunk]!
-    let run = 0
-    while (index + run < count && (index + run + 1) * PAGE_BYTES <= end) {
-      const location = this.#locations[index + run]!
+      if (location === NOWHERE) return 0
+      const { sectorMap, unit } = slots[(location / entriesPerChunk) | 0]!.columns
       const ordinal = location % entriesPerChunk
-      if (((location / entriesPerChunk) | 0) !== chunk.slot || sectorMap[ordinal] !== FULL_SECTOR_MAP) break
-      if (unit[ordinal] !== firstUnit + run * (PAGE_BYTES / SECTOR_BYTES)) break
-      run++
+      const stored = sectorMap[ordinal]!
+      const from = index === 0 ? head : 0
+      const to = Math.min(PAGE_BYTES, end - index * PAGE_BYTES)
+      const isWhole = to - from === PAGE_BYTES && stored === FULL_SECTOR_MAP
+      if (isWhole && location === nextLocation && ordinal !== 0 && unit[ordinal] === nextUnit) this.#pages[runs - 1]!++
+      else {
+        const wanted = sectorsBetween(from, to)
+        if ((stored & wanted) !== wanted) return 0
+        this.#locations[runs] = location
+        this.#pages[runs++] = 1
+      }
+      nextLocation = isWhole ? location + 1 : NOWHERE
+      nextUnit = unit[ordinal]! + SECTORS_PER_PAGE
     }
-    return run
+    return runs
   }
 
-  #readRun(
+  /** Copies the bytes [from, to) of one page. */
+  #readPart(
     log: ReadableLog,
     counters: LogCounters,
     chunk: StoredChunk,
-    index: number,
-    run: number,
-    firstPage: number,
+    ordinal: number,
+    page: number,
+    from: number,
+    to: number,
     target: Buffer,
     at: number,
   ): boolean {
     const { columns } = chunk
-    const firstOrdinal = this.#locations[index]! % log.entriesPerChunk
-    const offset = chunk.chunk.offset + columns.unit[firstOrdinal]! * SECTOR_BYTES
-    if (!chunk.chunk.device.tryRead(offset, target, at, run * PAGE_BYTES)) return false
-    counters.deviceReadBytes += run * PAGE_BYTES
-    for (let page = 0; page < run; page++) {
-      const ordinal = this.#locations[index + page]! % log.entriesPerChunk
-      const pageAt = at + page * PAGE_BYTES
-      if (checksumOf(target, pageAt, pageAt + PAGE_BYTES) === columns.checksum[ordinal]) continue
-      counters.badPages++
-      log.forgetRange(firstPage + index + page, 1)
-      return false
-    }
-    return true
-  }
-
-  #readOne(log: ReadableLog, counters: LogCounters, chunk: StoredChunk, ordinal: number, page: number): boolean {
-    const { columns } = chunk
-    const length = sectorCount(columns.sectorMap[ordinal]!) * SECTOR_BYTES
+    const sectorMap = columns.sectorMap[ordinal]!
+    const length = sectorCount(sectorMap) * SECTOR_BYTES
     const offset = chunk.chunk.offset + columns.unit[ordinal]! * SECTOR_BYTES
     if (!chunk.chunk.device.tryRead(offset, this.#page, 0, length)) return false
     counters.deviceReadBytes += length
-    if (checksumOf(this.#page, 0, length) === columns.checksum[ordinal]) return true
-    counters.badPages++
-    log.forgetRange(page, 1)
-    return false
+    if (checksumOf(this.#page, 0, length) !== columns.checksum[ordinal]) {
+      forgetBad(log, counters, page)
+      return false
+    }
+    copySectors(this.#page, sectorMap, from, to, target, at)
+    return true
   }
+}
+
+/** Reads whole pages, from `ordinal` of a chunk on, that lie back to back. */
+function readWhole(
+  log: ReadableLog,
+  counters: LogCounters,
+  chunk: StoredChunk,
+  ordinal: number,
+  pages: number,
+  firstPage: number,
+  target: Buffer,
+  at: number,
+): boolean {
+  const { checksum, unit } = chunk.columns
+  const length = pages * PAGE_BYTES
+  const offset = chunk.chunk.offset + unit[ordinal]! * SECTOR_BYTES
+  if (!chunk.chunk.device.tryRead(offset, target, at, length)) return false
+  counters.deviceReadBytes += length
+  if (checksumOf(target, at, at + length) === joinedChecksum(checksum, ordinal, pages)) return true
+  for (let index = 0; index < pages; index++) {
+    const pageAt = at + index * PAGE_BYTES
+    if (checksumOf(target, pageAt, pageAt + PAGE_BYTES) !== checksum[ordinal + index])
+      forgetBad(log, counters, firstPage + index)
+  }
+  return false
+}
+
+function forgetBad(log: ReadableLog, counters: LogCounters, page: number): void {
+  counters.badPages++
+  log.forgetRange(page, 1)
+}
+
+/** Tells the replacement policy that the pages of a run were read. */
+function touch({ replacement, slots, entriesPerChunk }: ReadableLog, location: number, pages: number): void {
+  const { heat } = slots[(location / entriesPerChunk) | 0]!.columns
+  const ordinal = location % entriesPerChunk
+  for (let at = ordinal; at < ordinal + pages; at++) heat[at] = replacement.hit(heat[at]!)
 }
 
 /**
