@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import { Worker } from 'node:worker_threads'
+import { MessageChannel, Worker, type MessagePort } from 'node:worker_threads'
 import { assert } from '../base/assert.js'
 import type { Clock } from '../base/clock.js'
 import { VmcacheError, messageOf } from '../base/errors.js'
@@ -20,7 +20,7 @@ import { Pool, chunkOffset, formatDevices, type FoundChunkPlace } from './pool/p
 import { closePrepared, planDevices, prepareDevices } from './pool/prepare-devices.js'
 import { eraseSuperblocks, readSuperblock } from './pool/superblocks.js'
 import { watchDevice } from './pool/watch-device.js'
-import { DiskCounters } from './statistics/disk-counters.js'
+import { DiskCounters, sumOf } from './statistics/disk-counters.js'
 import { prometheusText } from './statistics/prometheus.js'
 import { cacheStats, diskStats } from './statistics/stats-documents.js'
 import { DiskWindows, SAMPLE_MILLISECONDS } from './statistics/windows.js'
@@ -53,13 +53,16 @@ interface AttachedDisk {
   settings: DiskSettings
   /** Undefined while the disk is served without a cache. */
   cache: OpenCache | undefined
+  /** The one that owns it. */
   readonly thread: IoThread
-  readonly counters: DiskCounters
+  /** What each thread that serves it counts, by the thread's number. */
+  readonly counters: ReadonlyMap<number, DiskCounters>
   readonly windows: DiskWindows
   status: ThreadDiskStatus
 }
 
 interface IoThread {
+  readonly number: number
   readonly worker: Worker
   readonly calls: Calls<ThreadCalls, MainCalls>
 }
@@ -115,7 +118,7 @@ class IoEngine implements Engine {
         }
       },
     })
-    const thread: IoThread = { worker, calls }
+    const thread: IoThread = { number, worker, calls }
     worker.on('error', (error) => {
       // Its disks cannot be served by another thread while it may still have requests under way: start anew.
       calls.close(error)
@@ -401,19 +404,36 @@ class IoEngine implements Engine {
     assert(!this.#disks.has(settings.name), `disk ${settings.name} is not attached yet`)
     const cache = settings.withoutLog === null ? this.#cache(settings.cache) : undefined
     const thread = this.#leastLoaded()
-    const counters = DiskCounters.create()
     const trustCleanPages = settings.trustCleanPages && cache?.pool.missing.length === 0
-    const status = await this.#withPlace(cache, settings, (place) =>
-      thread.calls.call('attach', {
-        settings: { ...settings, trustCleanPages },
-        place,
-        counters: counters.buffer,
-      }),
-    )
-    const windows = new DiskWindows([counters], this.options.clock)
+    const { ports, counters } = await this.#shareDisk(thread, settings.readOnly)
+    const own = DiskCounters.create()
+    counters.set(thread.number, own)
+    const status = await this.#withPlace(cache, settings, (place) => {
+      const wanted = { settings: { ...settings, trustCleanPages }, place, counters: own.buffer, readers: ports }
+      return thread.calls.call('attach', wanted, ports)
+    })
+    const windows = new DiskWindows([...counters.values()], this.options.clock)
     const attached = { settings, cache, thread, counters, windows, status }
     this.#disks.set(settings.name, attached)
     return describeDisk(attached)
+  }
+
+  /** Prepares every other thread to serve a disk as well, where nobody writes it; the ports to them are for its owner. */
+  async #shareDisk(
+    owner: IoThread,
+    isReadOnly: boolean,
+  ): Promise<{ ports: MessagePort[]; counters: Map<number, DiskCounters> }> {
+    const ports: MessagePort[] = []
+    const counters = new Map<number, DiskCounters>()
+    for (const { number, calls } of isReadOnly ? this.#threads : []) {
+      if (number === owner.number) continue
+      const { port1, port2 } = new MessageChannel()
+      const counted = DiskCounters.create()
+      await calls.call('share', { owner: port2, counters: counted.buffer }, [port2])
+      ports.push(port1)
+      counters.set(number, counted)
+    }
+    return { ports, counters }
   }
 
   async resumeLog(name: string, epoch: number): Promise<EngineDisk> {
@@ -542,7 +562,9 @@ class IoEngine implements Engine {
 
   async metrics(): Promise<string> {
     await this.#refresh()
-    const disks = [...this.#disks.values()].map((disk) => ({ document: describeDisk(disk), counters: disk.counters }))
+    const disks = [...this.#disks.values()].map((disk) => {
+      return { document: describeDisk(disk), counters: sumOf([...disk.counters.values()]), threads: disk.counters }
+    })
     return prometheusText(this.caches(), disks)
   }
 

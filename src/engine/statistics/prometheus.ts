@@ -9,6 +9,8 @@ export interface MeasuredDisk {
     'disk' | 'cache' | 'sizeBytes' | 'allocatedBytes' | 'cachedBytes' | 'dirtyBytes' | 'dirtyAgeSeconds' | 'state'
   >
   readonly counters: DiskCounters
+  /** The parts of that, by the number of the I/O thread. */
+  readonly threads: ReadonlyMap<number, DiskCounters>
 }
 
 /** Everything that is known of caches and disks, in Prometheus text format 0.0.4. */
@@ -67,6 +69,18 @@ function diskFamilies(disks: readonly MeasuredDisk[]): Family[] {
       type: 'counter',
       samples: disks.map((disk) => ['', labels(disk), disk.counters.get(counter)]),
     })),
+    {
+      name: 'vmcache_disk_thread_read_hits_total',
+      help: 'Read requests answered from the cache alone, by I/O thread.',
+      type: 'counter',
+      samples: disks.flatMap((disk) =>
+        [...disk.threads].map(([thread, counters]): Sample => [
+          '',
+          { ...labels(disk), thread: String(thread) },
+          counters.get('readHits'),
+        ]),
+      ),
+    },
     latency('read', (counters) => counters.read),
     latency('write', (counters) => counters.write),
     latency('flush', (counters) => counters.flush),

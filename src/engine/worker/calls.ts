@@ -2,8 +2,9 @@
  * engine/worker/: the I/O threads. A thread serves some disks, alone: their sockets, logs and origins; the main thread asks it over a
  * message port and hands it free chunks.
  */
-import type { MessagePort, Worker } from 'node:worker_threads'
+import type { MessagePort, Transferable, Worker } from 'node:worker_threads'
 import { VmcacheError, messageOf, type ErrorDocument } from '../../base/errors.js'
+import { DiskError } from '../disk/served-disk.js'
 import { OriginError } from '../origin/origin.js'
 
 type Handlers<Served> = {
@@ -15,7 +16,10 @@ type Message =
   | { readonly kind: 'result'; readonly id: number; readonly value: unknown }
   | { readonly kind: 'error'; readonly id: number; readonly error: ErrorDocument }
 
-/** Calls in both directions over one message port. `Asked` is what the other side serves, `Served` what this side does. */
+/**
+ * Calls in both directions over one message port, in order. `Asked` is what the other side serves, `Served` what this side does. A result
+ * that is a Uint8Array is handed over with all of its buffer, not copied.
+ */
 export class Calls<Asked, Served> {
   readonly #waiting = new Map<number, { resolve: (value: never) => void; reject: (error: Error) => void }>()
   #nextId = 1
@@ -28,16 +32,17 @@ export class Calls<Asked, Served> {
     port.on('message', (message: Message) => void this.#receive(message))
   }
 
-  /** Asks the other side. Errors arrive as VmcacheError. */
+  /** Asks the other side. Errors arrive as VmcacheError, with the errno that they had in their details. */
   call<K extends keyof Asked & string>(
     name: K,
     argument: Asked[K] extends (argument: infer A) => unknown ? A : never,
+    transfer: readonly Transferable[] = [],
   ): Promise<Asked[K] extends (argument: never) => infer R ? Awaited<R> : never> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed)
     const id = this.#nextId++
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve: resolve as (value: never) => void, reject })
-      this.port.postMessage({ kind: 'call', id, name, argument } satisfies Message)
+      this.port.postMessage({ kind: 'call', id, name, argument } satisfies Message, transfer)
     })
   }
 
@@ -53,7 +58,8 @@ export class Calls<Asked, Served> {
       try {
         const handler = this.handlers[message.name as keyof Served] as (argument: unknown) => unknown
         const value = await handler(message.argument)
-        this.port.postMessage({ kind: 'result', id: message.id, value } satisfies Message)
+        const transfer = value instanceof Uint8Array ? [value.buffer as ArrayBuffer] : []
+        this.port.postMessage({ kind: 'result', id: message.id, value } satisfies Message, transfer)
       } catch (error) {
         this.port.postMessage({ kind: 'error', id: message.id, error: documentOf(error) } satisfies Message)
       }
@@ -68,8 +74,11 @@ export class Calls<Asked, Served> {
 
 function documentOf(error: unknown): ErrorDocument {
   if (error instanceof VmcacheError) return error.toDocument()
-  const code = error instanceof OriginError ? error.code : 'INTERNAL'
-  return new VmcacheError(code, messageOf(error), {
-    details: error instanceof Error && error.stack !== undefined && code === 'INTERNAL' ? { stack: error.stack } : {},
-  }).toDocument()
+  const message = messageOf(error)
+  if (error instanceof OriginError || error instanceof DiskError) {
+    const code = error instanceof OriginError ? error.code : 'FAILED'
+    return new VmcacheError(code, message, { details: { errno: error.errno } }).toDocument()
+  }
+  const stack = error instanceof Error ? error.stack : undefined
+  return new VmcacheError('INTERNAL', message, { details: stack === undefined ? {} : { stack } }).toDocument()
 }

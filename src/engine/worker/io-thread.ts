@@ -1,8 +1,11 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { assert } from '../../base/assert.js'
 import { createLogger, type LogLevel } from '../../base/logger.js'
+import { DiskCounters } from '../statistics/disk-counters.js'
+import { SharedDiskMeter } from '../statistics/disk-meter.js'
 import { Calls } from './calls.js'
 import type { MainCalls, ThreadCalls } from './messages.js'
+import { serveShared } from './serve-shared.js'
 import { ThreadCache } from './thread-cache.js'
 import { ThreadDisk } from './thread-disk.js'
 
@@ -17,7 +20,7 @@ const logger = createLogger({ level: logLevel, part: `io-${number}` })
 const caches = new Map<string, ThreadCache>()
 const disks = new Map<string, ThreadDisk>()
 
-const main = new Calls<MainCalls, ThreadCalls>(parentPort, {
+const main: Calls<MainCalls, ThreadCalls> = new Calls<MainCalls, ThreadCalls>(parentPort, {
   async openCache(settings) {
     const { cacheId } = settings
     const cache = await ThreadCache.open(settings, {
@@ -36,10 +39,16 @@ const main = new Calls<MainCalls, ThreadCalls>(parentPort, {
   },
   async attach(wanted) {
     const cache = wanted.place === null ? undefined : cacheById(wanted.place.cacheId)
-    const disk = await ThreadDisk.open(wanted, cache, main, logger)
+    const disk = await ThreadDisk.open(wanted, cache, main, logger).catch((error: unknown) => {
+      for (const port of wanted.readers) port.close()
+      throw error
+    })
     disks.set(wanted.settings.name, disk)
     disk.leaveFailedDevices()
     return disk.status()
+  },
+  share({ owner, counters }) {
+    serveShared(owner, { meter: new SharedDiskMeter(new DiskCounters(counters)), logger, cacheById })
   },
   async resumeLog({ name, epoch, place: { cacheId, found, maximumChunks } }) {
     const disk = diskNamed(name)
@@ -52,7 +61,7 @@ const main = new Calls<MainCalls, ThreadCalls>(parentPort, {
     return chunks
   },
   flush: (name) => diskNamed(name).disk.flush(),
-  invalidate: (name) => diskNamed(name).disk.invalidate(),
+  invalidate: (name) => diskNamed(name).invalidate(),
   async change({ name, mode, replacement, maximumChunks }) {
     const disk = diskNamed(name)
     if (replacement !== undefined) await disk.setReplacement(replacement)

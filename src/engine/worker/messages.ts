@@ -1,3 +1,4 @@
+import type { MessagePort } from 'node:worker_threads'
 import type { DiskState } from '../../protocol/control/documents.js'
 import type { Mode } from '../../model/mode.js'
 import type { DiskPhase } from '../../model/phase.js'
@@ -26,6 +27,15 @@ export interface ThreadDiskSettings {
   /** Null where the disk is served directly. */
   readonly place: ThreadLogPlace | null
   readonly counters: SharedArrayBuffer
+  /** Threads that serve it as well, where it is read-only. */
+  readonly readers: readonly MessagePort[]
+}
+
+/** A read-only disk that another thread owns. */
+export interface SharedDiskSettings {
+  /** To the owner. */
+  readonly owner: MessagePort
+  readonly counters: SharedArrayBuffer
 }
 
 /** What a thread says of a disk that it serves. */
@@ -48,6 +58,8 @@ export interface ThreadCalls {
   openCache(cache: ThreadCacheSettings): void
   closeCache(cacheId: string): void
   attach(disk: ThreadDiskSettings): ThreadDiskStatus
+  /** Serves connections of a disk for another thread, until that one detaches it. */
+  share(disk: SharedDiskSettings): void
   resumeLog(options: { name: string; epoch: number; place: ThreadLogPlace }): ThreadDiskStatus
   /** Returns the chunks that the closed log keeps. */
   detach(options: { name: string; keepLog: boolean }): ChunkPlace[]

@@ -6,6 +6,7 @@ import { PAGE_BYTES } from '../../model/geometry.js'
 import type { Mode } from '../../model/mode.js'
 import { DEFAULT_SEQUENTIAL_LIMIT_BYTES, Disk } from '../disk/disk.js'
 import { LogReader } from '../log/log-reader.js'
+import type { OpenedLog } from '../log/open-log.js'
 import { NbdServer } from '../nbd/nbd-server.js'
 import { singleExport } from '../nbd/export-table.js'
 import { openOrigin } from '../origin/open-origin.js'
@@ -16,6 +17,7 @@ import { DiskCounters } from '../statistics/disk-counters.js'
 import { SharedDiskMeter } from '../statistics/disk-meter.js'
 import type { Calls } from './calls.js'
 import { DiskLogs, type LogPlace } from './disk-logs.js'
+import { DiskSharing } from './disk-sharing.js'
 import type { MainCalls, ThreadCalls, ThreadDiskSettings, ThreadDiskStatus } from './messages.js'
 import { placeOf, type ThreadCache } from './thread-cache.js'
 
@@ -28,7 +30,7 @@ const reader = new LogReader()
 /** A disk with all that serves it: origin, log, request paths and the NBD server on its socket. */
 export class ThreadDisk {
   #mode: Mode
-  #serverClosed: Promise<void> | undefined
+  #serverClosed: Promise<unknown> | undefined
 
   private constructor(
     readonly disk: Disk,
@@ -36,6 +38,8 @@ export class ThreadDisk {
     readonly logs: DiskLogs,
     readonly server: NbdServer,
     readonly meter: SharedDiskMeter,
+    /** The threads that serve it as well; undefined where there are none. */
+    readonly sharing: DiskSharing | undefined,
     settings: ThreadDiskSettings,
   ) {
     this.#mode = settings.settings.mode
@@ -73,6 +77,11 @@ export class ThreadDisk {
       // What others wrote and the origin could still lose must not be cached: nothing marks it as touched.
       await origin.flush()
       const log = await logs.recover(mode, found)
+      const sharing = wanted.readers.length > 0 ? new DiskSharing(wanted.readers, systemClock) : undefined
+      const follow = (opened: OpenedLog): OpenedLog => {
+        sharing?.follow(opened.log, logs.place!.cache.cacheId)
+        return opened
+      }
       const disk = new Disk({
         name,
         origin,
@@ -85,15 +94,25 @@ export class ThreadDisk {
         meter,
         clock: systemClock,
         log,
-        newLog: (phase) => logs.create(phase),
+        newLog: async (phase) => follow(await logs.create(phase)),
         raiseEpoch: () => main.call('raiseEpoch', name),
         onState: (state, reason) => void main.call('stateChanged', { disk: name, state, reason }),
         ...(withoutLog === null ? {} : { withoutLog }),
       })
-      logs.onFailed = (error) => disk.logFailed(error)
-      const server = new NbdServer({ listenDescriptor: settings.listenDescriptor, exports: singleExport(disk), logger })
+      sharing?.open(disk)
+      if (log !== undefined) follow(log)
+      logs.onFailed = (error) => {
+        void sharing?.endLog()
+        disk.logFailed(error)
+      }
+      const server: NbdServer = new NbdServer({
+        listenDescriptor: settings.listenDescriptor,
+        exports: singleExport(disk),
+        logger,
+        elsewhere: () => sharing?.elsewhere(server.connections),
+      })
       server.start()
-      return new ThreadDisk(disk, origin, logs, server, meter, wanted)
+      return new ThreadDisk(disk, origin, logs, server, meter, sharing, wanted)
     } catch (error) {
       await origin.close(ORIGIN_CLOSE_MILLISECONDS)
       throw error
@@ -101,7 +120,7 @@ export class ThreadDisk {
   }
 
   status(): ThreadDiskStatus {
-    const { disk, logs, meter } = this
+    const { disk, logs, meter, sharing } = this
     return {
       name: disk.name,
       sizeBytes: disk.sizeBytes,
@@ -111,7 +130,7 @@ export class ThreadDisk {
       reason: disk.reason,
       chunks: disk.log?.chunkCount ?? 0,
       cachedBytes: disk.log?.cachedBytes ?? 0,
-      indexBytes: disk.log?.indexBytes ?? 0,
+      indexBytes: (disk.log?.indexBytes ?? 0) * (1 + (sharing?.threads ?? 0)),
       badPages: meter.badPages,
       phase: logs.phase,
     }
@@ -137,8 +156,15 @@ export class ThreadDisk {
     void log.shrink(count)
   }
 
+  /** Forgets every cached page, in every thread. */
+  async invalidate(): Promise<void> {
+    await this.disk.invalidate()
+    await this.sharing?.settled()
+  }
+
   /** Goes on with a new log at `place`, where its old one has `found`. */
   async resumeLog(place: LogPlace, found: readonly FoundChunkPlace[]): Promise<void> {
+    await this.sharing?.endLog()
     await this.logs.move(place, found)
     await this.disk.resumeLog(this.#mode)
     this.leaveFailedDevices()
@@ -159,7 +185,7 @@ export class ThreadDisk {
    */
   async close(options: { keepLog: boolean }): Promise<ChunkPlace[]> {
     if (this.#serverClosed === undefined && !this.disk.readOnly) await this.disk.flush()
-    await (this.#serverClosed ??= this.server.close())
+    await (this.#serverClosed ??= Promise.all([this.server.close(), this.sharing?.close()]))
     await this.disk.close(options)
     await this.origin.close(ORIGIN_CLOSE_MILLISECONDS)
     return (this.disk.log?.chunks ?? []).map(({ chunk }) => placeOf(chunk))

@@ -79,6 +79,7 @@ function disk(name: string): MeasuredDisk {
       state: 'serving',
     },
     counters,
+    threads: new Map([[0, counters]]),
   }
 }
 
@@ -114,6 +115,15 @@ describe('prometheusText', () => {
     expect(value('vmcache_cache_chunks', { use: 'free' })).toBe(40)
     expect(value('vmcache_device_up', { path: '/dev/nvme1n1' })).toBe(0)
     expect(value('vmcache_device_errors_total', { device: 'b' })).toBe(3)
+
+    const other = DiskCounters.create()
+    other.add(COUNTER.readHits, 7)
+    const threads = new Map([...measured.threads, [3, other]])
+    const { samples } = parse(prometheusText([], [{ ...measured, threads }])).get('vmcache_disk_thread_read_hits_total')!
+    expect(samples.map(({ labels, value }) => [labels['thread'], value])).toEqual([
+      ['0', 0],
+      ['3', 7],
+    ])
   })
 
   it('has cumulative latency buckets that end in the count', () => {
