@@ -1,5 +1,5 @@
 import { SECTORS_PER_PAGE } from '../../../src/model/geometry.js'
-import { FOREIGN, ZEROES } from './stamps.js'
+import { FOREIGN, nameOf, ZEROES } from './stamps.js'
 import { now } from './read-record.js'
 
 /** A write, zeroing or trim that the client sent. Times are those of {@link now}. */
@@ -207,8 +207,6 @@ export class DiskHistory {
 function candidatesOf(versions: readonly Change[], stamp: number): number[] {
   return versions.flatMap((change, index) => (change.stamp === stamp ? [index] : []))
 }
-
-const nameOf = (stamp: number): string => (stamp === ZEROES ? 'zeroes' : stamp === FOREIGN ? 'noise' : `write ${stamp}`)
 
 const whyUnknown = (stamp: number): string =>
   stamp === FOREIGN ? 'no write left that' : 'it was never that, or only before'

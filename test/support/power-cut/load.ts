@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Random } from '../../../src/base/random.js'
 import { REGION_BYTES, SECTOR_BYTES } from '../../../src/model/geometry.js'
 import { NbdReplyError, type SimpleNbdClient } from '../simple-nbd-client.js'
@@ -9,6 +10,9 @@ const SECTORS_PER_REGION = REGION_BYTES / SECTOR_BYTES
 /** The load stays in the first part of each region, so that a small cache has to reclaim, and pages are written again. */
 const USED_SECTORS_PER_REGION = 2048
 const HOT_PLACES = 24
+/** A request in so many is followed by a pause. */
+const PAUSE_EVERY = 80
+const MOST_PAUSE_MILLISECONDS = 400
 const COUNTS = [1, 3, 8, 8, 8, 16, 24, 64, 128]
 
 /** Sectors of a disk that the load uses, in runs. */
@@ -22,7 +26,8 @@ export function usedRuns(sectors: number): { first: number; count: number }[] {
 
 /**
  * Sends `requests` requests to a disk, some at a time: writes of whole and partial pages, some with FUA, zeroes, trims, reads and flushes, often to the
- * same places; no two changes of a sector together. Regions are written one after the other, so that each has its first write somewhere within.
+ * same places; no two changes of a sector together. Regions are written one after the other, and read all the time, so that each has a first write after a
+ * quiet time, and a quiet time after its last; now and then there is a pause.
  * Ends early, without an error, when the connection ends.
  */
 export async function runLoad(
@@ -36,12 +41,13 @@ export async function runLoad(
   const hot = Array.from({ length: HOT_PLACES }, () => random.below(USED_SECTORS_PER_REGION))
   const busy = new Set<number>()
   let left = requests
+  let pause = Promise.resolve()
 
-  /** A place that no other request changes, in a region that has had its turn already. */
+  /** A place that no other request changes, in the region whose turn it is; of a read any. */
   const place = (isRead: boolean): { first: number; count: number } => {
     for (;;) {
-      const turns = isRead ? runs.length : 1 + Math.floor(((requests - left) / requests) * runs.length)
-      const run = runs[(firstRegion + random.below(turns)) % runs.length]!
+      const turn = isRead ? random.below(runs.length) : Math.floor(((requests - left) / requests) * runs.length)
+      const run = runs[(firstRegion + turn) % runs.length]!
       const at = random.below(3) > 0 ? hot[random.below(hot.length)]! : random.below(run.count)
       let first = run.first + at
       if (random.below(2) === 0) first -= first % 8
@@ -80,7 +86,11 @@ export async function runLoad(
   }
 
   const work = async (): Promise<void> => {
-    while (left-- > 0) await request()
+    while (left-- > 0) {
+      await request()
+      if (random.below(PAUSE_EVERY) === 0) pause = sleep(random.below(MOST_PAUSE_MILLISECONDS))
+      await pause
+    }
   }
   const outcomes = await Promise.allSettled(Array.from({ length: IN_FLIGHT }, work))
   for (const outcome of outcomes) {

@@ -26,3 +26,9 @@ export function stampOf(sector: number, bytes: Buffer): number {
   const expected = number === ZEROES ? zeroes : stampedSectors(sector, 1, number)
   return bytes.equals(expected) ? number : FOREIGN
 }
+
+/** A stamp for people. */
+export function nameOf(stamp: number): string {
+  if (stamp === ZEROES) return 'zeroes'
+  return stamp === FOREIGN ? 'noise' : `write ${stamp}`
+}
