@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { chownSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { testUnless, whyNotRoot } from '../support/conditions.js'
 import * as sample from '../support/sample-documents.js'
 import { run } from '../support/processes.js'
 import { VMCACHE, commandLineTest, type CommandLineTest } from '../support/vmcache.js'
@@ -119,7 +120,7 @@ test('config check names file, line and rule', async () => {
   })
 })
 
-test.skipIf(process.getuid?.() !== 0)('who may not use the control socket gets 11 and the group to join', async () => {
+testUnless(whyNotRoot, 'who may not use the control socket gets 11 and the group to join', async () => {
   const directory = join(cli.directory, 'closed')
   mkdirSync(directory, { mode: 0o700 })
   chownSync(directory, 65_534, 65_534)

@@ -1,13 +1,12 @@
 /** What only happens on a terminal: questions, wizards, spinners, colours, what to do next. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { findProgram } from '../support/programs.js'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { describeWith, pathOf } from '../support/packages.js'
 import { PseudoTerminal } from '../support/pseudo-terminal.js'
 import * as sample from '../support/sample-documents.js'
 import { VMCACHE, commandLineTest, type CommandLineTest } from '../support/vmcache.js'
 
-const script = findProgram('script')
 const ENTER = '\r'
 const CTRL_C = '\u0003'
 const CLEAR = '\u0015'
@@ -21,7 +20,7 @@ const DEVICE = JSON.stringify({
   ...{ model: 'FAST', rota: false, ro: false },
 })
 
-describe.skipIf(script === null)('on a terminal (script of util-linux)', () => {
+describeWith(['script'], 'on a terminal', () => {
   let cli: CommandLineTest
   let terminal: PseudoTerminal | null = null
 
@@ -50,7 +49,7 @@ describe.skipIf(script === null)('on a terminal (script of util-linux)', () => {
   afterEach(() => terminal?.kill())
 
   const on = (line: string, environment: Record<string, string> = {}): PseudoTerminal =>
-    (terminal = new PseudoTerminal(script!, `${VMCACHE} ${line}`, {
+    (terminal = new PseudoTerminal(pathOf('script'), `${VMCACHE} ${line}`, {
       cwd: cli.directory,
       env: { ...cli.environment, PATH: `${join(cli.directory, 'bin')}:${process.env['PATH']}`, ...environment },
     }))

@@ -1,14 +1,14 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe } from 'vitest'
 import { openDevice } from '../../src/engine/device/open-device.js'
 import { attachLoopDevice, whyNoLoopDevices } from '../support/block-devices.js'
+import { describeUnless } from '../support/conditions.js'
 import { DEVICE_CONTRACT_BYTES, testDevice } from './device.js'
 
 const missing = await whyNoLoopDevices()
 
-describe.skipIf(missing !== null)(`with loop devices${missing === null ? '' : ` (skipped: ${missing})`}`, () => {
+describeUnless(missing, 'with loop devices', () => {
   for (const logicalBlockBytes of [512, 4096] as const) {
     testDevice(`block device with logical blocks of ${logicalBlockBytes} bytes`, async () => {
       const directory = await mkdtemp(join(tmpdir(), 'vmcache-device-'))

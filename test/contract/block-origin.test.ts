@@ -1,14 +1,14 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe } from 'vitest'
 import { openOrigin } from '../../src/engine/origin/open-origin.js'
 import { attachLoopDevice, whyNoLoopDevices } from '../support/block-devices.js'
+import { describeUnless } from '../support/conditions.js'
 import { FILLING, ORIGIN_CONTRACT_BYTES, testOrigin } from './origin.js'
 
 const missing = await whyNoLoopDevices()
 
-describe.skipIf(missing !== null)(`with loop devices${missing === null ? '' : ` (skipped: ${missing})`}`, () => {
+describeUnless(missing, 'with loop devices', () => {
   for (const logicalBlockBytes of [512, 4096] as const) {
     testOrigin(`block device with logical blocks of ${logicalBlockBytes} bytes`, async () => {
       const directory = await mkdtemp(join(tmpdir(), 'vmcache-origin-'))

@@ -1,10 +1,10 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe } from 'vitest'
 import { messageOf } from '../../src/base/errors.js'
 import { createDeviceFile } from '../../src/engine/device/create-device-file.js'
 import { openDevice } from '../../src/engine/device/open-device.js'
+import { describeUnless } from '../support/conditions.js'
 import { DEVICE_CONTRACT_BYTES, testDevice, type DeviceFixture } from './device.js'
 
 async function createFixture(): Promise<DeviceFixture> {
@@ -25,6 +25,6 @@ async function whyNoDirectIo(): Promise<string | null> {
 
 const missing = await whyNoDirectIo()
 
-describe.skipIf(missing !== null)(`with direct I/O${missing === null ? '' : ` (skipped: ${missing})`}`, () => {
+describeUnless(missing, 'with direct I/O', () => {
   testDevice('file by direct I/O', createFixture)
 })

@@ -15,6 +15,7 @@ import { silentLogger } from '../../src/base/logger.js'
 import { openControlServer, type ControlServer, type ControlService } from '../../src/daemon/control-server.js'
 import { controlClient } from '../../src/protocol/control/control-client.js'
 import type { JobDocument } from '../../src/protocol/control/documents.js'
+import { testUnless, whyNotRoot } from '../support/conditions.js'
 
 let directory: string
 let path: string
@@ -110,7 +111,7 @@ test('the socket is private where there is no group for it', () => {
   expect(statSync(path).mode & 0o777).toBe(0o600)
 })
 
-test.skipIf(process.getuid?.() !== 0)('S6: the socket of the machine is for root and its group', async () => {
+testUnless(whyNotRoot, 'S6: the socket of the machine is for root and its group', async () => {
   const other = join(directory, 'machine.sock')
   const machine = await openControlServer(other, { mode: 0o660, gid: 6 }, service, silentLogger)
   expect(statSync(other)).toMatchObject({ uid: 0, gid: 6 })

@@ -17,7 +17,7 @@ import type { EngineChild } from '../../src/daemon/engine-keeper.js'
 import { imageLockList } from '../../src/daemon/image-lock-list.js'
 import { createImageLockOwner, type ImageLockOwner } from '../../src/daemon/image-lock-owner.js'
 import { createSocketOwner, type SocketOwner } from '../../src/daemon/socket-owner.js'
-import { findProgram } from '../support/programs.js'
+import { testWith } from '../support/packages.js'
 import { run, until } from '../support/processes.js'
 
 const link = pathToFileURL(join(import.meta.dirname, '..', '..', 'dist', 'daemon', 'supervisor-link.js')).href
@@ -104,23 +104,20 @@ test('an engine is told how it starts, asked to stop, and its last words are hea
   expect(await child.exited).toEqual({ code: 0, signal: null })
 })
 
-test.skipIf(findProgram('qemu-io') === null)(
-  'an image lock outlives its engine, and ends when the next one says so',
-  async () => {
-    const write = () => run('qemu-io', ['-f', 'raw', '-c', 'write 0 4k', image])
-    const first = await start(`await link.locks.lock(${path('web.img')}, 'web'); link.say({ say: 'running' })`)
-    await runs(first.said)
-    expect((await write()).stderr).toContain('Failed to get')
-    first.child.kill()
-    expect(await first.child.exited).toEqual({ code: null, signal: 'SIGKILL' })
-    expect((await write()).stderr).toContain('Failed to get')
-    // The next engine locks it again, which changes nothing, and lets it go.
-    const second = await start(`await link.locks.lock(${path('web.img')}, 'web'); link.say({ say: 'running' })
+testWith(['qemu-io'], 'an image lock outlives its engine, and ends when the next one says so', async () => {
+  const write = () => run('qemu-io', ['-f', 'raw', '-c', 'write 0 4k', image])
+  const first = await start(`await link.locks.lock(${path('web.img')}, 'web'); link.say({ say: 'running' })`)
+  await runs(first.said)
+  expect((await write()).stderr).toContain('Failed to get')
+  first.child.kill()
+  expect(await first.child.exited).toEqual({ code: null, signal: 'SIGKILL' })
+  expect((await write()).stderr).toContain('Failed to get')
+  // The next engine locks it again, which changes nothing, and lets it go.
+  const second = await start(`await link.locks.lock(${path('web.img')}, 'web'); link.say({ say: 'running' })
 await link.locks.unlock(${path('web.img')}); link.say({ say: 'running' })`)
-    await until('both', () => second.said.length === 2)
-    expect((await write()).code).toBe(0)
-  },
-)
+  await until('both', () => second.said.length === 2)
+  expect((await write()).code).toBe(0)
+})
 
 test('a client that connects between two engines is served by the second', async () => {
   const serve = (answer: string) => `const fd = await link.sockets.listen(${path('disks/web.sock')})

@@ -1,3 +1,4 @@
+import { whyNoMounts } from './conditions.js'
 import { findProgram } from './programs.js'
 import { must, run } from './processes.js'
 
@@ -5,7 +6,8 @@ import { must, run } from './processes.js'
 export async function whyNoLoopDevices(): Promise<string | null> {
   const losetup = findProgram('losetup')
   if (losetup === null) return 'losetup is not installed'
-  if (process.getuid?.() !== 0) return 'loop devices need root'
+  const whyNoMount = whyNoMounts()
+  if (whyNoMount !== null) return whyNoMount
   const { code } = await run(losetup, ['--find'])
   return code === 0 ? null : 'the kernel has no free loop device'
 }

@@ -30,11 +30,26 @@ export function describeWith(
 ): void {
   const reason = missing(needed) ?? why
   if (reason === null) describe(name, body)
-  else
-    test(name, (context) => {
-      if (process.env['CI'] === 'true') throw new Error(reason)
-      context.skip(reason)
-    })
+  else skippedOrFailed(name, reason)
+}
+
+/** The same for a single test. */
+export function testWith(
+  needed: readonly Program[],
+  name: string,
+  body: () => unknown,
+  timeoutMilliseconds?: number,
+): void {
+  const reason = missing(needed)
+  if (reason === null) test(name, async () => void (await body()), timeoutMilliseconds)
+  else skippedOrFailed(name, reason)
+}
+
+function skippedOrFailed(name: string, reason: string): void {
+  test(name, (context) => {
+    if (process.env['CI'] === 'true') throw new Error(reason)
+    context.skip(reason)
+  })
 }
 
 function whyMissing(program: Program): string {

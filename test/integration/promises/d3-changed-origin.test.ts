@@ -4,6 +4,7 @@ import { utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { attachLoopDevice, whyNoLoopDevices } from '../../support/block-devices.js'
+import { describeUnless } from '../../support/conditions.js'
 import { describeWith } from '../../support/packages.js'
 import type { SimpleNbdClient } from '../../support/simple-nbd-client.js'
 import {
@@ -127,7 +128,7 @@ describeWith(['nbdkit'], 'D3: an NBD origin, which shows no times', () => {
 
 const noLoop = await whyNoLoopDevices()
 
-describe.skipIf(noLoop !== null)(`D3: a block device${noLoop === null ? '' : ` (skipped: ${noLoop})`}`, () => {
+describeUnless(noLoop, 'D3: a block device', () => {
   test('is dropped after every gap in holding it', async () => {
     const host = await startHost()
     await host.createCache()

@@ -4,6 +4,7 @@ import { mkdir, readdir, rename, rm, truncate, writeFile } from 'node:fs/promise
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { attachLoopDevice, whyNoLoopDevices } from '../../support/block-devices.js'
+import { describeUnless } from '../../support/conditions.js'
 import { missing } from '../../support/packages.js'
 import { must, run, until } from '../../support/processes.js'
 import type { SimpleNbdClient } from '../../support/simple-nbd-client.js'
@@ -54,7 +55,7 @@ async function exercise(client: SimpleNbdClient, version: number): Promise<void>
 const isDirect = (host: Host, disk: string) => async () => (await host.disk(disk)).state === 'direct'
 const MEND = 'vmcache engine restart'
 
-describe.skipIf(why !== null)(`D7: a device that fails under load${why === null ? '' : ` (skipped: ${why})`}`, () => {
+describeUnless(why, 'D7: a device that fails under load', () => {
   test('costs no client an I/O error, and every disk on it leaves it at once', { timeout: 120_000 }, async () => {
     const host = await startHost({ configuration: 'io-threads: 2\n' })
     const device = await breakableDevice()

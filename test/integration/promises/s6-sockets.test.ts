@@ -2,9 +2,10 @@
 import { spawnSync } from 'node:child_process'
 import { chmodSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { groupId } from '../../../src/daemon/groups.js'
 import { controlSocketPath } from '../../../src/protocol/control/control-client.js'
+import { describeUnless } from '../../support/conditions.js'
 import { findProgram } from '../../support/programs.js'
 import { MIB, makeImage, startHost, type Host } from './host.js'
 
@@ -43,7 +44,7 @@ async function serve(host: Host): Promise<{ control: string; disk: string }> {
   return { control: controlSocketPath(host.runDir), disk: socket }
 }
 
-describe.skipIf(why !== null)(`S6: the machine's engine${why === null ? '' : ` (skipped: ${why})`}`, () => {
+describeUnless(why, "S6: the machine's engine", () => {
   test('has a group for commands and another for disks, also behind a new engine', async () => {
     const configuration = `control-group: ${GROUPS.control}\ndisk-group: ${GROUPS.disk}\n`
     const host = await startHost({ forGroups: true, configuration })

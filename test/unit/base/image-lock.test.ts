@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { lockImage } from '../../../src/base/image-lock.js'
 import { isRangeLocked } from '../../../src/base/system-calls.js'
+import { describeWith, pathOf } from '../../support/packages.js'
 import { Processes, run, until } from '../../support/processes.js'
-import { findProgram } from '../../support/programs.js'
 
 const MEBIBYTE = 1024 * 1024
 
@@ -39,10 +39,7 @@ describe('lockImage', () => {
   })
 })
 
-const qemuIo = findProgram('qemu-io')
-const qemuNbd = findProgram('qemu-nbd')
-
-describe.skipIf(qemuIo === null)('lockImage and QEMU (skipped where qemu-utils is missing)', () => {
+describeWith(['qemu-io', 'qemu-nbd'], 'lockImage and QEMU', () => {
   /** Looks without locking, so that it is never in QEMU's way. */
   const isReadByAnother = async (): Promise<boolean> => {
     const handle = await open(image)
@@ -52,18 +49,18 @@ describe.skipIf(qemuIo === null)('lockImage and QEMU (skipped where qemu-utils i
 
   it('D10: keeps QEMU from writing while it is held, and lets it after', async () => {
     const lock = await lockImage(image)
-    const refused = await run(qemuIo!, [...write, image])
+    const refused = await run(pathOf('qemu-io'), [...write, image])
     expect(refused.code).not.toBe(0)
     expect(refused.stderr).toMatch(/Failed to get "write" lock/)
-    expect((await run(qemuIo!, ['-r', '-f', 'raw', '-c', 'read 0 64k', image])).code).toBe(0)
+    expect((await run(pathOf('qemu-io'), ['-r', '-f', 'raw', '-c', 'read 0 64k', image])).code).toBe(0)
     await lock.release()
-    expect(await run(qemuIo!, [...write, image])).toMatchObject({ code: 0 })
+    expect(await run(pathOf('qemu-io'), [...write, image])).toMatchObject({ code: 0 })
   })
 
-  it.skipIf(qemuNbd === null)('D10: is refused while QEMU has the image open for writing', async () => {
+  it('D10: is refused while QEMU has the image open for writing', async () => {
     const processes = new Processes()
     const socket = join(directory, 'socket')
-    const server = processes.start(qemuNbd!, ['-t', '-f', 'raw', '-k', socket, image])
+    const server = processes.start(pathOf('qemu-nbd'), ['-t', '-f', 'raw', '-k', socket, image])
     await until('qemu-nbd to lock the image', isReadByAnother)
     await expect(lockImage(image)).rejects.toMatchObject({
       code: 'IN_USE',
@@ -73,9 +70,17 @@ describe.skipIf(qemuIo === null)('lockImage and QEMU (skipped where qemu-utils i
     await (await lockImage(image)).release()
   })
 
-  it.skipIf(qemuNbd === null)('is refused while QEMU only reads the image', async () => {
+  it('is refused while QEMU only reads the image', async () => {
     const processes = new Processes()
-    const server = processes.start(qemuNbd!, ['-t', '-r', '-f', 'raw', '-k', join(directory, 'socket'), image])
+    const server = processes.start(pathOf('qemu-nbd'), [
+      '-t',
+      '-r',
+      '-f',
+      'raw',
+      '-k',
+      join(directory, 'socket'),
+      image,
+    ])
     await until('qemu-nbd to lock the image', isReadByAnother)
     await expect(lockImage(image)).rejects.toMatchObject({ code: 'IN_USE' })
     await processes.stop(server)

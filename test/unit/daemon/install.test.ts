@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { applySteps, installSteps, uninstallSteps, type InstallOptions } from '../../../src/daemon/install.js'
 import { ENGINE_UNIT, serviceFiles, SUPERVISOR_UNIT } from '../../../src/daemon/service-files.js'
-import { findProgram } from '../../support/programs.js'
+import { testWith } from '../../support/packages.js'
 
 const program = { node: '/usr/bin/node', daemon: '/opt/vmcache/dist/daemon/main.js', stateDir: '/var/lib/vmcache' }
 
@@ -115,7 +115,7 @@ describe('the units', () => {
     expect(odd[0]!.text).toContain('ExecStart="/opt/my node" /a$$b/100%%/main.js')
   })
 
-  test.skipIf(findProgram('systemd-analyze') === null)('are understood by systemd', async () => {
+  testWith(['systemd-analyze'], 'are understood by systemd', async () => {
     const files = serviceFiles({ ...program, node: process.execPath })
     const units = files.filter(({ path }) => path.endsWith('.service') && path.includes('/systemd/'))
     for (const { path, text } of units) await writeFile(join(root, path.replace(/.*\//, '')), text)

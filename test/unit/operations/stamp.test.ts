@@ -14,6 +14,7 @@ import {
   stampPath,
   type StampDocument,
 } from '../../../src/operations/stamp.js'
+import { testUnless, whyNoMounts, whyRoot } from '../../support/conditions.js'
 
 const stamp = {
   id: '0123456789abcdef0123456789abcdef',
@@ -120,32 +121,26 @@ describe('stamp files', () => {
     expect(await readdir(directory)).toEqual(['web01.raw', 'web01.raw.vmcache'])
   })
 
-  it.skipIf(process.getuid?.() !== 0)(
-    'cannot be carried on a read-only file system, which is no failure (needs root)',
-    async () => {
-      const mountPoint = join(directory, 'mount')
-      await mkdir(mountPoint)
-      execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', mountPoint])
-      try {
-        const path = join(mountPoint, 'disk.raw')
-        await writeFile(path, Buffer.alloc(4096))
-        execFileSync('mount', ['-o', 'remount,ro', mountPoint])
-        expect(await stamps.write(path, stamp)).toBe(false)
-        expect(await stamps.read(path)).toBeNull()
-      } finally {
-        execFileSync('umount', [mountPoint])
-      }
-    },
-  )
+  testUnless(whyNoMounts(), 'cannot be carried on a read-only file system, which is no failure', async () => {
+    const mountPoint = join(directory, 'mount')
+    await mkdir(mountPoint)
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', mountPoint])
+    try {
+      const path = join(mountPoint, 'disk.raw')
+      await writeFile(path, Buffer.alloc(4096))
+      execFileSync('mount', ['-o', 'remount,ro', mountPoint])
+      expect(await stamps.write(path, stamp)).toBe(false)
+      expect(await stamps.read(path)).toBeNull()
+    } finally {
+      execFileSync('umount', [mountPoint])
+    }
+  })
 
-  it.skipIf(process.getuid?.() === 0)(
-    'cannot be carried in a directory of somebody else, which is no failure',
-    async () => {
-      await chmod(directory, 0o500)
-      expect(await stamps.write(image, stamp)).toBe(false)
-      await chmod(directory, 0o700)
-    },
-  )
+  testUnless(whyRoot, 'cannot be carried in a directory of somebody else, which is no failure', async () => {
+    await chmod(directory, 0o500)
+    expect(await stamps.write(image, stamp)).toBe(false)
+    await chmod(directory, 0o700)
+  })
 
   it('fail where the image is gone', async () => {
     await rm(image)

@@ -7,16 +7,17 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { mkdir, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, expect, it } from 'vitest'
 import { createDeviceFile } from '../../../../src/engine/device/create-device-file.js'
 import type { Device } from '../../../../src/engine/device/device.js'
 import { openDevice } from '../../../../src/engine/device/open-device.js'
 import { attachLoopDevice, whyNoLoopDevices } from '../../../support/block-devices.js'
+import { describeUnless } from '../../../support/conditions.js'
 
 const MEBIBYTE = 1024 * 1024
 const missing = await whyNoLoopDevices()
 
-describe.skipIf(missing !== null)(`D7: a device that fails${missing === null ? '' : ` (skipped: ${missing})`}`, () => {
+describeUnless(missing, 'D7: a device that fails', () => {
   let directory: string
   let mountPoint: string
   let cleanUp: (() => Promise<void> | void)[]

@@ -8,6 +8,7 @@ import { describeDevice } from '../../../../src/engine/device/describe-device.js
 import { lockDevice } from '../../../../src/engine/device/lock-device.js'
 import { openDevice } from '../../../../src/engine/device/open-device.js'
 import { attachLoopDevice, whyNoLoopDevices, type LoopDevice } from '../../../support/block-devices.js'
+import { describeUnless, testUnless } from '../../../support/conditions.js'
 
 const MEBIBYTE = 1024 * 1024
 const noLoopDevices = await whyNoLoopDevices()
@@ -82,7 +83,7 @@ describe('describeDevice', () => {
     })
   })
 
-  it.skipIf(noLoopDevices !== null)('describes a block device', async () => {
+  testUnless(noLoopDevices, 'describes a block device', async () => {
     await writeFile(path, Buffer.alloc(MEBIBYTE))
     const loop = await attachLoopDevice(path, { logicalBlockBytes: 4096 })
     try {
@@ -113,7 +114,7 @@ describe('lockDevice', () => {
     await (await lockDevice(path)).release()
   })
 
-  describe.skipIf(noLoopDevices !== null)('of a block device', () => {
+  describeUnless(noLoopDevices, 'of a block device', () => {
     let loop: LoopDevice
 
     beforeEach(async () => {

@@ -8,7 +8,8 @@ import { join, relative } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { canonicalOrigin, openOrigin } from '../../../../src/engine/origin/open-origin.js'
 import { MAXIMUM_DISK_BYTES } from '../../../../src/model/geometry.js'
-import { findProgram } from '../../../support/programs.js'
+import { testUnless, whyRoot } from '../../../support/conditions.js'
+import { pathOf, testWith } from '../../../support/packages.js'
 import { must } from '../../../support/processes.js'
 
 let directory: string
@@ -48,7 +49,7 @@ describe('openOrigin', () => {
     })
   })
 
-  it.skipIf(process.getuid?.() === 0)('says what is forbidden', async () => {
+  testUnless(whyRoot, 'says what is forbidden', async () => {
     await writeFile(path, Buffer.alloc(4096))
     await chmod(path, 0)
     await expect(openAndClose(path)).rejects.toMatchObject({ code: 'DENIED' })
@@ -114,11 +115,10 @@ describe('openOrigin', () => {
     await origin.close(1000)
   })
 
-  const qemuImg = findProgram('qemu-img')
-  it.skipIf(qemuImg === null)('knows the images that QEMU makes', async () => {
+  testWith(['qemu-img'], 'knows the images that QEMU makes', async () => {
     for (const format of ['qcow2', 'vmdk', 'vhdx', 'vdi', 'vpc', 'qed', 'parallels']) {
       const image = join(directory, `image.${format}`)
-      await must(qemuImg!, ['create', '-q', '-f', format, image, '1M'])
+      await must(pathOf('qemu-img'), ['create', '-q', '-f', format, image, '1M'])
       const handle = await open(image, 'r+')
       const { size } = await handle.stat()
       // Some end within a sector; what matters here is how they begin.
