@@ -18,7 +18,7 @@ export interface LogFollower {
 /** Where a chunk is, as one thread tells another. */
 export type ChunkAddress = Pick<Chunk, 'deviceIndex' | 'index' | 'generation'>
 
-/** Pages that were placed one after the other in one chunk. */
+/** Pages that were placed one after the other in one chunk, in the order in which they lie there: of a page the last one counts. */
 export interface PlacedRun {
   readonly slot: number
   readonly address: ChunkAddress
@@ -46,7 +46,7 @@ const MOST_GATHERED = 4096
  * of them have let go of it, so what they hold can be read for as long as they hold it.
  */
 export class LogFeed implements LogFollower {
-  #runs: { readonly chunk: StoredChunk; readonly words: number[] }[] = []
+  #runs: { readonly chunk: StoredChunk; readonly ordinals: number[] }[] = []
   #gathered = 0
   #cancelTimer: (() => void) | undefined
   /** Ends when every update so far has been carried out. */
@@ -61,9 +61,8 @@ export class LogFeed implements LogFollower {
   placed(chunk: StoredChunk, ordinal: number): void {
     if (this.#ended !== undefined) return
     let run = this.#runs.at(-1)
-    if (run?.chunk !== chunk) this.#runs.push((run = { chunk, words: [] }))
-    const { page, checksum, unit, sectorMap } = chunk.columns
-    run.words.push(page[ordinal]!, checksum[ordinal]!, unit[ordinal]! * 256 + sectorMap[ordinal]!)
+    if (run?.chunk !== chunk) this.#runs.push((run = { chunk, ordinals: [] }))
+    run.ordinals.push(ordinal)
     if (++this.#gathered >= MOST_GATHERED) this.#tell()
     else this.#cancelTimer ??= this.clock.after(GATHER_MILLISECONDS, () => this.#tell())
   }
@@ -105,10 +104,7 @@ export class LogFeed implements LogFollower {
     this.#cancelTimer?.()
     this.#cancelTimer = undefined
     if (this.#gathered === 0) return
-    const runs = this.#runs.map(({ chunk, words }): PlacedRun => {
-      const { deviceIndex, index, generation } = chunk.chunk
-      return { slot: chunk.slot, address: { deviceIndex, index, generation }, entries: Uint32Array.from(words) }
-    })
+    const runs = this.#runs.map(({ chunk, ordinals }) => placedRun(chunk, ordinals))
     this.#runs = []
     this.#gathered = 0
     this.#send({ kind: 'placed', runs })
@@ -117,4 +113,18 @@ export class LogFeed implements LogFollower {
   #send(update: IndexUpdate): void {
     this.#last = Promise.all([this.#last, ...this.followers.map((send) => send(update))]).then(() => undefined)
   }
+}
+
+function placedRun({ chunk, slot, columns }: StoredChunk, ordinals: number[]): PlacedRun {
+  const { page, checksum, unit, sectorMap } = columns
+  const entries = new Uint32Array(ordinals.length * 3)
+  // An index that is loaded is placed backwards; what lies back to back is read at once where its entries follow each other.
+  ordinals.sort((left, right) => left - right)
+  ordinals.forEach((ordinal, index) => {
+    entries[index * 3] = page[ordinal]!
+    entries[index * 3 + 1] = checksum[ordinal]!
+    entries[index * 3 + 2] = unit[ordinal]! * 256 + sectorMap[ordinal]!
+  })
+  const { deviceIndex, index, generation } = chunk
+  return { slot, address: { deviceIndex, index, generation }, entries }
 }

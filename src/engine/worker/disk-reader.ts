@@ -130,10 +130,8 @@ export class DiskReader implements ServedDisk {
   #noteHits(offset: number, length: number): void {
     const start = offset + this.#phaseBytes
     for (let page = Math.floor(start / PAGE_BYTES); page * PAGE_BYTES < start + length; page++) {
-      if (this.#hitCount === MOST_HITS) {
-        if (this.#telling) return
-        this.#tellHits()
-      }
+      if (this.#hitCount === MOST_HITS) this.#tellHits()
+      if (this.#hitCount === MOST_HITS) return
       this.#hits[this.#hitCount++] = page
     }
     this.#cancelTimer ??= this.clock.after(HITS_MILLISECONDS, () => this.#tellHits())
@@ -142,6 +140,7 @@ export class DiskReader implements ServedDisk {
   #tellHits(): void {
     this.#cancelTimer?.()
     this.#cancelTimer = undefined
+    if (this.#telling) return
     const pages = this.#hits.slice(0, this.#hitCount)
     this.#hitCount = 0
     this.#telling = true

@@ -167,6 +167,9 @@ test('an index that is read behind the traffic is followed too', async () => {
     expect(follower.log.table.size).toBe(test.log.table.size)
     expect((await test.run(follower.read(2)))![0]).toBe(7)
     expect(await test.run(follower.read(3))).toBeUndefined()
+    // Neighbours on the device are neighbours in the index, so that they are read at once.
+    const { table } = follower.log
+    expect([table.find(11), table.find(12)]).toEqual([table.find(10) + 1, table.find(10) + 2])
   }
 })
 
