@@ -159,6 +159,10 @@ export class DiskReader implements ServedDisk {
     return asked(this.owner.call('flush', null))
   }
 
+  tryWrite(): boolean {
+    return false
+  }
+
   write(): Promise<void> {
     return Promise.reject(this.#isReadOnly())
   }
