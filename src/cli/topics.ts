@@ -7,6 +7,7 @@ export const TOPICS: Readonly<Record<string, string>> = {
   engine: 'Start, stop and install the engine of this host.',
   event: 'Show what happened, why, and who did it.',
   job: 'Show and cancel long operations.',
+  lease: 'Show and take the right to write an origin.',
   policy: 'Show and change how a disk is cached.',
   stats: 'Show and export what the caches do.',
 }

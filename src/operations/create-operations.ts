@@ -17,6 +17,8 @@ import { eventList } from './event-list.js'
 import { createInventory } from './inventory.js'
 import { createJournal } from './journal.js'
 import { createOriginObserver } from './observe-origin.js'
+import { leaseList, leaseShow } from './lease-list.js'
+import { leaseTake } from './lease-take.js'
 import type { Operations } from './operation.js'
 import { releaseOrigin } from './origin-guard.js'
 import { endTenure } from './origin-tenure.js'
@@ -85,6 +87,11 @@ function operationsOf(plane: ControlPlane): Operations {
     'device.list': deviceList(plane),
     'stats.show': stats(plane),
     'event.list': eventList(plane),
+    'lease.list': leaseList(plane),
+    'lease.show': leaseShow(plane),
+    'lease.take': recorded(journal, 'lease.take', leaseTake(plane), (_, result) => ({
+      disk: result?.lease?.disk ?? null,
+    })),
     'cache.create': recorded(journal, 'cache.create', cacheCreate(plane), ({ name }) => ({ cache: name })),
     'cache.delete': recorded(journal, 'cache.delete', cacheDelete(plane), ({ name }) => ({ cache: name })),
     'cache.import': recorded(journal, 'cache.import', cacheImport(plane), (_, result) => ({

@@ -16,6 +16,11 @@ export function leaseKey({ kind, uri, inode }: ObservedOrigin, host: string): st
   return isGlobal ? uri : `${host}:${uri}`
 }
 
+/** The path or URI in a key: what people know the origin by. */
+export function originOfLease(key: string): string {
+  return key.replace(/^file:(.*)#\d+$/, '$1').replace(/^[0-9a-f]{32}:(?=\/|nbd)/, '')
+}
+
 /** A disk whose origin was seen. */
 export type LeasedDisk = DiskRecord & { readonly lease: string }
 
@@ -72,7 +77,7 @@ function heldByStamp({ origin }: DiskRecord, stamp: Stamp): VmcacheError {
     'LEASE_HELD',
     `origin ${origin} is held by host ${stamp.hostName} as disk ${stamp.disk}: its stamp says so`,
     {
-      hint: `detach it there: vmcache cache detach ${stamp.disk}; the stamp beside the image says what to do if that host is gone`,
+      hint: `detach it there: vmcache cache detach ${stamp.disk}; if that host is gone for good: vmcache lease take ${origin} --fenced`,
       details: { host: stamp.hostName, disk: stamp.disk, epoch: stamp.epoch },
     },
   )
@@ -82,7 +87,7 @@ async function heldByLease({ state }: ControlPlane, { origin }: DiskRecord, leas
   const holder = (await state.hosts.list()).find(({ id }) => id === lease.host)
   const name = holder?.name ?? lease.host
   return new VmcacheError('LEASE_HELD', `origin ${origin} is held by host ${name} as disk ${lease.disk}`, {
-    hint: `detach it there: vmcache cache detach ${lease.disk}`,
+    hint: `detach it there: vmcache cache detach ${lease.disk}; if that host is gone for good: vmcache lease take ${origin} --fenced`,
     details: { host: name, disk: lease.disk, epoch: lease.epoch },
   })
 }

@@ -15,7 +15,8 @@ export interface LeaseRecord {
 
 export interface LeaseStore {
   find(origin: string): Promise<LeaseRecord | null>
-  list(host: string): Promise<LeaseRecord[]>
+  /** Of one host, or (null) all that ever were. */
+  list(host: string | null): Promise<LeaseRecord[]>
   /**
    * Makes `next` the lease of its origin if host and epoch are still those of `expected` (null: there is none yet); false, and
    * nothing is changed, where somebody else was faster.
@@ -28,7 +29,13 @@ export function leaseStore(db: Kysely<Schema>): LeaseStore {
     async find(origin) {
       return (await db.selectFrom('lease').selectAll().where('origin', '=', origin).executeTakeFirst()) ?? null
     },
-    list: (host) => db.selectFrom('lease').selectAll().where('host', '=', host).orderBy('origin').execute(),
+    list: (host) =>
+      db
+        .selectFrom('lease')
+        .selectAll()
+        .$if(host !== null, (query) => query.where('host', '=', host))
+        .orderBy('origin')
+        .execute(),
     async compareAndSet(expected, next) {
       if (expected === null) {
         const inserted = await db

@@ -10,6 +10,7 @@ import { diskPolicy, diskProperties, diskTable } from '../../src/cli/views/disk-
 import { doctorText } from '../../src/cli/views/doctor-view.js'
 import { eventLine, eventTable } from '../../src/cli/views/event-view.js'
 import { jobProperties, jobTable } from '../../src/cli/views/job-view.js'
+import { leaseProperties, leaseTable } from '../../src/cli/views/lease-view.js'
 import { latencyTable, statsTable } from '../../src/cli/views/stats-view.js'
 import { engineProperties, statusText } from '../../src/cli/views/status-view.js'
 import { targetsText } from '../../src/cli/views/targets-view.js'
@@ -46,6 +47,9 @@ const views: Record<string, (screen: Screen) => string | Promise<string>> = {
   'stats-latency': (screen) => latencyTable(sample.stats, screen),
   'job-list': (screen) => jobTable([sample.job, sample.failedJob], screen),
   'job-show': (screen) => jobProperties(sample.failedJob, screen),
+  'lease-list': (screen) => leaseTable(sample.leases, screen),
+  'lease-show': (screen) => leaseProperties(sample.leases[1]!, screen),
+  'lease-show-given-back': (screen) => leaseProperties(sample.leases[2]!, screen),
   'event-list': (screen) => eventTable(sample.events, screen),
   'event-follow': (screen) => eventLine(sample.events[1]!, screen),
   'config-show': (screen) => configurationTable(configuration, screen),

@@ -8,6 +8,7 @@ import type {
   EventDocument,
   JobDocument,
   LatencyDocument,
+  LeaseDocument,
   StatsDocument,
   StatusDocument,
 } from '../../src/protocol/control/documents.js'
@@ -279,5 +280,35 @@ export const checks: DoctorCheck[] = [
     seen: 'no group vmcache',
     expected: 'group vmcache',
     mend: 'vmcache engine install',
+  },
+]
+
+export const leases: LeaseDocument[] = [
+  {
+    origin: '/images/web01.raw',
+    host: 'kvm07',
+    hostId: engine.hostId,
+    disk: 'web01/vda',
+    epoch: 3,
+    lacksWrites: false,
+    changedAt: '2026-11-08T03:04:05.000Z',
+  },
+  {
+    origin: '/images/customers/db01-data.raw',
+    host: 'kvm08',
+    hostId: '99990000aaaabbbbccccddddeeeeffff',
+    disk: 'db01/vdb',
+    epoch: 12,
+    lacksWrites: true,
+    changedAt: null,
+  },
+  {
+    origin: 'nbd://storage/old',
+    host: null,
+    hostId: null,
+    disk: null,
+    epoch: 2,
+    lacksWrites: false,
+    changedAt: '2026-11-01T10:00:00.000Z',
   },
 ]

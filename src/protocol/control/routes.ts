@@ -24,6 +24,8 @@ export interface Routes {
     { sinceAt: string | null; vm: string | null; disk: string | null },
     { events: documents.EventDocument[] }
   >
+  'lease.list': Get<object, { leases: documents.LeaseDocument[] }>
+  'lease.show': Get<{ origin: string }, documents.LeaseDocument>
   'config.show': Get<object, { values: { key: string; value: unknown; source: string }[] }>
 
   'cache.create': Post<documents.CreateCacheRequest, documents.ChangeResult & { cache: documents.CacheDocument | null }>
@@ -48,6 +50,11 @@ export interface Routes {
       shares?: number
     }>,
     documents.ChangeResult & { disk: documents.DiskDocument }
+  >
+  /** `fenced`: the holder is off and stays off; `discardDirty` gives up what only its cache has. */
+  'lease.take': Post<
+    Changing<{ origin: string; fenced: boolean; discardDirty: boolean }>,
+    documents.ChangeResult & { lease: documents.LeaseDocument | null }
   >
   'job.cancel': Post<{ id: string }, documents.ChangeResult & { job: documents.JobDocument }>
   /** Ends engine and supervisor. `detach` first detaches every disk; without it REFUSED while a client is connected, unless `force`. */
@@ -93,6 +100,8 @@ export const READS: readonly Operation[] = [
   'job.list',
   'job.show',
   'event.list',
+  'lease.list',
+  'lease.show',
   'config.show',
 ]
 

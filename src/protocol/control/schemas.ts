@@ -50,6 +50,8 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
     vm: name.nullable().default(null),
     disk: name.nullable().default(null),
   }),
+  'lease.list': nothing,
+  'lease.show': z.strictObject({ origin: name }),
   'config.show': nothing,
 
   'cache.create': z.strictObject({
@@ -90,6 +92,7 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
     shares: shares.optional(),
     dryRun: flag,
   }),
+  'lease.take': z.strictObject({ origin: name, fenced: flag, discardDirty: flag, dryRun: flag }),
   'job.cancel': z.strictObject({ id: name }),
   'engine.stop': z.strictObject({ detach: flag, force: flag }),
   'engine.restart': nothing,

@@ -113,9 +113,10 @@ describe('write-back', () => {
     host.engine.setDisk('web01', { dirtyBytes: MIB, state: 'draining' })
     await setMode(host, 'write-through')
     expect(await guards(host, image)).toEqual(GUARDED)
+    host.engine.setDisk('web01', { state: 'serving' })
     await host.handle.retry()
     expect(await guards(host, image)).toEqual(GUARDED)
-    host.engine.setDisk('web01', { dirtyBytes: 0 })
+    host.engine.setDisk('web01', { dirtyBytes: 0, state: 'draining' })
     await host.handle.retry()
     // It is not known to be settled while it drains.
     expect(await guards(host, image)).toEqual(GUARDED)
