@@ -23,14 +23,17 @@ export const FRAME_FLAG = {
   sessionBegun: 2,
   /** The log was closed cleanly behind this frame: nothing in flight, origin flushed, all of it stable. */
   closed: 4,
+  /** The log is in write-back: what it has at or above `settledLsn` the origin lacks. Else it was sent there beside the log. */
+  writeBack: 8,
 } as const
 
 /**
  * What an extent says of its pages. `data`: count pages, each with the sectors of the map stored back to back. `zero`, `trim`: the guest
  * zeroed or trimmed these sectors. `invalid`: nothing that was logged of them earlier may be served. `touched`, `quiet`: regions
- * that a power cut may leave stale, or no more; the first frame of a chunk lists all that are touched.
+ * that a power cut may leave stale, or no more. `bad`: a write of these pages was lost before the origin had it, so that they are not to
+ * be read until they are written anew. The first frame of a chunk lists all that are touched or bad.
  */
-export const EXTENT_KIND = { data: 1, zero: 2, trim: 3, invalid: 4, touched: 5, quiet: 6 } as const
+export const EXTENT_KIND = { data: 1, zero: 2, trim: 3, invalid: 4, touched: 5, quiet: 6, bad: 7 } as const
 
 export const LOCAL_HEADER_BYTES = 80
 export const PORTABLE_HEADER_BYTES = 80

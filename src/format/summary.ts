@@ -9,6 +9,9 @@ import { roundUp } from './frame.js'
 export const TRAILER_BYTES = 128
 export const SUMMARY_ENTRY_BYTES = 12
 
+/** The log was in write-back when the chunk was full. */
+export const SUMMARY_FLAG = { writeBack: 1 } as const
+
 const structure = new Structure('summary trailer', 'vmSM', TRAILER_BYTES, {
   version: 'u16',
   flags: 'u16',

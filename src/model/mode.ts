@@ -1,5 +1,5 @@
-/** Cache modes of a disk. Write-back and ephemeral have their fields on the device but no request path yet. */
-export const MODES = ['write-through', 'write-around', 'pass-through'] as const
+/** Cache modes of a disk. */
+export const MODES = ['write-through', 'write-back', 'write-around', 'pass-through'] as const
 export type Mode = (typeof MODES)[number]
 export const DEFAULT_MODE: Mode = 'write-through'
 

@@ -71,6 +71,10 @@ export class MemoryDisk implements ServedDisk {
     this.bytes.copy(target, at, offset, offset + length)
   }
 
+  tryWrite(): boolean {
+    return false
+  }
+
   async write(offset: number, data: Buffer, fua: boolean): Promise<void> {
     await this.#begin({ kind: 'write', offset, length: data.length, fua })
     data.copy(this.bytes, offset)

@@ -22,6 +22,7 @@ interface Context {
 
 const MEANING: Readonly<Record<Mode, string>> = {
   'write-through': 'reads are cached; writes go to the origin and into the cache',
+  'write-back': 'reads are cached; a write is answered by the cache and goes to the origin later',
   'write-around': 'reads are cached; writes go to the origin alone',
   'pass-through': 'nothing is cached',
 }

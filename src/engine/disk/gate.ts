@@ -7,6 +7,13 @@ export class Gate {
   #open: (() => void) | undefined
   #onEmpty: (() => void) | undefined
 
+  /** Whether the gate is open; if so, the request is inside. */
+  tryEnter(): boolean {
+    if (this.#opened !== undefined) return false
+    this.#inside++
+    return true
+  }
+
   /** Undefined where the gate is open, and the request is inside; else ends when it is. */
   enter(): Promise<void> | undefined {
     if (this.#opened !== undefined) return this.#opened.then(() => this.enter())
@@ -19,9 +26,9 @@ export class Gate {
     if (--this.#inside === 0) this.#onEmpty?.()
   }
 
-  /** Lets nobody in from now on; ends when nobody is inside any more. */
+  /** Lets nobody in from now on, after whoever has shut it before; ends when nobody is inside any more. */
   async shut(): Promise<void> {
-    assert(this.#opened === undefined, 'a gate is shut by one at a time')
+    while (this.#opened !== undefined) await this.#opened
     this.#opened = new Promise((resolve) => (this.#open = resolve))
     if (this.#inside > 0) await new Promise<void>((resolve) => (this.#onEmpty = resolve))
     this.#onEmpty = undefined

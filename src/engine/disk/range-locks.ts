@@ -15,7 +15,16 @@ export class RangeLocks {
   readonly #locks: RangeLock[] = []
 
   overlaps(first: number, last: number): boolean {
-    return this.#locks.some((lock) => lock.first <= last && first <= lock.last)
+    for (const lock of this.#locks) if (lock.first <= last && first <= lock.last) return true
+    return false
+  }
+
+  /** Takes [first, last] at once; undefined where something overlaps it. */
+  tryAcquire(first: number, last: number): RangeLock | undefined {
+    if (this.overlaps(first, last)) return undefined
+    const mine: RangeLock = { first, last, released: false, waiters: [] }
+    this.#locks.push(mine)
+    return mine
   }
 
   /** Takes [first, last], after all that took an overlapping range before. */

@@ -5,6 +5,13 @@ import type { Fill, Fills } from './fills.js'
 export const READ_AHEAD_BYTES = 512 * 1024
 const WINDOWS = 4
 
+/** Bytes that were read ahead. */
+interface Ahead {
+  readonly data: Buffer
+  readonly fill: Fill
+  readonly done: () => void
+}
+
 interface Window {
   readonly offset: number
   readonly data: Buffer
@@ -46,14 +53,17 @@ export class ReadAhead {
   }
 
   /**
-   * The bytes of a range, if a window holds all of them and nothing changed them since; waits for a read under way. `done` says that the
-   * bytes, and what they may be installed as, are of no more use.
+   * Undefined where no window holds all of a range; else ends with its bytes, or undefined where something changed them since, after a read
+   * under way. `done` says that the bytes, and what they may be installed as, are of no more use.
    */
-  async take(offset: number, length: number): Promise<{ data: Buffer; fill: Fill; done: () => void } | undefined> {
+  take(offset: number, length: number): Promise<Ahead | undefined> | undefined {
     const window = this.#windows.find(
       (each) => each.offset <= offset && offset + length <= each.offset + each.data.length,
     )
-    if (window === undefined) return undefined
+    return window && this.#takeFrom(window, offset, length)
+  }
+
+  async #takeFrom(window: Window, offset: number, length: number): Promise<Ahead | undefined> {
     const good = await window.ready
     if (!good || window.fill.cancelled) {
       this.#drop(window)

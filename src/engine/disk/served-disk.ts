@@ -33,7 +33,12 @@ export interface ServedDisk {
   tryRead(offset: number, length: number, target: Buffer, at: number): boolean
   /** Reads by whatever way it takes. Rejects with DiskError or OriginError. */
   read(offset: number, length: number, target: Buffer, at: number): Promise<void>
-  /** `data` stays untouched until the promise ends. */
+  /**
+   * Begins a write if nothing is to be waited for before it is under way; else returns false and has done nothing. `written` is called once,
+   * with the error where there is one, after this has returned; `data` stays untouched until then.
+   */
+  tryWrite(offset: number, data: Buffer, written: (error: Error | undefined) => void): boolean
+  /** Writes by whatever way it takes; `data` stays untouched until the promise ends. */
   write(offset: number, data: Buffer, fua: boolean): Promise<void>
   flush(): Promise<void>
   trim(offset: number, length: number, fua: boolean): Promise<void>

@@ -11,6 +11,12 @@ export class Streams {
   readonly #streams: Stream[] = []
   #uses = 0
 
+  /** Bytes that the stream which `offset` continues has moved in a row. */
+  bytesBefore(offset: number): number {
+    for (const stream of this.#streams) if (stream.next === offset) return stream.bytes
+    return 0
+  }
+
   /** Notes a request and returns how many bytes its stream has moved in a row, this request included. */
   note(offset: number, length: number): number {
     this.#uses++

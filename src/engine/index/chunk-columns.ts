@@ -12,6 +12,8 @@ export class ChunkColumns {
   sectorMap: Uint8Array
   /** Heat of a page; EXTENT_KIND of an extent that is no data. */
   heat: Uint8Array
+  /** One bit an entry: a guest wrote it, so the origin lacks it until it is settled. */
+  #writes: Uint8Array
   count = 0
 
   constructor(capacity = INITIAL_ENTRIES) {
@@ -20,10 +22,11 @@ export class ChunkColumns {
     this.unit = new Uint16Array(capacity)
     this.sectorMap = new Uint8Array(capacity)
     this.heat = new Uint8Array(capacity)
+    this.#writes = new Uint8Array((capacity + 7) >>> 3)
   }
 
   /** Appends an entry and returns its ordinal. */
-  add(page: number, checksum: number, unit: number, sectorMap: number, heat: number): number {
+  add(page: number, checksum: number, unit: number, sectorMap: number, heat: number, isWrite: boolean): number {
     if (this.count === this.page.length) this.#resize(this.count * 2)
     const ordinal = this.count++
     this.page[ordinal] = page
@@ -31,7 +34,12 @@ export class ChunkColumns {
     this.unit[ordinal] = unit
     this.sectorMap[ordinal] = sectorMap
     this.heat[ordinal] = heat
+    if (isWrite) this.#writes[ordinal >>> 3]! |= 1 << (ordinal & 7)
     return ordinal
+  }
+
+  isWrite(ordinal: number): boolean {
+    return (this.#writes[ordinal >>> 3]! & (1 << (ordinal & 7))) !== 0
   }
 
   /** Gives back what growth took too much; for a chunk that is full. */
@@ -40,7 +48,7 @@ export class ChunkColumns {
   }
 
   get bytes(): number {
-    return this.page.length * 12
+    return this.page.length * 12 + this.#writes.length
   }
 
   #resize(capacity: number): void {
@@ -54,5 +62,8 @@ export class ChunkColumns {
     this.unit = resized(this.unit, new Uint16Array(capacity))
     this.sectorMap = resized(this.sectorMap, new Uint8Array(capacity))
     this.heat = resized(this.heat, new Uint8Array(capacity))
+    const writes = new Uint8Array((capacity + 7) >>> 3)
+    writes.set(this.#writes.subarray(0, (keep + 7) >>> 3))
+    this.#writes = writes
   }
 }

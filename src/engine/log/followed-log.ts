@@ -53,6 +53,15 @@ export class FollowedLog implements ReadableLog {
     else this.table.clear()
   }
 
+  forgetBad(page: number): void {
+    this.forgetRange(page, 1)
+  }
+
+  /** Nothing of a read-only disk is. */
+  isDirty(): boolean {
+    return false
+  }
+
   #place({ slot, address, entries }: PlacedRun): void {
     const chunk = (this.slots[slot] ??= new StoredChunk(this.chunkAt(address), slot))
     if (this.#newest !== chunk) {
@@ -62,7 +71,7 @@ export class FollowedLog implements ReadableLog {
     }
     for (let at = 0; at < entries.length; at += 3) {
       const unitAndMap = entries[at + 2]!
-      const ordinal = chunk.columns.add(entries[at]!, entries[at + 1]!, unitAndMap >>> 8, unitAndMap & 0xff, 0)
+      const ordinal = chunk.columns.add(entries[at]!, entries[at + 1]!, unitAndMap >>> 8, unitAndMap & 0xff, 0, false)
       assert(ordinal < this.entriesPerChunk, 'a chunk has no more entries than its log placed there')
       this.table.set(entries[at]!, slot * this.entriesPerChunk + ordinal)
     }

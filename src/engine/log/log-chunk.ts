@@ -1,5 +1,12 @@
 import { CHUNK_HEADER_BYTES } from '../../format/chunk-header.js'
-import { SUMMARY_ENTRY_BYTES, TRAILER_BYTES, encodeSummaryTrailer, summaryBytes } from '../../format/summary.js'
+import { EXTENT_KIND } from '../../format/frame.js'
+import {
+  SUMMARY_ENTRY_BYTES,
+  SUMMARY_FLAG,
+  TRAILER_BYTES,
+  encodeSummaryTrailer,
+  summaryBytes,
+} from '../../format/summary.js'
 import { checksumOf } from '../../base/checksum.js'
 import type { Chunk } from './chunk-source.js'
 import { StoredChunk } from './stored-chunk.js'
@@ -20,10 +27,15 @@ export class LogChunk extends StoredChunk {
   /** The frame and LSN behind the last ones in here. */
   nextFrame: number
   nextLsn: number
+  /** What the last frame in here says. */
+  settledLsn = 0
+  isWriteBack = false
   lastFrameChecksum = 0
   lastWriteChecksum = 0
   /** Pages of which the newest version is here. */
   livePages = 0
+  /** Only frames that say what is settled may be appended. */
+  reserved = false
 
   constructor(
     chunk: Chunk,
@@ -70,11 +82,12 @@ export function encodeSummary(
     bytes.writeUInt32LE(columns.checksum[ordinal]!, at + 4)
     bytes.writeUInt16LE(columns.unit[ordinal]!, at + 8)
     bytes.writeUInt8(sectorMap, at + 10)
-    // The heat of a page is not kept; the kind of another extent is.
-    bytes.writeUInt8(sectorMap === 0 ? columns.heat[ordinal]! : 0, at + 11)
+    // The heat of a page is not kept; that a guest wrote it, and the kind of another extent, are.
+    const kind = sectorMap === 0 ? columns.heat[ordinal]! : columns.isWrite(ordinal) ? EXTENT_KIND.data : 0
+    bytes.writeUInt8(kind, at + 11)
   }
   encodeSummaryTrailer(bytes, trailerAt, {
-    flags: 0,
+    flags: chunk.isWriteBack ? SUMMARY_FLAG.writeBack : 0,
     entryCount: columns.count,
     entriesChecksum: checksumOf(bytes, entriesAt, trailerAt),
     endOffset: chunk.writtenOffset,

@@ -18,6 +18,10 @@ export interface ReadableLog {
   readonly replacement: Pick<LaidReplacement, 'hit'>
   /** Drops pages from the index. */
   forgetRange(page: number, count: number): void
+  /** Whether the origin lacks the entry at a location. */
+  isDirty(location: number): boolean
+  /** Drops a page that is bad from the index. */
+  forgetBad(page: number): void
 }
 
 /** Sectors of a page that the byte range [from, to) of it touches. */
@@ -120,7 +124,7 @@ export class LogReader {
     if (!chunk.chunk.device.tryRead(offset, this.#page, 0, length)) return false
     counters.deviceReadBytes += length
     if (checksumOf(this.#page, 0, length) !== columns.checksum[ordinal]) {
-      forgetBad(log, counters, page)
+      noteBad(log, counters, page)
       return false
     }
     copySectors(this.#page, sectorMap, from, to, target, at)
@@ -148,14 +152,15 @@ function readWhole(
   for (let index = 0; index < pages; index++) {
     const pageAt = at + index * PAGE_BYTES
     if (checksumOf(target, pageAt, pageAt + PAGE_BYTES) !== checksum[ordinal + index])
-      forgetBad(log, counters, firstPage + index)
+      noteBad(log, counters, firstPage + index)
   }
   return false
 }
 
-function forgetBad(log: ReadableLog, counters: LogCounters, page: number): void {
+/** A clean page that is bad is forgotten; a dirty one stays what it is, an error to whoever reads it. */
+function noteBad(log: ReadableLog, counters: LogCounters, page: number): void {
   counters.badPages++
-  log.forgetRange(page, 1)
+  if (!log.isDirty(log.table.find(page))) log.forgetBad(page)
 }
 
 /** Tells the replacement policy that the pages of a run were read. */

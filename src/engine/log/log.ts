@@ -20,7 +20,7 @@ import {
   sectorCount,
 } from '../../format/frame.js'
 import { summaryBytes } from '../../format/summary.js'
-import { PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
+import { FULL_SECTOR_MAP, PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
 import type { ByteRange, Device } from '../device/device.js'
 import { NOWHERE, PageTable } from '../index/page-table.js'
 import type { LaidReplacement } from '../replacement/replacement.js'
@@ -33,6 +33,7 @@ import type { LogFollower } from './log-feed.js'
 import { readEntry } from './stored-chunk.js'
 import { PAGES_PER_REGION, regionRanges } from './touched-regions.js'
 import { dataExtent, markExtent, splitExtent, type StagedExtent } from './staged-extent.js'
+import { ZeroRanges } from './zero-ranges.js'
 
 /** Chunks that are written but not yet proven by a summary: as many as a recovery has to scan. */
 const MAXIMUM_UNSEALED_CHUNKS = 4
@@ -40,6 +41,8 @@ const MAXIMUM_UNSEALED_CHUNKS = 4
 export const APPEND_BUFFER_BYTES = 2 * 1024 * 1024
 /** A chunk with less room for frames than this is full. */
 const MINIMUM_ROOM_BYTES = 16 * 1024
+/** A frame without data, on a device of any block size. */
+const MINIMUM_FRAME_BYTES = 4096
 /** Of a reclaimed chunk at most this part is appended again: a log that keeps everything would never have room. */
 const MAXIMUM_KEPT = 7 / 8
 /** Pages that a reclaim looks at before it lets others have the thread. */
@@ -127,6 +130,15 @@ export class Log {
    * found later. A chunk that is reclaimed meanwhile is dropped as a whole.
    */
   onForgotten: ((page: number, count: number) => void) | undefined
+  /** Of a write-back log: hears that an append finds no chunk, so that what is dirty is destaged. */
+  onStarved: (() => void) | undefined
+
+  /** Write-back: what is written stays dirty until {@link settle}; else a batch is settled by its requests. */
+  isWriteBack = false
+  /** Whole pages that read as zeroes though the origin does not know it yet. */
+  readonly zeroRanges = new ZeroRanges()
+  /** Pages of which a write was lost before the origin had it: what is not cached of them cannot be read. */
+  readonly badPages = new Set<number>()
   /** Whoever keeps an index of the same pages for reading. */
   follower: LogFollower | undefined
 
@@ -150,6 +162,8 @@ export class Log {
   #copies: StagedExtent[] = []
   #marks: StagedExtent[] = []
   #writes: StagedExtent[] = []
+  /** The writes of the append under way: in the log, but not found by a read yet. */
+  #writing: readonly StagedExtent[] = []
   #batch: Batch | undefined
   #flags = 0
   #markSettled = false
@@ -173,8 +187,20 @@ export class Log {
   #wakeChunkWait: (() => void) | undefined
   /** Whether the chunk source will tell of a change. */
   #watching = false
-  /** The frame behind the last one that the device has. */
+  /** The frame, and the LSN, behind the last one that the device has. */
   #writtenFrame: number
+  #writtenLsn: number
+  #stableLsn: number
+  /** Where `settledLsn` stood in the newest frame that the device has, and that is stable. */
+  #writtenSettledLsn: number
+  #stableSettledLsn: number
+  #settledWaiters: Waiter[] = []
+  /** Where in its chunk the first frame at or above `settledLsn` begins. */
+  #settledOffset = 0
+  /** Of a write-back log: a chunk that is kept back for frames that say what is settled, so that a full log can be drained. */
+  #reserve: Chunk | undefined
+  /** A session begins: its first frames may use the reserve. */
+  #beginning = false
 
   constructor(options: LogOptions, position: LogPosition, replacement: LaidReplacement, maximumChunks: number) {
     this.#options = options
@@ -196,6 +222,10 @@ export class Log {
     this.#lastFrameChecksum = position.lastFrameChecksum
     this.#lastWriteChecksum = position.lastWriteChecksum
     this.#writtenFrame = position.nextFrame
+    this.#writtenLsn = position.nextLsn
+    this.#stableLsn = position.nextLsn
+    this.#writtenSettledLsn = position.settledLsn
+    this.#stableSettledLsn = position.settledLsn
   }
 
   get identity(): LogIdentity {
@@ -210,12 +240,27 @@ export class Log {
     return this.#settledLsn
   }
 
+  /** The LSN behind the last write frame that the device has. */
+  get writtenLsn(): number {
+    return this.#writtenLsn
+  }
+
+  /** The LSN behind the last write frame that is on stable storage. */
+  get stableLsn(): number {
+    return this.#stableLsn
+  }
+
+  /** Bytes of write frames that the origin still needs from the log. */
+  get dirtyBytes(): number {
+    return this.isWriteBack ? (this.#nextLsn - this.#settledLsn) * SECTOR_BYTES : 0
+  }
+
   get pagesPerChunk(): number {
     return this.#options.source.chunkBytes / PAGE_BYTES
   }
 
   get chunkCount(): number {
-    return this.#chunks.length
+    return this.#chunks.length + (this.#reserve === undefined ? 0 : 1)
   }
 
   get chunks(): readonly LogChunk[] {
@@ -272,6 +317,11 @@ export class Log {
     this.#schedule()
   }
 
+  /** Whether there is something that the origin lacks, or will be when it is appended. */
+  get hasDirty(): boolean {
+    return this.dirtyBytes > 0 || this.#writes.length > 0 || this.#writing.length > 0
+  }
+
   /** Ends when all that was staged before has been written (or, of copies, dropped). */
   appended(): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
@@ -284,6 +334,11 @@ export class Log {
     if (this.#settledLsn === this.#loggedSettledLsn || this.#failure !== undefined || this.#open === undefined) return
     this.#markSettled = true
     this.#schedule()
+  }
+
+  /** Whether a write of some of these pages is staged, or written but not yet found by reads. */
+  isChanging(first: number, last: number): boolean {
+    return overlapsAny(this.#writes, first, last) || overlapsAny(this.#writing, first, last)
   }
 
   #hasStaged(): boolean {
@@ -321,6 +376,7 @@ export class Log {
         this.#copies = []
         this.#marks = []
         this.#writes = []
+        this.#writing = writes
         this.#markSettled = false
         this.#batch = undefined
         this.#appendWaiters = []
@@ -336,13 +392,14 @@ export class Log {
         if (batch !== undefined) {
           batch.firstLsn = this.#nextLsn
           // Before its positions are given out: what settles meanwhile must not move `settledLsn` over them.
-          this.#unsettled.push(batch)
+          if (!this.isWriteBack) this.#unsettled.push(batch)
           await this.#appendAll(append, FRAME_KIND.writes, writes)
         }
         const written = this.#write(append)
         if (written !== undefined) await written
+        this.#writing = []
         if (batch !== undefined) {
-          batch.complete(() => this.#advanceSettled())
+          batch.complete(this.#nextLsn, this.#advanceSettled)
           batch = undefined
         }
         for (const resolve of this.#currentCopyWaiters.splice(0)) resolve()
@@ -355,6 +412,7 @@ export class Log {
       this.#fail(error as Error)
     } finally {
       releaseAligned(append.buffer)
+      this.#writing = []
       this.#running = false
     }
   }
@@ -367,7 +425,7 @@ export class Log {
     let index = 0
     do {
       const open = this.#open
-      if (open === undefined || this.#isFull(open)) {
+      if (open === undefined || this.#isFull(open) || open.reserved) {
         await this.#roll(append, true)
         continue
       }
@@ -384,7 +442,7 @@ export class Log {
     )
     for (let index = 0; index < copies.length;) {
       const open = this.#open
-      if (open === undefined || this.#isFull(open)) {
+      if (open === undefined || this.#isFull(open) || open.reserved) {
         if (await this.#roll(append, false)) continue
         this.#dropped(copies, index)
         return
@@ -463,6 +521,7 @@ export class Log {
     }
     if (taken === 0 && extents.length > 0) return 0
 
+    const isWrite = kind === FRAME_KIND.writes
     const { buffer } = append
     const at = append.begin(open)
     const dataOffset = frameDataOffset(headerBytes)
@@ -475,7 +534,7 @@ export class Log {
       const extent = extents[from + index]!
       encodeExtent(buffer, extentOffset(at, index), extent.kind, extent.page, extent.count, extent.sectorMap)
       if (extent.kind !== EXTENT_KIND.data) {
-        open.columns.add(extent.page, extent.count, 0, 0, extent.kind)
+        open.columns.add(extent.page, extent.count, 0, 0, extent.kind, isWrite)
         this.#noteRegions(extent)
         continue
       }
@@ -485,11 +544,10 @@ export class Log {
         const checksum = extent.relocated?.checksum ?? checksumOf(buffer, dataAt, dataAt + pageBytes)
         buffer.writeUInt32LE(checksum, pageChecksumOffset(at, taken, checksumIndex++))
         const unit = (open.writtenOffset + dataAt - at) / SECTOR_BYTES
-        open.columns.add(page, checksum, unit, extent.sectorMap, extent.relocated?.heat ?? this.#heatOf(page))
+        open.columns.add(page, checksum, unit, extent.sectorMap, extent.relocated?.heat ?? this.#heatOf(page), isWrite)
         dataAt += pageBytes
       }
     }
-    const isWrite = kind === FRAME_KIND.writes
     const lsnUnits = isWrite ? lsnUnitsOf(headerBytes, sectors) : 0
     const sums = encodeFrameHeaders(
       buffer,
@@ -508,7 +566,7 @@ export class Log {
       },
       {
         kind,
-        flags: this.#flags,
+        flags: this.#flags | (this.isWriteBack ? FRAME_FLAG.writeBack : 0),
         extentCount: taken,
         checksumCount: checksums,
         dataSectors: sectors,
@@ -530,6 +588,8 @@ export class Log {
     open.writtenOffset += frameBytes
     open.nextFrame = this.#nextFrame
     open.nextLsn = this.#nextLsn
+    open.settledLsn = this.#settledLsn
+    open.isWriteBack = this.isWriteBack
     open.lastFrameChecksum = this.#lastFrameChecksum
     open.lastWriteChecksum = this.#lastWriteChecksum
     append.length += frameBytes
@@ -569,16 +629,48 @@ export class Log {
     const { columns } = chunk
     chunk.deviceOffset = chunk.writtenOffset
     this.#writtenFrame = chunk.nextFrame
+    this.#writtenLsn = chunk.nextLsn
+    this.#writtenSettledLsn = chunk.settledLsn
     for (; chunk.published < columns.count; chunk.published++) {
       const ordinal = chunk.published
       if (columns.sectorMap[ordinal] === 0) {
         const kind = columns.heat[ordinal]!
-        if (kind === EXTENT_KIND.zero || kind === EXTENT_KIND.trim || kind === EXTENT_KIND.invalid) {
+        const isZero = kind === EXTENT_KIND.zero || kind === EXTENT_KIND.trim
+        if (isZero || kind === EXTENT_KIND.invalid) {
           this.forgetRange(columns.page[ordinal]!, columns.checksum[ordinal]!)
+          for (const page of this.badPages)
+            if (page >= columns.page[ordinal]! && page < columns.page[ordinal]! + columns.checksum[ordinal]!)
+              this.badPages.delete(page)
         }
+        if (kind === EXTENT_KIND.bad) this.#publishBad(columns.page[ordinal]!, columns.checksum[ordinal]!)
+        if (isZero && this.isWriteBack)
+          this.zeroRanges.add(columns.page[ordinal]!, columns.checksum[ordinal]!, chunk.nextLsn)
         continue
       }
       this.#place(columns.page[ordinal]!, chunk, ordinal)
+      if (this.badPages.size > 0 && columns.sectorMap[ordinal] === FULL_SECTOR_MAP)
+        this.badPages.delete(columns.page[ordinal]!)
+    }
+    if (this.#settledWaiters.length > 0 && this.#writtenSettledLsn === this.#settledLsn)
+      for (const waiter of this.#settledWaiters.splice(0)) waiter.resolve()
+  }
+
+  /** The list of a new chunk repeats what is known. */
+  #publishBad(page: number, count: number): void {
+    for (let each = page; each < page + count; each++) {
+      if (this.badPages.has(each)) continue
+      this.forgetRange(each, 1)
+      this.badPages.add(each)
+    }
+  }
+
+  /** For recovery, which reads the log from its end: pages that were bad unless something newer is known of them. */
+  recoverBad(page: number, count: number, isDead: (page: number) => boolean): void {
+    for (let each = page; each < page + count; each++) {
+      const location = this.table.find(each)
+      const isWhole =
+        location !== NOWHERE && this.#columnsAt(location).sectorMap[location % this.entriesPerChunk] === FULL_SECTOR_MAP
+      if (!isWhole && !isDead(each)) this.badPages.add(each)
     }
   }
 
@@ -599,6 +691,12 @@ export class Log {
   #forget(page: number): void {
     const location = this.table.delete(page)
     if (location !== NOWHERE) this.#chunkAt(location).livePages--
+  }
+
+  /** Drops a page that the device has not got any more, and that the origin has. */
+  forgetBad(page: number): void {
+    this.forgetRange(page, 1)
+    this.zeroRanges.remove(page)
   }
 
   /** Drops pages from the index alone; whoever calls it has the reason on the log, or needs none. */
@@ -642,27 +740,41 @@ export class Log {
   async #roll(append: Append, wait: boolean): Promise<boolean> {
     await this.#write(append)
     const full = this.#open
-    if (full !== undefined) {
+    if (full !== undefined && !full.reserved) {
       this.#open = undefined
       this.#seal(full)
     }
     while (this.#sealing.size >= MAXIMUM_UNSEALED_CHUNKS - 1) await Promise.race(this.#sealing)
-    if (this.#failure !== undefined) throw this.#failure
-    const chunk = this.#take() ?? (wait ? await this.#waitForChunk() : undefined)
-    if (chunk === undefined) {
-      this.#reclaimIfLast()
-      return false
+    for (;;) {
+      if (this.#failure !== undefined) throw this.#failure
+      if (this.#open?.reserved === true) {
+        this.#reserve ??= this.#takeAny()
+        if (this.#reserve !== undefined) {
+          this.#open.reserved = false
+          return true
+        }
+      } else {
+        const chunk = this.#take()
+        if (chunk !== undefined) {
+          this.#openChunk(append, chunk)
+          // Ahead of need: the room for what stays hot is in the chunk that was just opened.
+          this.#reclaimIfLast()
+          return true
+        }
+      }
+      this.onStarved?.()
+      if (!wait) {
+        this.#reclaimIfLast()
+        return false
+      }
+      await this.#waitForChunk(append)
     }
-    this.#openChunk(append, chunk)
-    // Ahead of need: the room for what stays hot is in the chunk that was just opened.
-    this.#reclaimIfLast()
-    return true
   }
 
   /** Reclaims where there is no other way to another chunk; where the source does not know yet, when it knows. */
   #reclaimIfLast(): void {
     const { source } = this.#options
-    if (source.exhausted || this.#chunks.length >= this.maximumChunks) this.reclaim()
+    if (source.exhausted || this.chunkCount >= this.maximumChunks) this.reclaim()
     else if (!this.#watching) {
       this.#watching = true
       source.whenChanged(() => {
@@ -673,28 +785,50 @@ export class Log {
   }
 
   #take(): Chunk | undefined {
-    if (this.#chunks.length >= this.maximumChunks) return undefined
+    if (!this.isWriteBack || this.#beginning) return this.#takeAny()
+    this.#reserve ??= this.#takeAny()
+    return this.#reserve === undefined ? undefined : this.#takeAny()
+  }
+
+  #takeAny(): Chunk | undefined {
+    // A dirty log may be as long as it may get: what recovery says of it must find room.
+    if (this.chunkCount >= this.maximumChunks && !(this.isWriteBack && this.#beginning)) return undefined
     return this.#options.source.take(this.#chunks.at(-1)?.chunk.deviceIndex)
   }
 
-  async #waitForChunk(): Promise<Chunk> {
-    for (;;) {
-      if (this.#failure !== undefined) throw this.#failure
-      const chunk = this.#take()
-      if (chunk !== undefined) return chunk
-      this.#dropped(this.#copies.splice(0), 0)
-      for (const resolve of [...this.#currentCopyWaiters.splice(0), ...this.#copyWaiters.splice(0)]) resolve()
-      const changed = new Promise<void>((resolve) => {
-        this.#wakeChunkWait = resolve
-        this.#options.source.whenChanged(resolve)
-      })
-      this.#reclaimIfLast()
-      await changed
-      this.#wakeChunkWait = undefined
-    }
+  /** Ends when a chunk may be had, or something else has changed. */
+  async #waitForChunk(append: Append): Promise<void> {
+    if (this.#settledWaiters.length > 0) await this.#appendToReserve(append)
+    this.#dropped(this.#copies.splice(0), 0)
+    for (const resolve of [...this.#currentCopyWaiters.splice(0), ...this.#copyWaiters.splice(0)]) resolve()
+    const changed = new Promise<void>((resolve) => {
+      this.#wakeChunkWait = resolve
+      this.#options.source.whenChanged(resolve)
+    })
+    this.#reclaimIfLast()
+    await changed
+    this.#wakeChunkWait = undefined
   }
 
-  #openChunk(append: Append, chunk: Chunk): void {
+  /** Writes a frame that says what is settled where nothing else may be written. */
+  async #appendToReserve(append: Append): Promise<void> {
+    if (this.#open === undefined) {
+      const reserve = this.#reserve
+      assert(reserve !== undefined, 'a write-back log that waits for a chunk has its reserve')
+      this.#reserve = undefined
+      this.#openChunk(append, reserve).reserved = true
+    }
+    const open = this.#open!
+    // Each write frame of the oldest chunk needs one of these at most, and is no smaller.
+    assert(
+      open.room(this.#options.source.chunkBytes, 0) >= MINIMUM_FRAME_BYTES,
+      'what is settled fits into the reserve',
+    )
+    this.#encodeFrame(append, open, FRAME_KIND.copies, [], 0)
+    await this.#write(append)
+  }
+
+  #openChunk(append: Append, chunk: Chunk): LogChunk {
     const { identity, source, epoch, bootId, clock } = this.#options
     const generation = ++chunk.generation
     const slot = this.#freeSlot()
@@ -740,8 +874,10 @@ export class Log {
     append.length = CHUNK_HEADER_BYTES
     const ranges = joinClosest(regionRanges([...this.#loggedRegions]), this.entriesPerChunk * MAXIMUM_RANGES)
     const marks = ranges.map(({ page, count }) => markExtent(EXTENT_KIND.touched, page, count))
+    for (const page of this.badPages) marks.push(markExtent(EXTENT_KIND.bad, page, 1))
     const taken = this.#encodeFrame(append, open, FRAME_KIND.copies, marks, 0)
     assert(taken === marks.length, 'a new chunk has room for its snapshot')
+    return open
   }
 
   #freeSlot(): number {
@@ -790,28 +926,40 @@ export class Log {
   reclaim(): void {
     // Who waits for a chunk hears of it from the source; where nothing could be reclaimed, from what stood in the way.
     this.#reclaiming ??= this.#reclaimOldest()
-      .catch((error: unknown) => this.#fail(error as Error))
-      .finally(() => (this.#reclaiming = undefined))
+      .then(
+        (isReclaimed) => isReclaimed,
+        (error: unknown) => {
+          this.#fail(error as Error)
+          return false
+        },
+      )
+      .then((isReclaimed) => {
+        this.#reclaiming = undefined
+        // The chunk may have become the reserve: whoever waits needs another one.
+        if (isReclaimed) this.#wakeChunkWait?.()
+      })
   }
 
   /** Gives back chunks until at most `count` are left, or none can be given back now. */
   async shrink(count: number): Promise<void> {
-    while (this.#chunks.length > Math.max(count, 1) && this.#failure === undefined) {
-      const before = this.#chunks.length
+    while (this.chunkCount > Math.max(count, 1) && this.#failure === undefined) {
+      const before = this.chunkCount
       this.reclaim()
       await this.#reclaiming
-      if (this.#chunks.length >= before) return
+      if (this.chunkCount >= before) return
     }
   }
 
-  async #reclaimOldest(): Promise<void> {
+  /** Returns whether a chunk was given back. */
+  async #reclaimOldest(): Promise<boolean> {
     const oldest = this.#chunks[0]
-    if (oldest === undefined || oldest.state !== 'sealed' || oldest.nextLsn > this.#settledLsn) return
+    if (oldest === undefined || oldest.state !== 'sealed' || oldest.nextLsn > this.#settledLsn) return false
     if (this.onForgotten !== undefined) {
       // While the index is loaded nothing of the oldest chunk is known yet, so nothing of it is kept: no newer version can be in it.
-      if (oldest.livePages > 0) return
+      if (oldest.livePages > 0) return false
       this.#chunks.shift()
-      return this.#free(oldest)
+      await this.#free(oldest)
+      return true
     }
     const { columns, slot } = oldest
     const { counters } = this.#options
@@ -822,7 +970,7 @@ export class Log {
     for (let ordinal = 0; ordinal < columns.count && oldest.livePages > 0; ordinal++) {
       if (ordinal % RECLAIM_SLICE_PAGES === RECLAIM_SLICE_PAGES - 1) {
         await new Promise<void>((resolve) => this.#options.defer(resolve))
-        if (this.#failure !== undefined) return
+        if (this.#failure !== undefined) return false
       }
       const page = columns.page[ordinal]!
       if (columns.sectorMap[ordinal] === 0 || this.table.find(page) !== first + ordinal) continue
@@ -851,13 +999,14 @@ export class Log {
       const page = columns.page[ordinal]!
       if (columns.sectorMap[ordinal] !== 0 && this.table.find(page) === first + ordinal) this.#forget(page)
     }
-    if (this.#failure !== undefined) return
+    if (this.#failure !== undefined) return false
     assert(
       this.#chunks[0] === oldest && oldest.livePages === 0,
       'only the oldest chunk is given back, and only when it is empty',
     )
     this.#chunks.shift()
     await this.#free(oldest)
+    return true
   }
 
   /** The stored sectors of an entry, verified; undefined where the device has something else there. */
@@ -880,7 +1029,17 @@ export class Log {
     if (chunk.readers > 0) await chunk.idle()
     const { source, clock } = this.#options
     await writeFreeHeader(chunk.chunk, source.cacheId, clock.now())
-    source.give(chunk.chunk)
+    if (this.isWriteBack && this.#reserve === undefined && this.#failure === undefined) {
+      this.#reserve = chunk.chunk
+      this.#wakeChunkWait?.()
+    } else source.give(chunk.chunk)
+  }
+
+  /** Gives the reserve back; for a log that is closed, or not in write-back any more. */
+  #giveReserve(): void {
+    if (this.#reserve === undefined) return
+    this.#options.source.give(this.#reserve)
+    this.#reserve = undefined
   }
 
   // --------------------------------------------------------------------------------------------- commit and settling
@@ -902,6 +1061,8 @@ export class Log {
 
   async #commitNow(): Promise<void> {
     const writtenFrame = this.#writtenFrame
+    const writtenLsn = this.#writtenLsn
+    const writtenSettledLsn = this.#writtenSettledLsn
     const byDevice = new Map<Device, ByteRange[]>()
     const reached: [LogChunk, number][] = []
     for (const chunk of this.#chunks) {
@@ -921,9 +1082,43 @@ export class Log {
     }
     for (const [chunk, offset] of reached) chunk.stableOffset = offset
     this.#stableFrame = Math.max(this.#stableFrame, writtenFrame)
+    this.#stableLsn = Math.max(this.#stableLsn, writtenLsn)
+    this.#stableSettledLsn = Math.max(this.#stableSettledLsn, writtenSettledLsn)
   }
 
-  #advanceSettled(): void {
+  /** Write-back: the origin has, and has flushed, all write frames below `lsn`; the next begins at `offset` of its chunk. */
+  settle(lsn: number, offset: number): void {
+    assert(lsn >= this.#settledLsn && lsn <= this.#stableLsn, 'what is settled is stable')
+    this.#settledLsn = lsn
+    this.#settledOffset = offset
+    this.zeroRanges.settle(lsn)
+    this.#wakeChunkWait?.()
+  }
+
+  /** Ends when stable storage says of the log what is settled. */
+  async recordSettled(): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure
+    if (this.#writtenSettledLsn !== this.#settledLsn) {
+      const recorded = new Promise<void>((resolve, reject) => this.#settledWaiters.push({ resolve, reject }))
+      this.#markSettled = true
+      this.#schedule()
+      await recorded
+    }
+    if (this.#stableSettledLsn !== this.#settledLsn) await this.commit()
+  }
+
+  /** Whether the origin may lack the entry at a location. */
+  isDirty(location: number): boolean {
+    if (!this.isWriteBack) return false
+    const chunk = this.#chunkAt(location)
+    if (chunk.nextLsn <= this.#settledLsn) return false
+    const ordinal = location % this.entriesPerChunk
+    if (!chunk.columns.isWrite(ordinal)) return false
+    return chunk.firstLsn >= this.#settledLsn || chunk.columns.unit[ordinal]! * SECTOR_BYTES >= this.#settledOffset
+  }
+
+  readonly #advanceSettled = (): void => {
+    if (this.isWriteBack) return
     while (this.#unsettled.length > 0 && this.#unsettled[0]!.settled) this.#unsettled.shift()
     this.#settledLsn = this.#unsettled[0]?.firstLsn ?? this.#nextLsn
     this.#wakeChunkWait?.()
@@ -936,13 +1131,22 @@ export class Log {
     for (const { page, count } of joinClosest(inOrder(invalid), this.entriesPerChunk * MAXIMUM_RANGES)) {
       this.stageMark(markExtent(EXTENT_KIND.invalid, page, count))
     }
+    this.#beginning = true
     await this.appended()
     await this.#appendFlag(FRAME_FLAG.sessionBegun)
+    this.#beginning = false
     assert(
       this.#nextSequence === this.#sessionStart + 1,
       'a session begins in one chunk, by which recovery knows that it began',
     )
     await this.commit()
+    if (this.isWriteBack) this.#keepReserve()
+  }
+
+  /** Keeps a chunk back, or where there is none what is left of the open one, until a chunk is given back. */
+  #keepReserve(): void {
+    this.#reserve ??= this.#takeAny()
+    if (this.#reserve === undefined && this.#open !== undefined) this.#open.reserved = true
   }
 
   /** Appends an empty frame with a flag. */
@@ -963,10 +1167,25 @@ export class Log {
     for (const { page, count } of ranges) this.#noteRegions(markExtent(EXTENT_KIND.touched, page, count))
   }
 
+  /**
+   * Goes over to write-back, or back from it. Everything is settled, and nothing is staged or under way.
+   */
+  async setWriteBack(isWriteBack: boolean): Promise<void> {
+    assert(this.#settledLsn === this.#nextLsn && !this.#hasStaged(), 'a log changes its mode when all of it is settled')
+    this.isWriteBack = isWriteBack
+    this.#settledOffset = this.#open?.writtenOffset ?? 0
+    if (!isWriteBack) return this.#giveReserve()
+    this.#keepReserve()
+    await this.recordSettled()
+  }
+
   /** Marks the log as cleanly closed: the origin has and has flushed everything, and so has the log. */
   async close(): Promise<void> {
     await this.appended()
-    assert(this.#unsettled.length === 0, 'a log is closed when all of it is settled')
+    assert(
+      this.#unsettled.length === 0 && this.#settledLsn === this.#nextLsn,
+      'a log is closed when all of it is settled',
+    )
     if (this.#open !== undefined) {
       for (const { page, count } of regionRanges([...this.#loggedRegions])) {
         this.stageMark(markExtent(EXTENT_KIND.quiet, page, count))
@@ -977,9 +1196,21 @@ export class Log {
       await this.#appendFlag(FRAME_FLAG.closed)
       await this.commit()
     }
+    await this.#stop()
+  }
+
+  /** Puts all of it on stable storage and stops, with what the origin lacks in it. */
+  async closeDirty(): Promise<void> {
+    await this.appended()
+    await this.commit()
+    await this.#stop()
+  }
+
+  async #stop(): Promise<void> {
     await Promise.all(this.#sealing)
     await this.#reclaiming
     this.#fail(new Error('the log is closed'))
+    this.#giveReserve()
   }
 
   /** Gives back every chunk: the log is gone. */
@@ -988,6 +1219,7 @@ export class Log {
     await this.#appending
     await this.#reclaiming
     await Promise.all(this.#sealing)
+    this.#giveReserve()
     this.table.clear()
     for (const chunk of this.#chunks.splice(0)) await this.#free(chunk)
   }
@@ -1005,11 +1237,16 @@ export class Log {
     this.#writes = []
     this.#marks = []
     this.#copies = []
-    for (const waiter of this.#appendWaiters.splice(0)) waiter.reject(error)
+    for (const waiter of [...this.#appendWaiters.splice(0), ...this.#settledWaiters.splice(0)]) waiter.reject(error)
     for (const resolve of [...this.#currentCopyWaiters.splice(0), ...this.#copyWaiters.splice(0)]) resolve()
     this.#wakeChunkWait?.()
     this.#options.onFailed(error)
   }
+}
+
+function overlapsAny(extents: readonly StagedExtent[], first: number, last: number): boolean {
+  for (const { page, count } of extents) if (page <= last && first < page + count) return true
+  return false
 }
 
 /** Raises the generation of a chunk and writes that it is free, on stable storage. */

@@ -1,3 +1,4 @@
+import { assert } from '../../base/assert.js'
 import { EXTENT_KIND } from '../../format/frame.js'
 import type { LaidReplacement } from '../replacement/replacement.js'
 import { DeadPages } from './dead-pages.js'
@@ -14,13 +15,18 @@ export interface OpenedLog {
   readonly load: () => Promise<void>
 }
 
-/** Carries out a recovery plan, up to its commit point. What `keepPages` is false for is dropped as if the log were new. */
+/**
+ * Carries out a recovery plan, up to its commit point. What `keepPages` is false for is dropped as if the log were new; the caller has made
+ * sure that nothing in it is dirty. What is dirty is in the index when this ends.
+ */
 export async function openLog(
   plan: RecoveryPlan,
   options: LogOptions,
   settings: { readonly replacement: LaidReplacement; readonly maximumChunks: number; readonly keepPages: boolean },
 ): Promise<OpenedLog> {
   const { source, clock } = options
+  assert(!plan.isDirtyDamaged, 'a log whose dirty part is damaged is not opened')
+  assert(settings.keepPages || plan.dirtyBytes === 0, 'a dirty log is not dropped')
   const keep = settings.keepPages ? plan.chunks : []
   const newest = plan.chunks.at(-1)
   const log = new Log(
@@ -32,7 +38,7 @@ export async function openLog(
           nextSequence: newest.found.header.sequence + 1,
           nextFrame: newest.nextFrame,
           nextLsn: newest.nextLsn,
-          settledLsn: newest.nextLsn,
+          settledLsn: plan.isWriteBack ? plan.settledLsn : newest.nextLsn,
           stableFrame: newest.nextFrame,
           lastFrameChecksum: newest.lastFrameChecksum,
           lastWriteChecksum: newest.lastWriteChecksum,
@@ -40,6 +46,7 @@ export async function openLog(
     settings.replacement,
     settings.maximumChunks,
   )
+  log.isWriteBack = plan.isWriteBack && settings.keepPages
   const adopted: { chunk: LogChunk; recovered: RecoveredChunk }[] = []
   for (const recovered of keep) {
     const { found } = recovered
@@ -59,6 +66,7 @@ export async function openLog(
     chunk.stableOffset = recovered.endOffset
     chunk.lastFrameChecksum = recovered.lastFrameChecksum
     chunk.lastWriteChecksum = recovered.lastWriteChecksum
+    chunk.isWriteBack = recovered.state.isWriteBack
     adopted.push({ chunk, recovered })
     if (recovered.sealed) continue
     chunk.columns = recovered.columns
@@ -73,34 +81,46 @@ export async function openLog(
   for (const { page, count } of plan.invalid) dead.add(page, count)
   if (adopted.length > 0) log.onForgotten = (page, count) => dead.add(page, count)
   await log.begin(settings.keepPages ? plan.invalid : [])
-  return { log, isNew: adopted.length === 0, load: () => load(log, adopted.reverse(), dead, options) }
+  const newestFirst = adopted.reverse()
+  const isDirty = ({ chunk }: { chunk: LogChunk }): boolean => log.isWriteBack && chunk.nextLsn > plan.settledLsn
+  for (const each of newestFirst.filter(isDirty)) await loadChunk(log, each, dead, options)
+  return {
+    log,
+    isNew: adopted.length === 0,
+    load: async () => {
+      for (const each of newestFirst.filter((each) => !isDirty(each))) {
+        if (log.failure !== undefined) break
+        await loadChunk(log, each, dead, options)
+      }
+      log.endLoad()
+    },
+  }
 }
 
-async function load(
+async function loadChunk(
   log: Log,
-  newestFirst: readonly { chunk: LogChunk; recovered: RecoveredChunk }[],
+  { chunk, recovered }: { chunk: LogChunk; recovered: RecoveredChunk },
   dead: DeadPages,
   options: LogOptions,
 ): Promise<void> {
-  for (const { chunk, recovered } of newestFirst) {
-    if (log.failure !== undefined) break
-    const columns = await readEntries(recovered, options.source.chunkBytes)
-    // Reclaimed before its turn came.
-    if (log.slots[chunk.slot] !== chunk) continue
-    chunk.columns = columns
-    chunk.published = columns.count
-    for (let ordinal = columns.count - 1; ordinal >= 0; ordinal--) {
-      const page = columns.page[ordinal]!
-      if (columns.sectorMap[ordinal] !== 0) {
-        if (!dead.has(page) && log.placeIfAbsent(page, chunk, ordinal))
-          columns.heat[ordinal] = log.replacement.inserted(page)
-        continue
-      }
-      const kind = columns.heat[ordinal]!
-      if (kind === EXTENT_KIND.zero || kind === EXTENT_KIND.trim || kind === EXTENT_KIND.invalid)
-        dead.add(page, columns.checksum[ordinal]!)
+  const columns = await readEntries(recovered, options.source.chunkBytes)
+  // Reclaimed before its turn came.
+  if (log.slots[chunk.slot] !== chunk) return
+  chunk.columns = columns
+  chunk.published = columns.count
+  for (let ordinal = columns.count - 1; ordinal >= 0; ordinal--) {
+    const page = columns.page[ordinal]!
+    if (columns.sectorMap[ordinal] !== 0) {
+      if (!dead.has(page) && log.placeIfAbsent(page, chunk, ordinal))
+        columns.heat[ordinal] = log.replacement.inserted(page)
+      continue
     }
-    await new Promise<void>((resolve) => options.defer(resolve))
+    const count = columns.checksum[ordinal]!
+    const kind = columns.heat[ordinal]!
+    const isZero = kind === EXTENT_KIND.zero || kind === EXTENT_KIND.trim
+    if (isZero && log.isWriteBack && chunk.nextLsn > log.settledLsn) log.zeroRanges.addOlder(page, count, chunk.nextLsn)
+    if (kind === EXTENT_KIND.bad) log.recoverBad(page, count, (each) => dead.has(each))
+    if (isZero || kind === EXTENT_KIND.invalid || kind === EXTENT_KIND.bad) dead.add(page, count)
   }
-  log.endLoad()
+  await new Promise<void>((resolve) => options.defer(resolve))
 }

@@ -17,7 +17,8 @@
  * | closed | any | none |
  * | not closed | yes | those of write frames at or above `settledLsn`; touched regions stay touched |
  * | not closed | no | the same, and those in touched regions |
- * | any, behind damage | any | the same, and all that are older than the damage |
+ * | write-back, not closed | any | none: what is at or above `settledLsn` is dirty |
+ * | any, behind damage | any | the same, and all that are older than the damage; where the origin lacks something of that, the disk waits |
  */
 import { assert } from '../../base/assert.js'
 import { checksumOf } from '../../base/checksum.js'
@@ -34,6 +35,7 @@ import {
 } from '../../format/frame.js'
 import {
   SUMMARY_ENTRY_BYTES,
+  SUMMARY_FLAG,
   TRAILER_BYTES,
   decodeSummaryTrailer,
   summaryBytes,
@@ -71,6 +73,7 @@ interface LogState {
   readonly epoch: number
   readonly lastWrittenAt: number
   readonly closed: boolean
+  readonly isWriteBack: boolean
 }
 
 export interface PageRange {
@@ -98,6 +101,12 @@ export interface RecoveryPlan {
   readonly end: 'empty' | 'closed' | 'killed' | 'power-cut'
   /** Places where frames that had been stable cannot be read. */
   readonly damages: number
+  /** The log was in write-back: what is at or above `settledLsn` the origin lacks. */
+  readonly isWriteBack: boolean
+  /** Bytes of write frames that the origin lacks. */
+  readonly dirtyBytes: number
+  /** Something that the origin lacks may have been in a frame that cannot be read: nobody may go on from here without a word. */
+  readonly isDirtyDamaged: boolean
 }
 
 export interface RecoveryContext {
@@ -136,13 +145,18 @@ export async function planRecovery(found: readonly FoundChunk[], context: Recove
       lastWrittenAt: 0,
       end: 'empty',
       damages: walk.damages,
+      isWriteBack: false,
+      dirtyBytes: 0,
+      isDirtyDamaged: false,
     }
   }
-  const { epoch, lastWrittenAt, closed } = newest.state
-  const settledLsn = Math.min(newest.state.settledLsn, newest.nextLsn)
+  const { epoch, lastWrittenAt, closed, isWriteBack } = newest.state
+  // Chunks are given back only when all of them is settled.
+  const settledLsn = Math.min(Math.max(newest.state.settledLsn, walk.oldestLsn), newest.nextLsn)
+  const dirtyBytes = isWriteBack && !closed ? (newest.nextLsn - settledLsn) * SECTOR_BYTES : 0
   const end = closed ? 'closed' : newest.found.header.bootId === context.bootId ? 'killed' : 'power-cut'
   const invalid: PageRange[] = []
-  if (end !== 'closed') {
+  if (end !== 'closed' && !isWriteBack) {
     for (const chunk of chunks) {
       if (chunk.nextLsn > settledLsn) invalid.push(...(await unsettledPages(chunk, settledLsn, context.chunkBytes)))
     }
@@ -163,6 +177,9 @@ export async function planRecovery(found: readonly FoundChunk[], context: Recove
     lastWrittenAt,
     end,
     damages: walk.damages,
+    isWriteBack: isWriteBack && !closed,
+    dirtyBytes,
+    isDirtyDamaged: isWriteBack && !closed && walk.damagedLsn > settledLsn,
   }
 }
 
@@ -204,6 +221,10 @@ class Walk {
   readonly chunks: RecoveredChunk[] = []
   readonly dropped: FoundChunk[] = []
   damages = 0
+  /** All that is damaged lies below it. */
+  damagedLsn = 0
+  /** Where the oldest chunk begins. */
+  oldestLsn = 1
   #ended = false
   #sessionBegun = true
 
@@ -216,6 +237,7 @@ class Walk {
       return
     }
     const { header } = member
+    if (this.chunks.length === 0 && this.damages === 0) this.oldestLsn = header.firstLsn
     const previous = this.chunks.at(-1)
     if (previous !== undefined && !followsChunk(header, previous)) {
       const wasStable =
@@ -227,7 +249,7 @@ class Walk {
         this.dropped.push(member)
         return
       }
-      this.#damage()
+      this.#damage(header.firstLsn)
     }
     if (trailer !== undefined) {
       this.#sessionBegun = true
@@ -236,6 +258,7 @@ class Walk {
         epoch: header.epoch,
         lastWrittenAt: trailer.writtenAt,
         closed: false,
+        isWriteBack: (trailer.flags & SUMMARY_FLAG.writeBack) !== 0,
       }
       this.chunks.push({ found: member, sealed: true, columns: new ChunkColumns(1), ...pick(trailer), state })
       return
@@ -256,9 +279,10 @@ class Walk {
     return this.chunks.at(-1)?.state.settledLsn ?? 1
   }
 
-  /** All that came before is older than something that was lost. */
-  #damage(): void {
+  /** All that came before is older than something that was lost; what lies at or above `lsn` is whole. */
+  #damage(lsn: number): void {
     this.damages++
+    this.damagedLsn = lsn
     for (const { found } of this.chunks.splice(0)) this.dropped.push(found)
   }
 
@@ -289,29 +313,37 @@ class Walk {
     let lastFrameChecksum = header.previousFrameChecksum
     let lastWriteChecksum = header.previousWriteChecksum
     let closed = false
+    let isWriteBack = this.chunks.at(-1)?.state.isWriteBack ?? false
     let epoch = header.epoch
     let lastWrittenAt = header.createdAt
     let settledLsn = Math.max(this.#settledLsn, header.settledLsn)
     for (;;) {
-      let frame = readFrame(buffer, at, header)
+      let frame = decodeFrame(buffer, at)
       if (frame !== undefined) {
-        if (frame.local.frame !== nextFrame || frame.local.previousChecksum !== lastFrameChecksum) frame = undefined
-        else if (frame.portable.kind === FRAME_KIND.writes) {
-          const { lsn, previousWriteChecksum } = frame.portable
-          if (lsn !== nextLsn || previousWriteChecksum !== lastWriteChecksum) frame = undefined
-        }
+        const { local, portable } = frame
+        const isWrite = portable.kind === FRAME_KIND.writes
+        if (!belongsTo(frame, header)) frame = undefined
+        else if (local.frame !== nextFrame || local.previousChecksum !== lastFrameChecksum) frame = undefined
+        else if (isWrite && (portable.lsn !== nextLsn || portable.previousWriteChecksum !== lastWriteChecksum))
+          frame = undefined
       }
-      if (frame === undefined) {
+      if (frame === undefined || !hasItsData(buffer, at, frame)) {
         const behind = lookBehind(buffer, at + SECTOR_BYTES, header, nextFrame, stable)
         if (behind === 'the end') break
-        // The bad frame had been stable. Go on behind it: no page that is older than it may be served.
-        this.#damage()
-        columns = columnsAfterDamage(header)
-        if (behind === 'nothing whole') break
-        at = behind.at
-        frame = behind.frame
-        nextLsn = frame.portable.lsn
-        lastWriteChecksum = frame.portable.previousWriteChecksum
+        // The frame had been stable. Where its headers are whole, its bad pages are found out, one by one, when they are read.
+        if (frame === undefined) {
+          // Go on behind it: no page that is older than it may be served.
+          columns = columnsAfterDamage(header)
+          if (behind === 'nothing whole') {
+            this.#damage(Infinity)
+            break
+          }
+          this.#damage(behind.frame.portable.lsn)
+          at = behind.at
+          frame = behind.frame
+          nextLsn = frame.portable.lsn
+          lastWriteChecksum = frame.portable.previousWriteChecksum
+        }
       }
       addEntries(columns, frame, at)
       const { local, portable } = frame
@@ -322,6 +354,7 @@ class Walk {
       if (portable.kind === FRAME_KIND.writes) lastWriteChecksum = frame.portableChecksum
       begun ||= (portable.flags & FRAME_FLAG.sessionBegun) !== 0
       closed = (portable.flags & FRAME_FLAG.closed) !== 0
+      isWriteBack = (portable.flags & FRAME_FLAG.writeBack) !== 0
       settledLsn = Math.max(settledLsn, portable.settledLsn)
       epoch = portable.epoch
       lastWrittenAt = portable.writtenAt
@@ -341,7 +374,7 @@ class Walk {
       nextLsn,
       lastFrameChecksum,
       lastWriteChecksum,
-      state: { settledLsn, epoch, lastWrittenAt, closed },
+      state: { settledLsn, epoch, lastWrittenAt, closed, isWriteBack },
     })
   }
 }
@@ -363,16 +396,21 @@ function pick(trailer: SummaryTrailer): Omit<RecoveredChunk, 'found' | 'sealed' 
 export function readFrame(bytes: Buffer, at: number, header: ChunkHeader): DecodedFrame | undefined {
   const frame = decodeFrame(bytes, at)
   if (frame === undefined || !belongsTo(frame, header)) return undefined
+  return hasItsData(bytes, at, frame) ? frame : undefined
+}
+
+/** Whether every page of data of a frame at `at` has its checksum. */
+function hasItsData(bytes: Buffer, at: number, frame: DecodedFrame): boolean {
   let dataAt = at + frameDataOffset(frame.local.headerBytes)
   let index = 0
   for (const extent of frame.extents) {
     if (extent.kind !== EXTENT_KIND.data) continue
     const length = sectorCount(extent.sectorMap) * SECTOR_BYTES
     for (let page = 0; page < extent.count; page++, index++, dataAt += length) {
-      if (checksumOf(bytes, dataAt, dataAt + length) !== frame.pageChecksums[index]) return undefined
+      if (checksumOf(bytes, dataAt, dataAt + length) !== frame.pageChecksums[index]) return false
     }
   }
-  return frame
+  return true
 }
 
 /** Whether a frame is of this life of its chunk. */
@@ -409,22 +447,23 @@ function lookBehind(
 function columnsAfterDamage({ diskBytes, phase }: ChunkHeader): ChunkColumns {
   const columns = new ChunkColumns()
   const pages = Math.ceil((diskBytes + phase * SECTOR_BYTES) / PAGE_BYTES)
-  columns.add(0, roundUp(pages, PAGES_PER_REGION), 0, 0, EXTENT_KIND.touched)
+  columns.add(0, roundUp(pages, PAGES_PER_REGION), 0, 0, EXTENT_KIND.touched, false)
   return columns
 }
 
 /** Adds what a frame at `at` of its chunk says, as the log itself does. */
 export function addEntries(columns: ChunkColumns, frame: DecodedFrame, at: number): void {
+  const isWrite = frame.portable.kind === FRAME_KIND.writes
   let dataAt = at + frameDataOffset(frame.local.headerBytes)
   let index = 0
   for (const extent of frame.extents) {
     if (extent.kind !== EXTENT_KIND.data) {
-      columns.add(extent.page, extent.count, 0, 0, extent.kind)
+      columns.add(extent.page, extent.count, 0, 0, extent.kind, isWrite)
       continue
     }
     const length = sectorCount(extent.sectorMap) * SECTOR_BYTES
     for (let page = extent.page; page < extent.page + extent.count; page++, index++, dataAt += length) {
-      columns.add(page, frame.pageChecksums[index]!, dataAt / SECTOR_BYTES, extent.sectorMap, 0)
+      columns.add(page, frame.pageChecksums[index]!, dataAt / SECTOR_BYTES, extent.sectorMap, 0, isWrite)
     }
   }
 }
@@ -512,12 +551,14 @@ export function decodeSummary(bytes: Buffer, trailer: SummaryTrailer): ChunkColu
   const columns = new ChunkColumns(Math.max(1, trailer.entryCount))
   for (let at = start; at < end; at += SUMMARY_ENTRY_BYTES) {
     const sectorMap = bytes.readUInt8(at + 10)
+    const kind = bytes.readUInt8(at + 11)
     columns.add(
       bytes.readUInt32LE(at),
       bytes.readUInt32LE(at + 4),
       bytes.readUInt16LE(at + 8),
       sectorMap,
-      sectorMap === 0 ? bytes.readUInt8(at + 11) : 0,
+      sectorMap === 0 ? kind : 0,
+      kind === EXTENT_KIND.data || kind === EXTENT_KIND.zero || kind === EXTENT_KIND.trim,
     )
   }
   return columns

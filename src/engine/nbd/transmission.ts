@@ -246,10 +246,28 @@ export class Transmission {
     const data = payload.subarray(0, length)
     // From here on the payload is counted by the request in flight.
     this.#requestBytes -= payload.length
+    if ((flags & CommandFlag.fua) === 0 && this.#tryWrite(data, payload)) return
     this.#whenDone(this.disk.write(offset, data, (flags & CommandFlag.fua) !== 0), payload, () => {
       this.pool.give(payload)
       this.#sendSuccess(cookieHigh, cookieLow)
     })
+  }
+
+  /** A write that the disk takes at once costs no promise; its answer is gathered with those that end in the same turn. */
+  #tryWrite(data: Buffer, payload: Buffer): boolean {
+    const { cookieHigh, cookieLow, offset } = this.#header
+    const begun = this.disk.tryWrite(offset, data, (error) => {
+      this.#requestsInFlight--
+      this.#requestBytes -= payload.length
+      this.pool.give(payload)
+      if (error === undefined) this.#sendSuccess(cookieHigh, cookieLow)
+      else this.#sendError(cookieHigh, cookieLow, error)
+      this.onSettled()
+    })
+    if (!begun) return false
+    this.#requestsInFlight++
+    this.#requestBytes += payload.length
+    return true
   }
 
   #blockStatus(): void {

@@ -3,6 +3,7 @@ import { bootId } from '../../base/system-calls.js'
 import { PAGE_BYTES } from '../../model/geometry.js'
 import type { Mode } from '../../model/mode.js'
 import type { DiskPhase } from '../../model/phase.js'
+import { defaultDirtyLimits, type DirtyLimits } from '../disk/dirty-limits.js'
 import { detectPhase } from '../disk/detect-phase.js'
 import { MODE_PATHS } from '../disk/modes/modes.js'
 import { writeFreeHeader, type LogOptions } from '../log/log.js'
@@ -52,6 +53,11 @@ export class DiskLogs {
   /** Known after {@link recover}; another one only with a new log. */
   get phase(): DiskPhase {
     return this.#phase
+  }
+
+  get dirtyLimits(): DirtyLimits {
+    const place = this.#place
+    return defaultDirtyLimits(place === undefined ? 0 : place.maximumChunks * place.cache.chunkBytes)
   }
 
   setMaximumChunks(maximumChunks: number): void {

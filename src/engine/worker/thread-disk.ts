@@ -4,6 +4,7 @@ import { systemClock } from '../../base/clock.js'
 import type { Logger } from '../../base/logger.js'
 import { PAGE_BYTES } from '../../model/geometry.js'
 import type { Mode } from '../../model/mode.js'
+import { DEFAULT_DESTAGE_ORDER } from '../disk/destage.js'
 import { DEFAULT_SEQUENTIAL_LIMIT_BYTES, Disk } from '../disk/disk.js'
 import { LogReader } from '../log/log-reader.js'
 import type { OpenedLog } from '../log/open-log.js'
@@ -95,6 +96,8 @@ export class ThreadDisk {
         clock: systemClock,
         log,
         newLog: async (phase) => follow(await logs.create(phase)),
+        dirtyLimits: () => logs.dirtyLimits,
+        destageOrder: () => DEFAULT_DESTAGE_ORDER,
         raiseEpoch: () => main.call('raiseEpoch', name),
         onState: (state, reason) => void main.call('stateChanged', { disk: name, state, reason }),
         ...(withoutLog === null ? {} : { withoutLog }),

@@ -1,4 +1,6 @@
 import { SeededRandom } from '../../../src/base/random.ts'
+import type { DestageOrder } from '../../../src/engine/disk/destage.ts'
+import type { DirtyLimits } from '../../../src/engine/disk/dirty-limits.ts'
 import type { Disk, DiskMeter } from '../../../src/engine/disk/disk.ts'
 import type { Chunk, ChunkSource } from '../../../src/engine/log/chunk-source.ts'
 import type { ChunkPlace, Pool } from '../../../src/engine/pool/pool.ts'
@@ -96,6 +98,8 @@ export class World {
   readonly #names = new Set<string>()
   #failure: string | undefined
   #mode: Mode = 'write-through'
+  readonly #limits: DirtyLimits
+  readonly #order: DestageOrder
 
   constructor(
     readonly seed: number,
@@ -120,6 +124,14 @@ export class World {
     this.#blockPages = [1, 1, 2, 16][this.random.below(4)]!
     this.#places = Array.from({ length: 4 }, () => this.random.below(DISK_BYTES / 4096 - 512) * 8)
     this.#places.push(0, Math.floor(DISK_BYTES / SECTOR) - 512)
+    const highBytes = CHUNK_BYTES * [1, 3, 8, 64][this.random.below(4)]!
+    this.#limits = {
+      lowBytes: this.random.below(2) === 0 ? highBytes / 4 : 0,
+      highBytes,
+      ageMilliseconds: [50, 1000, 20_000][this.random.below(3)]!,
+    }
+    this.#order = { order: 'ordered', barrier: 'flush' }
+    if (this.random.below(2) === 0) this.#mode = 'write-back'
     this.#replacement = modules.REPLACEMENT_MODULES[this.random.below(modules.REPLACEMENT_MODULES.length)]!.name
   }
 
@@ -152,9 +164,10 @@ export class World {
       await this.#checkAll('close')
       if (last) return
       let closed = false
+      const keepDirty = this.random.below(2) === 0
       await this.#until(
         () => closed,
-        this.#disk!.close({ keepLog: true }).then(() => void (closed = true)),
+        this.#disk!.close({ keepLog: true, keepDirty }).then(() => void (closed = true)),
       )
       await this.#die()
       // Whatever happens to a cache between a clean close and the next opening, it is as it was.
@@ -165,6 +178,7 @@ export class World {
 
   async #crash(kind: 'kill' | 'power-cut'): Promise<void> {
     this.#crashes++
+    const inOrder = this.#disk?.log?.isWriteBack === true
     await this.#die()
     if (kind === 'kill') {
       for (const device of this.devices) device.kill()
@@ -183,14 +197,13 @@ export class World {
         this.origin.kill()
       }
     }
-    for (const sector of this.model.touched) {
-      const wrong = this.model.settle(sector, this.origin.idAt(sector), kind)
-      if (wrong !== undefined) throw new Finding(wrong)
-    }
+    // D4: should the cache be lost now, the origin is a state in which a power cut could have left the disk.
+    const illegal = this.model.ordered((sector) => this.origin.idAt(sector), false)
+    if (illegal !== undefined) throw new Finding(`after a ${kind} the origin alone is no state of the disk: ${illegal}`)
     const opened = this.#open()
     await this.#until(() => this.#disk !== undefined || this.#failure !== undefined, opened)
     if (this.#failure !== undefined) throw new Finding(this.#failure)
-    await this.#checkAll(kind)
+    await this.#checkAll(kind, inOrder && kind === 'power-cut')
     // The next life goes on with this engine dead and gone: what it wrote while it was checked is on the devices.
     await this.#until(() => this.#underWay === 0)
     await this.#die()
@@ -261,13 +274,13 @@ export class World {
       newLog = async () =>
         this.modules.openLog(await this.modules.planRecovery([], context), options, { ...laid(), keepPages: false })
       const found = source.pool.claim(LOG_ID).map((place) => ({ chunk: source.chunkAt(place), header: place.header }))
-      if (this.#mode === 'pass-through') {
+      const plan = await this.modules.planRecovery(found, context)
+      if (this.#mode === 'pass-through' && plan.dirtyBytes === 0) {
         for (const { chunk } of found) {
           await this.modules.writeFreeHeader(chunk, source.cacheId, this.scheduler.now())
           source.give(chunk)
         }
       } else {
-        const plan = await this.modules.planRecovery(found, context)
         log = await this.modules.openLog(plan, options, { ...laid(), keepPages: plan.epoch === this.#epoch })
       }
     } catch (error) {
@@ -287,6 +300,8 @@ export class World {
       clock: this.scheduler,
       log,
       newLog,
+      dirtyLimits: () => this.#limits,
+      destageOrder: () => this.#order,
       raiseEpoch: async () => {
         if (this.origin.dead) throw new Died()
         await this.scheduler.delay()
@@ -365,16 +380,27 @@ export class World {
   }
 
   async #changeMode(): Promise<void> {
-    const modes: Mode[] = ['write-through', 'write-through', 'write-around', 'pass-through']
+    const modes: Mode[] = ['write-through', 'write-back', 'write-back', 'write-around', 'pass-through']
     const mode = modes[this.random.below(modes.length)]!
-    await this.#disk!.setMode(mode)
-    this.#mode = mode
+    const disk = this.#disk!
+    try {
+      await disk.setMode(mode)
+    } catch (error) {
+      // An origin that takes nothing keeps the disk in write-back.
+      if (!/simulated|refuses/.test((error as Error).message)) throw error
+      return
+    }
+    if (this.#disk === disk) this.#mode = mode
   }
 
   #fault(): void {
-    switch (this.random.below(3)) {
+    switch (this.random.below(4)) {
       case 0:
         this.origin.failWrites = this.origin.failWrites === 0 ? 10 : 0
+        break
+      case 3:
+        // Only write-back promises that what an origin loses between two sessions is not missed by anybody.
+        if (this.#disk!.log?.isWriteBack === true && this.#disk!.mode === 'write-back') this.origin.reconnect()
         break
       case 1:
         this.origin.failReads = this.origin.failReads === 0 ? 10 : 0
@@ -382,7 +408,9 @@ export class World {
       default: {
         // A rotten bit in a chunk that was stable long ago: it may cost reads from the origin and nothing else. (In what was written last
         // it may look like the torn end of the log; the tests of recovery have these cases one by one.)
-        const sealed = this.#disk!.log?.chunks.filter(({ state }) => state === 'sealed') ?? []
+        const { log } = this.#disk!
+        const isClean = ({ nextLsn }: { nextLsn: number }): boolean => !log!.isWriteBack || nextLsn <= log!.settledLsn
+        const sealed = log?.chunks.filter((chunk) => chunk.state === 'sealed' && isClean(chunk)) ?? []
         const chosen = sealed[this.random.below(sealed.length)]
         if (chosen === undefined) return
         const { device, offset } = chosen.chunk
@@ -423,15 +451,25 @@ export class World {
   async #write({ first, count }: { first: number; count: number }): Promise<void> {
     const disk = this.#disk!
     const id = this.#nextId++
+    const fua = this.random.below(8) === 0
     this.model.beginWrite(first, count, id)
+    const data = stamped(count * SECTOR, id)
     try {
-      await disk.write(first * SECTOR, stamped(count * SECTOR, id), false)
+      let begun = false
+      if (!fua) {
+        const written = new Promise<void>((resolve, reject) => {
+          const done = (error: Error | undefined): void => (error === undefined ? resolve() : reject(error))
+          begun = disk.tryWrite(first * SECTOR, data, done)
+        })
+        if (begun) await written
+      }
+      if (!begun) await disk.write(first * SECTOR, data, fua)
     } catch (error) {
       if (!(error as Error).message.includes('simulated')) throw error
-      this.model.failed.add(id)
+      this.model.failWrite(id)
       return
     }
-    if (this.#disk === disk) this.model.endWrite(first, count, id)
+    if (this.#disk === disk) this.model.endWrite(first, count, id, fua)
   }
 
   async #zero({ first, count }: { first: number; count: number }): Promise<void> {
@@ -443,7 +481,7 @@ export class World {
       else await disk.zero(first * SECTOR, count * SECTOR, { mayTrim: true, fast: false, fua: false })
     } catch (error) {
       if (!(error as Error).message.includes('simulated')) throw error
-      this.model.failed.add(id)
+      this.model.failWrite(id)
       return
     }
     if (this.#disk === disk) this.model.endWrite(first, count, id)
@@ -462,13 +500,17 @@ export class World {
     if (this.#disk === disk) this.model.endFlush(covered)
   }
 
-  /** With nothing under way the disk reads as its origin, everywhere: what is cached is never stale. */
-  async #checkAll(when: string): Promise<void> {
+  /**
+   * With nothing under way the disk reads as the model allows, everywhere, and twice the same; without write-back as its origin: what is cached is
+   * never stale. @param inOrder whether what a power cut left must be a prefix of the writes
+   */
+  async #checkAll(when: 'close' | 'kill' | 'power-cut', inOrder = false): Promise<void> {
     this.origin.failReads = 0
     this.origin.failWrites = 0
     if (this.origin.overlaps > 0) throw new Finding('two changes that overlap were at the origin together')
     const disk = this.#disk!
     let failure: string | undefined
+    const contents = new Map<number, number>()
     const check = async (): Promise<void> => {
       for (let round = 0; round < 2; round++) {
         for (const { first, count } of runsOf(this.model.touched)) {
@@ -476,13 +518,20 @@ export class World {
           const hit = disk.tryRead(first * SECTOR, count * SECTOR, target, 0)
           if (!hit) await disk.read(first * SECTOR, count * SECTOR, target, 0)
           for (let index = 0; index < count; index++) {
+            const sector = first + index
             const id = stampOf(target, index * SECTOR)
-            const expected = this.origin.idAt(first + index)
+            const isWriteBack = disk.log?.isWriteBack === true
+            const known = contents.get(sector)
+            const expected = known ?? (isWriteBack ? id : this.origin.idAt(sector))
+            contents.set(sector, id)
             if (id === expected) continue
-            failure ??= `after a ${when} sector ${first + index} reads as ${id} (${hit ? 'hit' : 'miss'}), the origin has ${expected}`
+            const what = known === undefined ? 'the origin has' : 'before it was'
+            failure ??= `after a ${when} sector ${sector} reads as ${id} (${hit ? 'hit' : 'miss'}), ${what} ${expected}`
             return
           }
         }
+        if (round === 0) failure ??= this.#settle(contents, when, inOrder)
+        if (failure !== undefined) return
       }
     }
     let done = false
@@ -494,6 +543,21 @@ export class World {
     if (this.#flips === 0 && this.#meter.badPages > 0) {
       throw new Finding(`after a ${when} a page was in the index and not on the device`)
     }
+  }
+
+  /** What every sector holds is what the model allows, and from now on what it knows. */
+  #settle(
+    contents: ReadonlyMap<number, number>,
+    when: 'close' | 'kill' | 'power-cut',
+    inOrder: boolean,
+  ): string | undefined {
+    const illegal = inOrder ? this.model.ordered((sector) => contents.get(sector)!, true) : undefined
+    if (illegal !== undefined) return `after a ${when} the disk is no prefix of its writes: ${illegal}`
+    for (const [sector, content] of contents) {
+      const wrong = when === 'close' ? this.model.isAllowed(sector, content) : this.model.settle(sector, content, when)
+      if (wrong !== undefined) return wrong
+    }
+    return undefined
   }
 }
 

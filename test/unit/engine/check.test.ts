@@ -102,7 +102,7 @@ async function live(pages: readonly number[], { close = true } = {}): Promise<Re
   for (const page of pages) {
     const batch = log.stageWrite(dataExtent(page, 1, 0xff, Buffer.alloc(PAGE, page + 1)))
     batch.join()
-    await batch.written
+    await batch.written()
     batch.settle()
   }
   if (close) await log.close()

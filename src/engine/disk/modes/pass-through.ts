@@ -4,5 +4,7 @@ import type { ModePath } from './mode-path.js'
 export const passThrough: ModePath = {
   mode: 'pass-through',
   logs: false,
-  record: () => Promise.resolve(undefined),
+  writesBack: false,
+  recordsData: () => false,
+  record: () => [],
 }

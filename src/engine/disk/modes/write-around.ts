@@ -4,5 +4,7 @@ import type { ModePath } from './mode-path.js'
 export const writeAround: ModePath = {
   mode: 'write-around',
   logs: true,
-  record: (disk, offset, data) => Promise.resolve(disk.stage([disk.invalidExtent(offset, data.length)])),
+  writesBack: false,
+  recordsData: () => false,
+  record: (extents, offset, data) => [extents.invalid(offset, data.length)],
 }

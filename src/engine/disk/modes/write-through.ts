@@ -4,7 +4,8 @@ import type { ModePath } from './mode-path.js'
 export const writeThrough: ModePath = {
   mode: 'write-through',
   logs: true,
-  async record(disk, offset, data, bypass) {
-    return disk.stage(bypass ? [disk.invalidExtent(offset, data.length)] : await disk.dataExtents(offset, data))
-  },
+  writesBack: false,
+  recordsData: (isStreamed) => !isStreamed,
+  record: (extents, offset, data, isStreamed) =>
+    isStreamed ? [extents.invalid(offset, data.length)] : extents.data(offset, data),
 }

@@ -23,18 +23,18 @@ test('entries stay as they were added, through growing and trimming', () => {
     )
   }
   entries.forEach((entry, index) =>
-    expect(columns.add(entry.page, entry.checksum, entry.unit, entry.sectorMap, entry.heat)).toBe(index),
+    expect(columns.add(entry.page, entry.checksum, entry.unit, entry.sectorMap, entry.heat, false)).toBe(index),
   )
   check()
   columns.trim()
   check()
-  expect(columns.bytes).toBe(1000 * 12)
+  expect(columns.bytes).toBe(1000 * 12 + 125)
 })
 
 test('columns without entries can be trimmed, and grow again', () => {
   const columns = new ChunkColumns()
   columns.trim()
   expect(columns.count).toBe(0)
-  for (let page = 0; page < 10; page++) columns.add(page, 0, 0, 0xff, 0)
+  for (let page = 0; page < 10; page++) columns.add(page, 0, 0, 0xff, 0, false)
   expect([...columns.page.subarray(0, columns.count)]).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
 })

@@ -22,7 +22,7 @@ class Index {
       open?.trim()
       this.chunks.push((open = new ChunkColumns()))
     }
-    this.table.set(page, (this.chunks.length - 1) * ENTRIES_PER_CHUNK + open.add(page, 0, 0, 0xff, 0))
+    this.table.set(page, (this.chunks.length - 1) * ENTRIES_PER_CHUNK + open.add(page, 0, 0, 0xff, 0, false))
   }
 
   get bytesPerPage(): number {

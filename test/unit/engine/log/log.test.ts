@@ -52,7 +52,7 @@ describe.each([
     const batch = test.log.stageWrite(dataExtent(1, 1, 0b11, Buffer.alloc(1024, 1)))
     test.log.stageCopy(dataExtent(2, 1, 0xff, Buffer.alloc(PAGE, 2)))
     test.log.stageWrite(dataExtent(3, 2, 0xff, Buffer.alloc(2 * PAGE, 3)))
-    await test.run(batch.written)
+    await test.run(batch.written())
     const [chunk] = test.onDevice
     const frames = chunk!.frames.slice(-2)
     expect(frames.map(({ kind, extents }) => [kind, extents.map(({ page }) => page)])).toEqual([
@@ -81,14 +81,14 @@ describe('answers and positions', () => {
     const answered: number[] = []
     const batches = Array.from({ length: 30 }, (_, page) => {
       const batch = test.log.stageWrite(dataExtent(page, 1, 0xff, Buffer.alloc(PAGE, page + 1)))
-      void batch.written.then(() => {
+      void batch.written().then(() => {
         answered.push(page)
         const pages = test.onDevice.flatMap(({ frames }) =>
           frames.flatMap(({ extents, dataIsGood }) => (dataIsGood ? extents.map((extent) => extent.page) : [])),
         )
         for (let before = 0; before <= page; before++) expect(pages).toContain(before)
       })
-      return test.run(page % 7 === 0 ? batch.written : Promise.resolve())
+      return test.run(page % 7 === 0 ? batch.written() : Promise.resolve())
     })
     await Promise.all(batches)
     await test.idle()
@@ -115,7 +115,7 @@ describe('answers and positions', () => {
     while (second.firstLsn === 0) await test.scheduler.step()
     first.settle()
     expect(test.log.settledLsn).toBe(second.firstLsn)
-    await test.run(second.written)
+    await test.run(second.written())
     expect(test.log.settledLsn).toBe(second.firstLsn)
   })
 
@@ -186,7 +186,7 @@ describe('chunks', () => {
       const batch = test.log.stageWrite(dataExtent(page, 10, 0xff, Buffer.alloc(10 * PAGE, 1)))
       batch.join()
       let written = false
-      void batch.written.then(() => (written = true))
+      void batch.written().then(() => (written = true))
       while (!written) {
         await test.scheduler.step()
         most = Math.max(most, test.log.chunks.filter(({ state }) => state !== 'sealed').length)
@@ -368,6 +368,6 @@ describe('ends', () => {
 })
 
 test('no extent kind is unknown to the reader', () => {
-  expect(Object.values(EXTENT_KIND)).toEqual([1, 2, 3, 4, 5, 6])
+  expect(Object.values(EXTENT_KIND)).toEqual([1, 2, 3, 4, 5, 6, 7])
   expect(CHUNK_BYTES % 4096).toBe(0)
 })

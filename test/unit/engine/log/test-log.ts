@@ -197,7 +197,7 @@ export class TestLog {
   async write(page: number, stamp: number, { count = 1, settle = true } = {}): Promise<Batch> {
     const batch = this.log.stageWrite(dataExtent(page, count, 0xff, Buffer.alloc(count * PAGE, stamp)))
     batch.join()
-    await this.run(batch.written)
+    await this.run(batch.written())
     if (settle) batch.settle()
     return batch
   }

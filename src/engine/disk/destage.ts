@@ -1,0 +1,428 @@
+import type { Clock } from '../../base/clock.js'
+import { messageOf } from '../../base/errors.js'
+import { EXTENT_KIND } from '../../format/frame.js'
+import { PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
+import { NOWHERE } from '../index/page-table.js'
+import type { Log } from '../log/log.js'
+import { LogReplay, type ReplayPosition } from '../log/replay.js'
+import type { Span } from '../log/span.js'
+import { dataExtent, markExtent } from '../log/staged-extent.js'
+import { OriginError, type Origin } from '../origin/origin.js'
+import { DirtyAges } from './dirty-ages.js'
+import type { DirtyLimits } from './dirty-limits.js'
+import type { Fills } from './fills.js'
+import type { RangeLocks } from './range-locks.js'
+
+/** Data of one step, at most about; a step is held in memory. */
+const SPAN_BYTES = 16 * 1024 * 1024
+/** Neighbouring pages are written to the origin together, up to this. */
+const RUN_BYTES = 1024 * 1024
+/** Writes to the origin at once, at the least and the most pressure. */
+const LEAST_IN_FLIGHT = 2
+const MOST_IN_FLIGHT = 16
+/** After a failure of the origin: the first and the longest wait. */
+const FIRST_RETRY_MILLISECONDS = 100
+const LONGEST_RETRY_MILLISECONDS = 10_000
+/** A write that the origin refused so often while it took others is *stuck*. */
+const REFUSALS_UNTIL_STUCK = 3
+/** How often what is stuck is tried again. */
+const STUCK_RETRY_MILLISECONDS = 30_000
+/** With barriers that only wait for answers, the origin is flushed this often. */
+const FLUSH_MILLISECONDS = 1000
+/** More than these pages lost in one log: the device is not to be trusted with any. */
+const MOST_BAD_PAGES = 64
+/** A look at the log again while something is on its way into it. */
+const APPEND_MILLISECONDS = 2
+/** How much a new measurement counts for the speed of the origin. */
+const RATE_WEIGHT = 0.3
+const FIRST_BYTES_PER_SECOND = 50 * 1024 * 1024
+
+/** *ordered*: one span between barriers at a time. *relaxed*: many. `flush`: the origin is flushed at each barrier; `answer`: once a second. */
+export interface DestageOrder {
+  readonly order: 'ordered' | 'relaxed'
+  readonly barrier: 'flush' | 'answer'
+}
+
+export const DEFAULT_DESTAGE_ORDER: DestageOrder = { order: 'ordered', barrier: 'flush' }
+
+export interface DestageOptions {
+  readonly name: string
+  readonly log: Log
+  readonly origin: Origin
+  /** Bytes that are added to a position of the disk before the division into pages. */
+  readonly phaseBytes: number
+  readonly clock: Clock
+  readonly locks: RangeLocks
+  readonly fills: Fills
+  readonly limits: () => DirtyLimits
+  readonly order: () => DestageOrder
+  /** When a guest last wanted something of the disk (monotonic milliseconds). */
+  readonly guestAt: () => number
+  readonly written: (bytes: number) => void
+  /** Something is not dirty any more. */
+  readonly onSettled: () => void
+  /** Why it stands still, or null when it goes on. */
+  readonly onTrouble: (reason: string | null) => void
+  /** It cannot go on: what is dirty is not to be had. */
+  readonly onDamage: (error: Error) => void
+}
+
+interface Waiter {
+  readonly lsn: number
+  readonly resolve: () => void
+  readonly reject: (error: Error) => void
+}
+
+/**
+ * Writes what is dirty to the origin, in the background: a replay of the log from `settledLsn` up to the next barrier, the last version of each
+ * sector in that span, sorted, written, flushed; then `settledLsn` moves, and that is on record before the next span begins. So the origin
+ * is always a state in which a power cut could have left the disk: what is sent twice after a crash is one span, onto itself.
+ */
+export class Destage {
+  readonly #options: DestageOptions
+  readonly #ages = new DirtyAges()
+  readonly #replay: LogReplay
+  /** The span that is on its way, and with `answer` those that wait for a flush. */
+  #sending: Span[] = []
+  #settled: ReplayPosition
+  #flushedAt = 0
+  #wake: (() => void) | undefined
+  #cancelSleep: (() => void) | undefined
+  #starved = false
+  #waiters: Waiter[] = []
+  #stopped = false
+  #running: Promise<void>
+  #retryMilliseconds = 0
+  #bytesPerSecond = FIRST_BYTES_PER_SECOND
+  /** Pages that the origin refused, and how often; those that are stuck, and when they are tried again. */
+  readonly #refusals = new Map<number, number>()
+  readonly #stuck = new Map<number, number>()
+  #barriers = 0
+
+  constructor(options: DestageOptions) {
+    this.#options = options
+    const { log, clock } = options
+    this.#replay = LogReplay.at(log)
+    this.#settled = this.#replay.position
+    if (log.dirtyBytes > 0) this.#ages.note(log.settledLsn, clock.monotonic() - options.limits().ageMilliseconds)
+    log.onStarved = () => this.hurry()
+    this.#running = this.#run()
+  }
+
+  /** Pages that the origin refuses. */
+  get stuckPages(): number {
+    return this.#stuck.size
+  }
+
+  /** Bytes a second that the origin took lately. */
+  get bytesPerSecond(): number {
+    return this.#bytesPerSecond
+  }
+
+  /** Barriers that the origin has passed. */
+  get barriers(): number {
+    return this.#barriers
+  }
+
+  /** When the oldest of what is dirty was written (monotonic milliseconds). */
+  get oldest(): number | undefined {
+    return this.#options.log.dirtyBytes > 0 ? this.#ages.oldest : undefined
+  }
+
+  /** Told of a write that was staged. */
+  noteWrite(): void {
+    const { log, clock, limits } = this.#options
+    this.#ages.note(log.writtenLsn, clock.monotonic())
+    if (this.#wake !== undefined && (this.#cancelSleep === undefined || log.dirtyBytes >= limits().lowBytes))
+      this.#stir()
+  }
+
+  /** Told that writers wait for what is dirty to become less. */
+  hurry(): void {
+    this.#starved = true
+    this.#stir()
+  }
+
+  /** Whether the origin is being sent something of [first, last]: what it answers may be older than that. */
+  isSending(first: number, last: number): boolean {
+    for (const span of this.#sending) if (span.overlaps(first, last)) return true
+    return false
+  }
+
+  /** Ends when the origin has, and has flushed, what was written below `lsn`. */
+  passed(lsn: number): Promise<void> {
+    const { log } = this.#options
+    if (log.settledLsn >= lsn) return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ lsn, resolve, reject })
+      this.#stir()
+    })
+  }
+
+  /** Ends when all that was written before is at the origin; rejects, after it was stopped, where it is not. */
+  drain(): Promise<void> {
+    return this.passed(this.#options.log.writtenLsn)
+  }
+
+  /** Sends nothing any more once this ends. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#stir()
+    await this.#running
+  }
+
+  #stir(): void {
+    this.#cancelSleep?.()
+    this.#cancelSleep = undefined
+    this.#wake?.()
+    this.#wake = undefined
+  }
+
+  /** Ends after so long, or when something is wanted. */
+  #sleep(milliseconds: number | undefined): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve
+      if (milliseconds === undefined) return
+      this.#cancelSleep = this.#options.clock.after(milliseconds, () => {
+        this.#cancelSleep = undefined
+        this.#stir()
+      })
+    })
+  }
+
+  async #run(): Promise<void> {
+    const { log } = this.#options
+    // Whoever made this finishes first.
+    await Promise.resolve()
+    while (!this.#stopped && log.failure === undefined) {
+      const wait = this.#wait()
+      if (wait !== 0) {
+        this.#replay.rest()
+        await this.#sleep(wait)
+        continue
+      }
+      try {
+        const isDone = await this.#step()
+        if (this.#retryMilliseconds > 0) {
+          this.#retryMilliseconds = 0
+          this.#options.onTrouble(null)
+        }
+        if (isDone) this.#starved = false
+        else await this.#giveWay()
+      } catch (error) {
+        if (log.failure !== undefined) break
+        this.#replay.rewind(this.#settled)
+        this.#sending = []
+        if (!(error instanceof OriginError)) {
+          this.#stopped = true
+          this.#options.onDamage(error as Error)
+          break
+        }
+        const doubled = Math.max(FIRST_RETRY_MILLISECONDS, this.#retryMilliseconds * 2)
+        this.#retryMilliseconds = Math.min(doubled, LONGEST_RETRY_MILLISECONDS)
+        this.#options.onTrouble(`the origin does not take what is dirty: ${messageOf(error)}`)
+        await this.#sleep(this.#retryMilliseconds)
+      }
+    }
+    this.#replay.rest()
+    this.#sending = []
+    for (const { reject } of this.#waiters.splice(0))
+      reject(log.failure ?? new Error(`the destage of disk ${this.#options.name} was stopped`))
+  }
+
+  /** Milliseconds until there is something to do: 0 now, undefined until something is written. */
+  #wait(): number | undefined {
+    const { log, clock, limits } = this.#options
+    const { dirtyBytes } = log
+    if (!log.hasDirty) {
+      this.#ages.clear()
+      return undefined
+    }
+    const { lowBytes, ageMilliseconds } = limits()
+    if (this.#waiters.length > 0 || this.#starved || dirtyBytes >= lowBytes || this.#sending.length > 0) return 0
+    const oldest = this.#ages.oldest
+    return oldest === undefined ? 0 : Math.max(0, oldest + ageMilliseconds - clock.monotonic())
+  }
+
+  /** Pressure from 0 to 1: how near the dirty limit is. */
+  get #pressure(): number {
+    const { log, limits } = this.#options
+    if (this.#waiters.length > 0 || this.#starved) return 1
+    const { lowBytes, highBytes } = limits()
+    return Math.min(1, Math.max(0, (log.dirtyBytes - lowBytes) / Math.max(1, highBytes - lowBytes)))
+  }
+
+  /** With little pressure a guest that is at work has the origin for itself half of the time. */
+  async #giveWay(): Promise<void> {
+    const { clock, guestAt } = this.#options
+    const pressure = this.#pressure
+    if (pressure > 0.5 || clock.monotonic() - guestAt() > 100) return
+    await this.#sleep(20 * (1 - pressure))
+  }
+
+  /** Sends the next span; returns whether all that is stable has been settled. */
+  async #step(): Promise<boolean> {
+    const { log, clock, origin, order, onSettled } = this.#options
+    const { order: kind, barrier } = order()
+    const startedAt = clock.monotonic()
+    if (this.#replay.position.lsn >= log.stableLsn && log.writtenLsn > log.stableLsn) await log.commit()
+    // What the origin has is on record before it gets more.
+    if (this.#sending.length === 0) await log.recordSettled()
+    const session = origin.session
+    const span = await this.#replay.nextSpan(SPAN_BYTES, kind === 'relaxed')
+    if (this.#stopped) return true
+    if (span !== undefined) {
+      this.#sending.push(span)
+      await this.#send(span)
+      this.#options.written(span.sectors * SECTOR_BYTES)
+    }
+    if (this.#sending.length === 0) {
+      // Nothing but copies, or what is on its way into the log.
+      await this.#sleep(APPEND_MILLISECONDS)
+      return true
+    }
+    const isBehind = this.#replay.position.lsn < log.stableLsn
+    if (barrier === 'answer' && isBehind && startedAt - this.#flushedAt < FLUSH_MILLISECONDS) return false
+    await origin.flush()
+    if (origin.session !== session)
+      throw new OriginError(`the origin of disk ${this.#options.name} was reconnected before it had flushed`)
+    this.#flushedAt = clock.monotonic()
+    const { position } = this.#replay
+    const bytes = (position.lsn - this.#settled.lsn) * SECTOR_BYTES
+    for (const { bad } of this.#sending) await this.#giveUp(bad)
+    this.#settled = position
+    log.settle(position.lsn, position.offset)
+    this.#barriers += this.#sending.length
+    this.#sending = []
+    this.#ages.settle(position.lsn)
+    const seconds = Math.max(0.001, (clock.monotonic() - startedAt) / 1000)
+    this.#bytesPerSecond += (bytes / seconds - this.#bytesPerSecond) * RATE_WEIGHT
+    this.#waiters = this.#waiters.filter(({ lsn, resolve }) => {
+      if (lsn <= position.lsn) resolve()
+      return lsn > position.lsn
+    })
+    onSettled()
+    return position.lsn >= log.writtenLsn
+  }
+
+  async #send(span: Span): Promise<void> {
+    const { origin, phaseBytes, fills, clock } = this.#options
+    const limit = origin.description.sizeBytes
+    for (const { page, count, trim } of span.zeroes) {
+      const start = Math.max(0, page * PAGE_BYTES - phaseBytes)
+      const end = Math.min(limit, (page + count) * PAGE_BYTES - phaseBytes)
+      if (start >= end) continue
+      fills.cancel(page, page + count - 1)
+      if (trim) await origin.trim(start, end - start)
+      else await origin.zero(start, end - start, { mayTrim: true, fast: false })
+    }
+    const refused: { start: number; data: Buffer; error: Error }[] = []
+    let succeeded = 0
+    const write = async (start: number, data: Buffer): Promise<void> => {
+      const first = Math.floor(start / PAGE_BYTES)
+      const last = Math.floor((start + data.length - 1) / PAGE_BYTES)
+      fills.cancel(first, last)
+      if (first === last && (this.#stuck.get(first) ?? 0) > clock.monotonic()) {
+        refused.push({ start, data, error: new OriginError('the origin refused it before') })
+        return
+      }
+      try {
+        await origin.write(start - phaseBytes, data)
+        succeeded++
+        if (this.#refusals.size > 0) this.#taken(start, data.length)
+      } catch (error) {
+        refused.push({ start, data, error: error as Error })
+      }
+    }
+    const inFlight = new Set<Promise<void>>()
+    const most = LEAST_IN_FLIGHT + Math.floor((MOST_IN_FLIGHT - LEAST_IN_FLIGHT) * this.#pressure)
+    for (const { start, data } of span.runs(RUN_BYTES)) {
+      while (inFlight.size >= most) await Promise.race(inFlight)
+      const written = write(start, data).finally(() => inFlight.delete(written))
+      inFlight.add(written)
+    }
+    await Promise.all(inFlight)
+    // A run that was refused is tried page by page: one bad place must not hold its neighbours.
+    for (const { start, data } of refused.splice(0)) {
+      for (let at = start; at < start + data.length;) {
+        const end = Math.min(start + data.length, (Math.floor(at / PAGE_BYTES) + 1) * PAGE_BYTES)
+        await write(at, data.subarray(at - start, end - start))
+        at = end
+      }
+    }
+    // An origin that takes nothing at all is waited for.
+    const works = refused.length > 0 && (succeeded > 0 || (await flushes(origin)))
+    for (const { start, error } of refused) {
+      const page = Math.floor(start / PAGE_BYTES)
+      const times = (this.#refusals.get(page) ?? 0) + (works ? 1 : 0)
+      this.#refusals.set(page, times)
+      if (times >= REFUSALS_UNTIL_STUCK && (await this.#setAside(page, span.end))) continue
+      throw error
+    }
+  }
+
+  /** The origin takes these bytes again. */
+  #taken(start: number, length: number): void {
+    for (let page = Math.floor(start / PAGE_BYTES); page * PAGE_BYTES < start + length; page++) {
+      this.#refusals.delete(page)
+      this.#stuck.delete(page)
+    }
+  }
+
+  /**
+   * A page that the origin refuses is written into the log again, so that it holds nothing else: it stays dirty, outside the order.
+   * Returns false where the log has no room for that now.
+   */
+  async #setAside(page: number, before: ReplayPosition): Promise<boolean> {
+    const { log, clock, locks } = this.#options
+    const lock = await locks.acquire(page, page)
+    try {
+      while (log.isChanging(page, page)) await log.appended()
+      const now = clock.monotonic()
+      if ((this.#stuck.get(page) ?? 0) <= now) this.#stuck.set(page, now + STUCK_RETRY_MILLISECONDS)
+      const location = log.table.find(page)
+      if (location === NOWHERE) return true
+      const chunk = log.slots[Math.floor(location / log.entriesPerChunk)]!
+      const ordinal = location % log.entriesPerChunk
+      const offset = chunk.columns.unit[ordinal]! * SECTOR_BYTES
+      // Something newer is in the log: its turn comes.
+      if (chunk.sequence > before.sequence || (chunk.sequence === before.sequence && offset >= before.offset))
+        return true
+      const data = await log.readEntry(chunk, ordinal)
+      if (data === undefined) return false
+      await log.stageWrite(dataExtent(page, 1, chunk.columns.sectorMap[ordinal]!, data)).written()
+      return true
+    } finally {
+      locks.release(lock)
+    }
+  }
+
+  /** Pages that cannot be read back and that nothing newer replaces are lost, and nobody may read what is older. */
+  async #giveUp(pages: readonly number[]): Promise<void> {
+    const { log, locks } = this.#options
+    if (pages.length + log.badPages.size > MOST_BAD_PAGES)
+      throw new Error(`${pages.length + log.badPages.size} dirty pages cannot be read back from the cache device`)
+    for (const page of pages) {
+      const lock = await locks.acquire(page, page)
+      try {
+        while (log.isChanging(page, page)) await log.appended()
+        const location = log.table.find(page)
+        if (location === NOWHERE || !log.isDirty(location)) continue
+        const chunk = log.slots[Math.floor(location / log.entriesPerChunk)]!
+        if ((await log.readEntry(chunk, location % log.entriesPerChunk)) !== undefined) continue
+        log.stageMark(markExtent(EXTENT_KIND.bad, page, 1))
+        await log.appended()
+        await log.commit()
+      } finally {
+        locks.release(lock)
+      }
+    }
+  }
+}
+
+function flushes(origin: Origin): Promise<boolean> {
+  return origin.flush().then(
+    () => true,
+    () => false,
+  )
+}
