@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * Builds dist/ and oclif.manifest.json from src/, when something in src/ is newer than the last build. Needs only
- * Node.js and node_modules. `--force` builds in any case.
+ * Builds dist/ and oclif.manifest.json from src/, when something in src/ is newer than the last build: dist/bundle/ is
+ * what runs, the rest one file per module. Needs only Node.js and node_modules. `--force` builds in any case.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -12,15 +12,18 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
 /** Written after a complete build; its time is compared with the sources'. */
 const stamp = join(root, 'dist', '.built')
-const inputs = ['package.json', 'package-lock.json', 'tsconfig.json', 'src'].map((name) => join(root, name))
+const inputs = ['package.json', 'package-lock.json', 'tsconfig.json', 'bin/rolldown.config.mjs', 'src'].map((name) =>
+  join(root, name),
+)
 
 /** Builds what is stale; returns whether anything was built. Throws with the compiler's words on failure. */
 export function build({ force = false } = {}) {
   if (!force && existsSync(stamp) && newest(inputs) <= statSync(stamp).mtimeMs) return false
   const startedAt = new Date()
+  run(join(root, 'node_modules', '.bin', 'rolldown'), ['--config', join(root, 'bin', 'rolldown.config.mjs')])
+  run(join(root, 'node_modules', '.bin', 'oclif'), ['manifest', root])
   run(join(root, 'node_modules', '.bin', 'tsc'), ['-p', join(root, 'tsconfig.json')])
   prune(join(root, 'dist'))
-  run(join(root, 'node_modules', '.bin', 'oclif'), ['manifest', root])
   writeFileSync(stamp, startedAt.toISOString() + '\n')
   return true
 }
@@ -41,12 +44,12 @@ function newest(paths) {
   return latest
 }
 
-/** Removes output whose source is gone, so that a deleted command does not live on. Hidden folders are others'. */
+/** Removes output of the compiler whose source is gone. Hidden folders are others', and bundles begin anew each time. */
 function prune(directory) {
   for (const name of readdirSync(directory, { recursive: true })) {
     const path = join(directory, name)
     const source = path.match(/^(.*)\.js(\.map)?$/)
-    if (source === null || name.startsWith('.')) continue
+    if (source === null || name.startsWith('.') || name.startsWith('bundle/')) continue
     if (!existsSync(join(root, 'src', relative(directory, source[1]) + '.ts'))) rmSync(path)
   }
 }

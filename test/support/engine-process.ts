@@ -46,7 +46,7 @@ export interface EngineProcessOptions {
   readonly environment?: Readonly<Record<string, string>>
 }
 
-const MAIN = join(import.meta.dirname, '..', '..', 'dist', 'daemon', 'main.js')
+const MAIN = join(import.meta.dirname, '..', '..', 'dist', 'bundle', 'daemon', 'supervisor.js')
 const START_MILLISECONDS = 60_000
 
 export async function startEngineProcess(options: EngineProcessOptions = {}): Promise<EngineProcess> {

@@ -23,7 +23,8 @@ export interface CommandLineTest {
 }
 
 export async function commandLineTest(answers: Answers = {}): Promise<CommandLineTest> {
-  if (!existsSync(join(ROOT, 'dist', 'cli', 'main.js'))) throw new Error('dist/ is not there: node bin/build.mjs')
+  if (!existsSync(join(ROOT, 'dist', 'bundle', 'command-line', 'main.js')))
+    throw new Error('dist/ is not there: node bin/build.mjs')
   const directory = mkdtempSync(join(tmpdir(), 'vmcache-cli-'))
   const environment = environmentOf(directory)
   const fake = await startFakeControl(join(directory, 'run'), answers)
