@@ -26,6 +26,7 @@ function slowDisk(file: FileHandle, sizeBytes: number, delayMilliseconds: number
     canTrim: false,
     canZero: false,
     tryRead: () => false,
+    tryWrite: () => false,
     async read(offset, length, target, at) {
       await delay()
       await file.read(target, at, length, offset)

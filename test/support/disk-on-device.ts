@@ -1,5 +1,7 @@
 import type { Clock } from '../../src/base/clock.js'
 import type { Device } from '../../src/engine/device/device.js'
+import { DEFAULT_DESTAGE_ORDER } from '../../src/engine/disk/destage.js'
+import { defaultDirtyLimits } from '../../src/engine/disk/dirty-limits.js'
 import { Disk, type DiskMeter } from '../../src/engine/disk/disk.js'
 import type { Chunk, ChunkSource } from '../../src/engine/log/chunk-source.js'
 import { LogReader } from '../../src/engine/log/log-reader.js'
@@ -88,6 +90,8 @@ export class DiskOnDevice {
       blockPages: 1,
       phase: 0,
       sequentialLimitBytes: 2 ** 20,
+      dirtyLimits: () => defaultDirtyLimits(1024 * 1024),
+      destageOrder: () => DEFAULT_DESTAGE_ORDER,
       reader: new LogReader(),
       meter: opened.meter,
       clock,

@@ -1,6 +1,8 @@
 /** A flush after the origin was reconnected: what it was sent before is sent again, and nothing is undone by that. */
 import { beforeEach, describe, expect, test } from 'vitest'
 import { SeededRandom } from '../../../../src/base/random.js'
+import { DEFAULT_DESTAGE_ORDER } from '../../../../src/engine/disk/destage.js'
+import { defaultDirtyLimits } from '../../../../src/engine/disk/dirty-limits.js'
 import { Disk, type DiskMeter } from '../../../../src/engine/disk/disk.js'
 import { withoutWritten } from '../../../../src/engine/disk/unflushed.js'
 import { LogReader } from '../../../../src/engine/log/log-reader.js'
@@ -39,6 +41,8 @@ beforeEach(() => {
     blockPages: 1,
     phase: 0,
     sequentialLimitBytes: 2 ** 20,
+    dirtyLimits: () => defaultDirtyLimits(1024 * 1024),
+    destageOrder: () => DEFAULT_DESTAGE_ORDER,
     reader: new LogReader(),
     meter,
     clock: scheduler,
