@@ -33,6 +33,9 @@ afterEach(async () => {
   for (const directory of directories.splice(0)) await rm(directory, { recursive: true, force: true })
 })
 
+/** Results of changes are waited for, however busy the machine is. */
+const WAIT = { waitMilliseconds: 60_000 }
+
 /** A cache in a file and a disk image of 64 MiB behind it. */
 async function serveDisk(engine: EngineProcess): Promise<{ image: string; socket: string }> {
   const image = join(engine.directory, 'web.img')
@@ -48,7 +51,7 @@ async function serveDisk(engine: EngineProcess): Promise<{ image: string; socket
       force: false,
       dryRun: false,
     },
-    { waitMilliseconds: 20_000 },
+    WAIT,
   )
   const attach = await engine.client.post(
     'cache.attach',
@@ -65,7 +68,7 @@ async function serveDisk(engine: EngineProcess): Promise<{ image: string; socket
       exclusive: false,
       dryRun: false,
     },
-    { waitMilliseconds: 20_000 },
+    WAIT,
   )
   return { image, socket: attach.result!.disk!.socket }
 }
@@ -81,7 +84,7 @@ async function greeting(socket: string): Promise<string> {
   }
 }
 
-const post = (engine: EngineProcess, operation: 'engine.restart') => engine.client.post(operation, {})
+const post = (engine: EngineProcess, operation: 'engine.restart') => engine.client.post(operation, {}, WAIT)
 
 describe('S1: an engine that is killed', () => {
   test('is replaced behind its sockets: a client that connects in between is answered by the next', async () => {
@@ -150,9 +153,9 @@ describe('the end', () => {
 
   test('by the control API answers first', async () => {
     const engine = await start()
-    const { result } = await engine.client.post('engine.stop', { detach: false, force: false })
+    const { result } = await engine.client.post('engine.stop', { detach: false, force: false }, WAIT)
     expect(result).toEqual({ changed: true })
-    expect(await waitUntilStopped(engine, 20_000)).toBe(true)
+    expect(await waitUntilStopped(engine, 60_000)).toBe(true)
     await until('the end of the supervisor', () => engine.supervisor.exitCode === 0)
   })
 
@@ -161,14 +164,14 @@ describe('the end', () => {
     const { socket } = await serveDisk(engine)
     const client = connect(socket)
     await once(client, 'data')
-    const stop = (force: boolean) => engine.client.post('engine.stop', { detach: false, force })
+    const stop = (force: boolean) => engine.client.post('engine.stop', { detach: false, force }, WAIT)
     await expect(stop(false)).rejects.toMatchObject({
       code: 'REFUSED',
       message: 'clients are connected to web: they would wait for the next engine',
     })
     expect((await stop(true)).result).toEqual({ changed: true })
     client.destroy()
-    expect(await waitUntilStopped(engine, 20_000)).toBe(true)
+    expect(await waitUntilStopped(engine, 60_000)).toBe(true)
   })
 
   test('of a supervisor that is killed takes its engine with it, and the next start cleans up', async () => {
@@ -301,9 +304,9 @@ describe('starting in the background', () => {
     const { pid } = await client.get('engine.status', {})
     await startInBackground(at, options)
     expect((await client.get('engine.status', {})).pid).toBe(pid)
-    await client.post('engine.stop', { detach: false, force: false })
+    await client.post('engine.stop', { detach: false, force: false }, WAIT)
     client.close()
-    expect(await waitUntilStopped(at, 20_000)).toBe(true)
+    expect(await waitUntilStopped(at, 60_000)).toBe(true)
     expect(readdirSync(at.runDir)).toEqual(['supervisor.lock'])
   })
 
@@ -332,7 +335,7 @@ describe('starting in the background', () => {
     })
     const supervisor = JSON.parse(await readFile(join(at.runDir, 'supervisor.json'), 'utf8')) as { pid: number }
     process.kill(supervisor.pid, 'SIGTERM')
-    expect(await waitUntilStopped(at, 20_000)).toBe(true)
+    expect(await waitUntilStopped(at, 60_000)).toBe(true)
   })
 })
 
