@@ -35,6 +35,8 @@ export interface Inventory {
   readonly identities: Map<string, string>
   readonly cacheTroubles: Map<string, CacheTrouble>
   readonly diskTroubles: Map<string, Trouble>
+  /** Disks that are not served and whose stamp says that the origin lacks writes, whatever is remembered of their tenure. */
+  readonly stampedLacking: Set<string>
   /** Why disks write through although another mode is wanted of them: their origins cannot be guarded (origin-guard.ts). */
   readonly withheldModes: Map<string, string>
   /** Disks whose epoch has risen in the stamp, while the state database was away. */
@@ -54,6 +56,7 @@ export function createInventory(): Inventory {
     identities: new Map(),
     cacheTroubles: new Map(),
     diskTroubles: new Map(),
+    stampedLacking: new Set(),
     withheldModes: new Map(),
     unsavedEpochs: new Set(),
     tenureTurns: createTurns(),

@@ -83,7 +83,7 @@ function isComplete({ dirtyBytes, mode, state }: EngineDisk): boolean {
 
 /** Whether the origin of a recorded disk may lack writes, as far as this host knows. */
 export function lacksWrites({ inventory }: ControlPlane, disk: string): boolean {
-  return inventory.tenures.get(disk)?.lacksWrites ?? false
+  return inventory.stampedLacking.has(disk) || (inventory.tenures.get(disk)?.lacksWrites ?? false)
 }
 
 /** Gives disks the mode that was withheld from them, where that is possible now, and releases the origins of disks that hold nothing more. */

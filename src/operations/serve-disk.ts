@@ -46,6 +46,7 @@ export async function serveDisk(
   const found = seen.kind === 'file' ? await stamps.read(seen.uri) : null
   const before = inventory.tenures.get(name) ?? null
   const lacksWrites = (found?.lacksWrites ?? false) || (before?.lacksWrites ?? false)
+  if (found?.lacksWrites === true && found.hostId === host.id && !isNew) inventory.stampedLacking.add(name)
   if (lacksWrites) refuseWithoutWholeLog(record, { isNew, withoutLog, isCut })
   // What the disk writes now the log, or the part of it that is missing, never sees: it must not be believed when it is back.
   const rises = isNew || isCut || withoutLog !== null
@@ -66,6 +67,7 @@ export async function serveDisk(
   undoNew('forget the attachment', () => forgetDisk(plane, name))
   inventory.disks.set(name, record)
   inventory.tenures.set(name, tenure)
+  inventory.stampedLacking.delete(name)
   inventory.epochs.set(name, epoch)
   if (!isNew && before !== null) {
     // What ended before has not begun again.
@@ -135,6 +137,7 @@ export async function forgetDisk({ host, inventory, state }: ControlPlane, name:
   inventory.epochs.delete(name)
   inventory.identities.delete(name)
   inventory.diskTroubles.delete(name)
+  inventory.stampedLacking.delete(name)
   inventory.withheldModes.delete(name)
 }
 

@@ -1,4 +1,4 @@
-import { readFileSync, rmSync, truncateSync, utimesSync } from 'node:fs'
+import { readFileSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { VmcacheError } from '../../../src/base/errors.js'
 import { stampPath } from '../../../src/operations/stamp.js'
@@ -248,6 +248,18 @@ describe('write-back', () => {
       host.storage.devices.get('/cache/a')!.gone = false
       await host.handle.retry()
       expect(await show(host)).toMatchObject({ state: 'serving', dirtyBytes: MIB })
+    })
+
+    test('a stamp that says so is enough, whatever the database remembers', async () => {
+      const { host, image } = await dirty()
+      await setMode(host, 'write-through')
+      host.engine.setDisk('web01', { dirtyBytes: 0 })
+      await host.handle.retry()
+      writeFileSync(stampPath(image), readFileSync(stampPath(image), 'utf8').replace('writes: no', 'writes: yes'))
+      await host.start(await host.kill(), {}, 'no engine could')
+      expect(await show(host)).toMatchObject({ state: 'waiting', lacksWrites: true })
+      const { results } = await host.operations['cache.detach'](detachRequest(['web01'], { force: true }), context)
+      expect(results).toMatchObject([{ ok: false, error: { code: 'DIRTY_DATA' } }])
     })
 
     test('an engine without caches does the same, and says why', async () => {
