@@ -14,7 +14,7 @@ import { runLoad } from './load.js'
 import { readAgain, readDisk } from './read-disk.js'
 import { now, readRecord, type RecordedEvent } from './read-record.js'
 import { RECORDER } from './record-format.js'
-import { replay, StorageModel, SURVIVALS } from './storage-model.js'
+import { randomSurvival, replay, StorageModel } from './storage-model.js'
 
 const WAIT = { waitMilliseconds: 30_000 }
 const PACKAGE = join(import.meta.dirname, '..', '..', '..', 'package.json')
@@ -116,7 +116,7 @@ export class Machine {
         if (path === disk.originPath && isChange) changedAt = wallAtZero + event.at / 1e6
       }
       const content = readFileSync(join(life.directory, basename(path)))
-      applySectors(content, model.cut(random, SURVIVALS[random.below(SURVIVALS.length)]!))
+      applySectors(content, model.cut(random, randomSurvival(random)))
       writeImage(path, content, { sparse: path === disk.originPath })
     }
     // Not before the time that the engine remembers: what is set here is less fine than what the kernel sets.

@@ -25,20 +25,28 @@ interface Version {
 /** Sectors by number; what is not named is as it was in the beginning. Null for zeroes. */
 export type ChangedSectors = Map<number, Buffer | null>
 
-/** How many of 100 writes that no sync covered survive whole, and as a random half of their sectors. */
+/** How much survives of what no sync covered. A medium writes what is old, as a rule, and may write anything. */
 export interface Survival {
+  /** Of 100 writes, from the oldest on, so many are there; what follows goes for the others. */
+  readonly oldest: number
+  /** Of 100 writes so many are there, and so many are there with a random half of their sectors. */
   readonly whole: number
   readonly torn: number
 }
 
-export const SURVIVALS: readonly Survival[] = [
+const REST: readonly Omit<Survival, 'oldest'>[] = [
   { whole: 0, torn: 0 },
-  { whole: 100, torn: 0 },
   { whole: 30, torn: 40 },
   { whole: 90, torn: 5 },
   { whole: 10, torn: 5 },
   { whole: 0, torn: 100 },
 ]
+
+/** Often nothing or everything, which is what goes together worst with the opposite on another medium. */
+export function randomSurvival(random: Random): Survival {
+  const oldest = [0, 100, random.below(101)][random.below(3)]!
+  return { oldest, ...REST[random.below(REST.length)]! }
+}
 
 export class StorageModel {
   readonly #stable: ChangedSectors = new Map()
@@ -122,19 +130,21 @@ export class StorageModel {
   }
 
   /** What is found after a power cut now. */
-  cut(random: Random, { whole, torn }: Survival): ChangedSectors {
+  cut(random: Random, { oldest, whole, torn }: Survival): ChangedSectors {
     const found: ChangedSectors = new Map(this.#stable)
+    const calls = new Set([...this.#pending.values()].flatMap((versions) => versions.map(({ call }) => call)))
+    const inOrder = [...calls].sort((left, right) => left.beganAt - right.beganAt)
     const fates = new Map<RecordedCall, 'whole' | 'torn' | 'none'>()
-    const isThere = (call: RecordedCall): boolean => {
-      let fate = fates.get(call)
-      if (fate === undefined) {
-        const chance = random.below(100)
-        fates.set(call, (fate = chance < whole ? 'whole' : chance < whole + torn ? 'torn' : 'none'))
-      }
-      return fate === 'torn' ? random.below(2) === 0 : fate === 'whole'
+    for (const [index, call] of inOrder.entries()) {
+      const isOld = index * 100 < oldest * inOrder.length
+      const chance = random.below(100)
+      fates.set(call, isOld || chance < whole ? 'whole' : chance < whole + torn ? 'torn' : 'none')
     }
     for (const [sector, versions] of this.#pending) {
-      for (const { call, bytes } of versions) if (isThere(call)) found.set(sector, bytes)
+      for (const { call, bytes } of versions) {
+        const fate = fates.get(call)
+        if (fate === 'whole' || (fate === 'torn' && random.below(2) === 0)) found.set(sector, bytes)
+      }
     }
     return found
   }
