@@ -73,6 +73,8 @@ function addresses(folder) {
       const from = dirname(relative(source, id))
       const replaced = code.replaceAll(/(?<=new URL\(')[^']+(?=', import\.meta\.url)/g, (target) => {
         const place = PLACES.get(join(from, target))
+        if (place === undefined && target.endsWith('.js'))
+          throw new Error(`${id}: ${target} is started and not in BUNDLES`)
         return place === undefined ? join('../..', from, target) : relative(folder, place)
       })
       // Lines stay where they are.
