@@ -10,9 +10,8 @@ const SECTORS_PER_REGION = REGION_BYTES / SECTOR_BYTES
 /** The load stays in the first part of each region, so that a small cache has to reclaim, and pages are written again. */
 const USED_SECTORS_PER_REGION = 2048
 const HOT_PLACES = 24
-/** A request in so many is followed by a pause. */
-const PAUSE_EVERY = 80
-const MOST_PAUSE_MILLISECONDS = 400
+const REQUESTS_OF_A_TURN = 40
+const MOST_PAUSE_MILLISECONDS = 150
 const COUNTS = [1, 3, 8, 8, 8, 16, 24, 64, 128]
 
 /** Sectors of a disk that the load uses, in runs. */
@@ -26,9 +25,8 @@ export function usedRuns(sectors: number): { first: number; count: number }[] {
 
 /**
  * Sends `requests` requests to a disk, some at a time: writes of whole and partial pages, some with FUA, zeroes, trims, reads and flushes, often to the
- * same places; no two changes of a sector together. Regions are written one after the other, and read all the time, so that each has a first write after a
- * quiet time, and a quiet time after its last; now and then there is a pause.
- * Ends early, without an error, when the connection ends.
+ * same places; no two changes of a sector together. One region at a time is written, for a turn; all are read. Between turns there is a pause, so that
+ * regions become quiet and are written for the first time again and again. Ends early, without an error, when the connection ends.
  */
 export async function runLoad(
   client: SimpleNbdClient,
@@ -37,17 +35,16 @@ export async function runLoad(
   requests: number,
 ): Promise<void> {
   const runs = usedRuns(client.sizeBytes / SECTOR_BYTES)
-  const firstRegion = random.below(runs.length)
   const hot = Array.from({ length: HOT_PLACES }, () => random.below(USED_SECTORS_PER_REGION))
   const busy = new Set<number>()
   let left = requests
+  let turn = random.below(runs.length)
   let pause = Promise.resolve()
 
   /** A place that no other request changes, in the region whose turn it is; of a read any. */
   const place = (isRead: boolean): { first: number; count: number } => {
     for (;;) {
-      const turn = isRead ? random.below(runs.length) : Math.floor(((requests - left) / requests) * runs.length)
-      const run = runs[(firstRegion + turn) % runs.length]!
+      const run = runs[isRead ? random.below(runs.length) : turn]!
       const at = random.below(3) > 0 ? hot[random.below(hot.length)]! : random.below(run.count)
       let first = run.first + at
       if (random.below(2) === 0) first -= first % 8
@@ -88,7 +85,10 @@ export async function runLoad(
   const work = async (): Promise<void> => {
     while (left-- > 0) {
       await request()
-      if (random.below(PAUSE_EVERY) === 0) pause = sleep(random.below(MOST_PAUSE_MILLISECONDS))
+      if (left % REQUESTS_OF_A_TURN === 0) {
+        turn = random.below(runs.length)
+        pause = sleep(random.below(MOST_PAUSE_MILLISECONDS))
+      }
       await pause
     }
   }

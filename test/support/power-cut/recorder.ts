@@ -152,7 +152,7 @@ replace('readFileSync', (...values) =>
 syncBuiltinESMExports()
 
 /** So many times as fast, clock and long waits; a short one may be somebody's patience with a busy machine. */
-const HASTE = 60
+const HASTE = 300
 const LONG_WAIT_MILLISECONDS = 20_000
 
 if (!isMainThread) {
