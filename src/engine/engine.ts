@@ -3,6 +3,7 @@
  * answers questions about them. It knows no names beyond disk and cache names, no database and no policy.
  */
 import type { Mode } from '../model/mode.js'
+import type { WriteBackSettings } from '../model/write-back.js'
 import type { CacheDocument, DiskDocument, StatsDocument, StatsWindow } from '../protocol/control/documents.js'
 
 export interface Progress {
@@ -38,6 +39,8 @@ export interface DiskSettings {
   readonly withoutLog: string | null
   /** True for a disk that was attached before: its guest may have written anything where image formats have their magic numbers. */
   readonly imageFormatAllowed: boolean
+  /** How what is dirty goes to the origin, for a disk in write-back. */
+  readonly writeBack: WriteBackSettings
 }
 
 export interface CacheSettings {
@@ -115,13 +118,24 @@ export interface Engine {
     options: { keepLog: boolean; discardDirty: boolean; progress: Progress; signal: AbortSignal },
   ): Promise<void>
   disks(): Promise<EngineDisk[]>
-  /** After it the origin has everything that was acknowledged before. */
-  flush(disk: string, options: { progress: Progress; signal: AbortSignal }): Promise<void>
-  /** Forgets clean pages. */
+  /**
+   * After it the origin has everything that was acknowledged before. With `holdMilliseconds` it stays so for that long: a change is answered
+   * when the origin has it.
+   */
+  flush(disk: string, options: { progress: Progress; signal: AbortSignal; holdMilliseconds?: number }): Promise<void>
+  /** Forgets clean pages, after what is dirty went to the origin. */
   invalidate(disk: string): Promise<void>
   change(
     disk: string,
-    settings: { mode?: Mode; replacement?: string; minBytes?: number; maxBytes?: number | null; shares?: number },
+    settings: {
+      mode?: Mode
+      replacement?: string
+      minBytes?: number
+      maxBytes?: number | null
+      shares?: number
+      writeBack?: WriteBackSettings
+    },
+    options?: { progress: Progress; signal: AbortSignal },
   ): Promise<void>
   stats(names: readonly string[], window: StatsWindow): Promise<StatsDocument>
   /** Prometheus text format. */
@@ -133,6 +147,9 @@ export interface Engine {
   setEpochRaiser(raise: (disk: string) => Promise<void>): void
   /** Called when a device fails (`device.failed`), a disk leaves its log (`disk.direct`, `disk.failed`) or pages are found bad (`disk.bad-pages`). */
   onEvent(listener: (event: { what: string; cache: string | null; disk: string | null; reason: string }) => void): void
-  /** Clean close: every log is committed, settled and marked closed; nothing is served afterwards. */
-  close(): Promise<void>
+  /**
+   * Clean close: every log is committed, settled and marked closed; nothing is served afterwards. What origins have not taken after
+   * `drainMilliseconds` stays in the logs, on stable storage; null for as long as it takes.
+   */
+  close(options: { drainMilliseconds: number | null }): Promise<void>
 }

@@ -7,13 +7,12 @@ import type { LogLevel, Logger } from '../base/logger.js'
 import { systemRandom } from '../base/random.js'
 import { bootId } from '../base/system-calls.js'
 import type { ChunkHeader } from '../format/chunk-header.js'
-import type { Mode } from '../model/mode.js'
 import { MINIMUM_SHARE_CHUNKS, PAGE_BYTES } from '../model/geometry.js'
 import type { Device } from './device/device.js'
 import type { Chunk } from './log/chunk-source.js'
 import { lockDevice, type DeviceLock } from './device/lock-device.js'
 import { openDevice } from './device/open-device.js'
-import type { DeviceIdentity, DiskSettings, Engine, EngineCache, EngineDisk, FoundLog } from './engine.js'
+import type { DeviceIdentity, DiskSettings, Engine, EngineCache, EngineDisk, FoundLog, Progress } from './engine.js'
 import { writeFreeHeader } from './log/log.js'
 import { planRecovery } from './log/recovery.js'
 import { Pool, chunkOffset, formatDevices, type FoundChunkPlace } from './pool/pool.js'
@@ -26,6 +25,11 @@ import { cacheStats, diskStats } from './statistics/stats-documents.js'
 import { DiskWindows, SAMPLE_MILLISECONDS } from './statistics/windows.js'
 import { Calls } from './worker/calls.js'
 import type { MainCalls, ThreadCalls, ThreadDiskStatus, ThreadLogPlace } from './worker/messages.js'
+
+/** How often a wait for the origin says how far it is. */
+const PROGRESS_MILLISECONDS = 500
+/** Of whom nobody sees the progress, and who is not cancelled. */
+const UNWATCHED = { progress: () => undefined, signal: new AbortController().signal }
 
 /** Memory of the index, for each page that a cache can hold. */
 const INDEX_BYTES_PER_PAGE = 20
@@ -331,8 +335,7 @@ class IoEngine implements Engine {
       chunks: { total: pool.totalChunks, free, disk: pool.usableChunks - free, checkpoint: 0, mirror: 0, reserved: 0 },
       sizeBytes: pool.totalChunks * pool.chunkBytes,
       indexBytes: disks.reduce((sum, { status }) => sum + status.indexBytes, 0),
-      dirtyBytes: 0,
-      dirtyAgeSeconds: null,
+      ...dirtyOfAll(disks.map(({ status }) => status)),
       devices: [...here, ...missing],
     }
   }
@@ -486,7 +489,10 @@ class IoEngine implements Engine {
 
   async detach(name: string, options: Parameters<Engine['detach']>[1]): Promise<void> {
     const disk = this.#disk(name)
-    const chunks = await disk.thread.calls.call('detach', { name, keepLog: options.keepLog })
+    const { keepLog, discardDirty } = options
+    const chunks = await this.#whileDraining(disk, options, () =>
+      disk.thread.calls.call('detach', { name, keepLog, discardDirty, drainMilliseconds: null }),
+    )
     this.#disks.delete(name)
     await disk.cache?.pool.returnLog(chunks)
   }
@@ -510,24 +516,62 @@ class IoEngine implements Engine {
     if (found > 0) this.#emit(badPagesEvent(disk, found))
   }
 
-  async flush(name: string): Promise<void> {
-    await this.#disk(name).thread.calls.call('flush', name)
+  async flush(name: string, options: Parameters<Engine['flush']>[1]): Promise<void> {
+    const disk = this.#disk(name)
+    const { holdMilliseconds = 0 } = options
+    await this.#whileDraining(disk, options, () => disk.thread.calls.call('flush', { name, holdMilliseconds }))
+  }
+
+  /** Shows how what is dirty becomes less while `work` waits for that; ends the wait when `signal` is raised. */
+  async #whileDraining<R>(
+    { settings: { name }, thread }: AttachedDisk,
+    { progress, signal }: { progress: Progress; signal: AbortSignal },
+    work: () => Promise<R>,
+  ): Promise<R> {
+    const { clock } = this.options
+    let stop: () => void = () => undefined
+    let most = 0
+    const show = async (): Promise<void> => {
+      await this.#refresh()
+      const dirtyBytes = this.#disks.get(name)?.status.dirty.dirtyBytes ?? 0
+      most = Math.max(most, dirtyBytes)
+      if (most > 0) progress(most - dirtyBytes, most, 'bytes')
+      stop = clock.after(PROGRESS_MILLISECONDS, () => void show().catch(() => undefined))
+    }
+    const cancel = (): void => void thread.calls.call('cancel', name)
+    signal.addEventListener('abort', cancel, { once: true })
+    try {
+      const done = work()
+      if (signal.aborted) cancel()
+      stop = clock.after(PROGRESS_MILLISECONDS, () => void show().catch(() => undefined))
+      return await done
+    } finally {
+      signal.removeEventListener('abort', cancel)
+      stop()
+    }
   }
 
   async invalidate(name: string): Promise<void> {
     await this.#disk(name).thread.calls.call('invalidate', name)
   }
 
-  async change(name: string, wanted: Parameters<Engine['change']>[1]): Promise<void> {
+  async change(
+    name: string,
+    wanted: Parameters<Engine['change']>[1],
+    options: Parameters<Engine['change']>[2] = UNWATCHED,
+  ): Promise<void> {
     const disk = this.#disk(name)
     const settings = { ...disk.settings, ...wanted }
-    const { mode, replacement } = wanted
-    const status = await disk.thread.calls.call('change', {
-      name,
-      ...(disk.cache === undefined ? {} : { maximumChunks: this.#maximumChunks(disk.cache, settings.maxBytes) }),
-      ...(mode === undefined ? {} : { mode: mode as Mode }),
-      ...(replacement === undefined ? {} : { replacement }),
-    })
+    const { mode, replacement, writeBack } = wanted
+    const status = await this.#whileDraining(disk, options, () =>
+      disk.thread.calls.call('change', {
+        name,
+        ...(disk.cache === undefined ? {} : { maximumChunks: this.#maximumChunks(disk.cache, settings.maxBytes) }),
+        ...(mode === undefined ? {} : { mode }),
+        ...(replacement === undefined ? {} : { replacement }),
+        ...(writeBack === undefined ? {} : { writeBack }),
+      }),
+    )
     this.#note(disk, status)
     disk.settings = settings
   }
@@ -549,7 +593,7 @@ class IoEngine implements Engine {
     return {
       window,
       disks: spans.map(({ disk, span }) =>
-        diskStats(span, { disk: disk.settings.name, cache: disk.settings.cache, dirtyBytes: 0, dirtyAgeSeconds: null }),
+        diskStats(span, { disk: disk.settings.name, cache: disk.settings.cache, ...dirtyOf(disk.status) }),
       ),
       caches: [...new Set(chosen.map(({ settings }) => settings.cache))].map((cache) =>
         cacheStats(
@@ -578,18 +622,19 @@ class IoEngine implements Engine {
   }
 
   /** Ends service everywhere. A disk that cannot be closed cleanly is left as a kill would leave it, and the error is passed on. */
-  async close(): Promise<void> {
+  async close({ drainMilliseconds }: Parameters<Engine['close']>[0]): Promise<void> {
     this.#closing = true
     this.#stopSampling()
     const failures: string[] = []
-    for (const [name, { thread }] of [...this.#disks]) {
+    const close = async ([name, { thread }]: [string, AttachedDisk]): Promise<void> => {
       try {
-        await thread.calls.call('detach', { name, keepLog: true })
+        await thread.calls.call('detach', { name, keepLog: true, discardDirty: false, drainMilliseconds })
         this.#disks.delete(name)
       } catch (error) {
         failures.push(`${name}: ${messageOf(error)}`)
       }
     }
+    await Promise.all([...this.#disks].map(close))
     if (failures.length === 0) for (const name of [...this.#caches.keys()]) await this.closeCache(name)
     await Promise.all(this.#threads.map(({ worker }) => worker.terminate()))
     if (failures.length > 0) throw new VmcacheError('FAILED', `disks were not closed cleanly: ${failures.join('; ')}`)
@@ -623,6 +668,18 @@ function identityOf(superblock: {
   return { cacheName, cacheId, deviceId, createdAt: new Date(createdAt).toISOString() }
 }
 
+function dirtyOf({ dirty }: ThreadDiskStatus): { dirtyBytes: number; dirtyAgeSeconds: number | null } {
+  return { dirtyBytes: dirty.dirtyBytes, dirtyAgeSeconds: dirty.dirtyBytes > 0 ? dirty.dirtyAgeSeconds : null }
+}
+
+function dirtyOfAll(disks: readonly ThreadDiskStatus[]): { dirtyBytes: number; dirtyAgeSeconds: number | null } {
+  const dirty = disks.map(dirtyOf).filter(({ dirtyBytes }) => dirtyBytes > 0)
+  return {
+    dirtyBytes: dirty.reduce((sum, { dirtyBytes }) => sum + dirtyBytes, 0),
+    dirtyAgeSeconds: dirty.length === 0 ? null : Math.max(...dirty.map(({ dirtyAgeSeconds }) => dirtyAgeSeconds ?? 0)),
+  }
+}
+
 function describeDisk({ settings, status, cache }: AttachedDisk): EngineDisk {
   return {
     disk: settings.name,
@@ -642,9 +699,8 @@ function describeDisk({ settings, status, cache }: AttachedDisk): EngineDisk {
     shares: settings.shares,
     allocatedBytes: status.chunks * (cache?.pool.chunkBytes ?? 0),
     cachedBytes: status.cachedBytes,
-    dirtyBytes: 0,
-    dirtyAgeSeconds: null,
-    secondsToFlush: null,
+    ...dirtyOf(status),
+    secondsToFlush: status.dirty.dirtyBytes > 0 ? status.dirty.secondsToFlush : null,
     badPages: status.badPages,
     phase: status.phase,
     state: status.state,

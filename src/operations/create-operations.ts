@@ -116,7 +116,7 @@ async function close(plane: ControlPlane, retrying: Promise<void> | null, drainM
   const served = (await engine.disks()).flatMap(({ disk }) => inventory.disks.get(disk) ?? [])
   const complete = drainMilliseconds > 0 ? await drain(plane, served, drainMilliseconds) : []
   // Only what the engine has closed well is clean: where that fails, the tenures stay open and the pages are not trusted.
-  await engine.close()
+  await engine.close({ drainMilliseconds: 0 })
   const ended = await Promise.allSettled(
     served.map(async (disk) => {
       await endTenure(plane, disk)

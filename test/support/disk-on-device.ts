@@ -1,7 +1,6 @@
 import type { Clock } from '../../src/base/clock.js'
 import type { Device } from '../../src/engine/device/device.js'
-import { DEFAULT_DESTAGE_ORDER } from '../../src/engine/disk/destage.js'
-import { defaultDirtyLimits } from '../../src/engine/disk/dirty-limits.js'
+import { DEFAULT_WRITE_BACK } from '../../src/model/write-back.js'
 import { Disk, type DiskMeter } from '../../src/engine/disk/disk.js'
 import type { Chunk, ChunkSource } from '../../src/engine/log/chunk-source.js'
 import { LogReader } from '../../src/engine/log/log-reader.js'
@@ -90,8 +89,8 @@ export class DiskOnDevice {
       blockPages: 1,
       phase: 0,
       sequentialLimitBytes: 2 ** 20,
-      dirtyLimits: () => defaultDirtyLimits(1024 * 1024),
-      destageOrder: () => DEFAULT_DESTAGE_ORDER,
+      maximumLogBytes: () => 1024 * 1024,
+      writeBack: () => DEFAULT_WRITE_BACK,
       reader: new LogReader(),
       meter: opened.meter,
       clock,

@@ -2,6 +2,7 @@ import type { Clock } from '../../base/clock.js'
 import { messageOf } from '../../base/errors.js'
 import { EXTENT_KIND } from '../../format/frame.js'
 import { PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
+import type { WriteBackSettings } from '../../model/write-back.js'
 import { NOWHERE } from '../index/page-table.js'
 import type { Log } from '../log/log.js'
 import { LogReplay, type ReplayPosition } from '../log/replay.js'
@@ -37,14 +38,6 @@ const APPEND_MILLISECONDS = 2
 const RATE_WEIGHT = 0.3
 const FIRST_BYTES_PER_SECOND = 50 * 1024 * 1024
 
-/** *ordered*: one span between barriers at a time. *relaxed*: many. `flush`: the origin is flushed at each barrier; `answer`: once a second. */
-export interface DestageOrder {
-  readonly order: 'ordered' | 'relaxed'
-  readonly barrier: 'flush' | 'answer'
-}
-
-export const DEFAULT_DESTAGE_ORDER: DestageOrder = { order: 'ordered', barrier: 'flush' }
-
 export interface DestageOptions {
   readonly name: string
   readonly log: Log
@@ -55,7 +48,7 @@ export interface DestageOptions {
   readonly locks: RangeLocks
   readonly fills: Fills
   readonly limits: () => DirtyLimits
-  readonly order: () => DestageOrder
+  readonly settings: () => Pick<WriteBackSettings, 'order' | 'barrier'>
   /** When a guest last wanted something of the disk (monotonic milliseconds). */
   readonly guestAt: () => number
   readonly written: (bytes: number) => void
@@ -262,14 +255,14 @@ export class Destage {
 
   /** Sends the next span; returns whether all that is stable has been settled. */
   async #step(): Promise<boolean> {
-    const { log, clock, origin, order, onSettled } = this.#options
-    const { order: kind, barrier } = order()
+    const { log, clock, origin, settings, onSettled } = this.#options
+    const { order, barrier } = settings()
     const startedAt = clock.monotonic()
     if (this.#replay.position.lsn >= log.stableLsn && log.writtenLsn > log.stableLsn) await log.commit()
     // What the origin has is on record before it gets more.
     if (this.#sending.length === 0) await log.recordSettled()
     const session = origin.session
-    const span = await this.#replay.nextSpan(SPAN_BYTES, kind === 'relaxed')
+    const span = await this.#replay.nextSpan(SPAN_BYTES, order === 'relaxed')
     if (this.#stopped) return true
     if (span !== undefined) {
       this.#sending.push(span)

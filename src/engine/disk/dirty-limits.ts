@@ -1,3 +1,5 @@
+import type { WriteBackSettings } from '../../model/write-back.js'
+
 /** What a disk in write-back may have in its log that its origin lacks. */
 export interface DirtyLimits {
   /** From here on it is written to the origin as fast as the guest leaves room. */
@@ -11,9 +13,12 @@ export interface DirtyLimits {
 /** Parts of what a log may hold. */
 const LOW_PART = 0.1
 const HIGH_PART = 0.5
-const AGE_MILLISECONDS = 10_000
+/** A limit must leave room for what is being destaged. */
+const HIGHEST_PART = 0.9
 
 /** @param logBytes most that the log may hold */
-export function defaultDirtyLimits(logBytes: number): DirtyLimits {
-  return { lowBytes: logBytes * LOW_PART, highBytes: logBytes * HIGH_PART, ageMilliseconds: AGE_MILLISECONDS }
+export function dirtyLimitsOf(settings: WriteBackSettings, logBytes: number): DirtyLimits {
+  const highBytes = Math.min(settings.dirtyHighBytes ?? logBytes * HIGH_PART, logBytes * HIGHEST_PART)
+  const lowBytes = Math.min(settings.dirtyLowBytes ?? logBytes * LOW_PART, highBytes / 2)
+  return { lowBytes, highBytes, ageMilliseconds: settings.dirtyAgeSeconds * 1000 }
 }

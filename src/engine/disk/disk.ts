@@ -3,6 +3,7 @@ import { VmcacheError, messageOf } from '../../base/errors.js'
 import { EXTENT_KIND } from '../../format/frame.js'
 import { PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
 import type { Mode } from '../../model/mode.js'
+import type { WriteBackSettings } from '../../model/write-back.js'
 import type { DiskState } from '../../protocol/control/documents.js'
 import type { Written } from '../log/batch.js'
 import type { LogReader } from '../log/log-reader.js'
@@ -11,8 +12,7 @@ import type { OpenedLog } from '../log/open-log.js'
 import { markExtent } from '../log/staged-extent.js'
 import { OriginError, type AllocationExtent, type Origin } from '../origin/origin.js'
 import { allocationOf } from './allocation.js'
-import type { DestageOrder } from './destage.js'
-import type { DirtyLimits } from './dirty-limits.js'
+import { dirtyLimitsOf } from './dirty-limits.js'
 import { Fills } from './fills.js'
 import { Gate } from './gate.js'
 import { MODE_PATHS } from './modes/modes.js'
@@ -41,7 +41,14 @@ const PREFETCH_BYTES = 1024 * 1024
 /** How often an end of write-back looks for what came meanwhile, before it says what stands in its way. */
 const DRAIN_ROUNDS = 4
 
-const CLEAN: DirtyStatus = { dirtyBytes: 0, dirtyAgeSeconds: 0, secondsToFlush: 0, stuckPages: 0, badPages: 0 }
+const CLEAN: DirtyStatus = {
+  dirtyBytes: 0,
+  dirtyAgeSeconds: 0,
+  secondsToFlush: 0,
+  stuckPages: 0,
+  lostPages: 0,
+  barriers: 0,
+}
 
 /** What a disk counts; latencies in microseconds. */
 export interface DiskMeter extends LogCounters {
@@ -73,8 +80,9 @@ export interface DiskOptions {
   readonly withoutLog?: string
   /** Makes a new, empty log, for a change of mode, after the log was lost, or with another phase that the traffic asks for. */
   readonly newLog: (phase?: number) => Promise<OpenedLog>
-  readonly dirtyLimits: () => DirtyLimits
-  readonly destageOrder: () => DestageOrder
+  /** Most bytes that its log may hold now. */
+  readonly maximumLogBytes: () => number
+  readonly writeBack: () => WriteBackSettings
   /**
    * Raises the epoch in stamp and state database, so that a log that misses writes is never believed again. Resolves before the
    * first request that goes past the log.
@@ -432,7 +440,7 @@ export class Disk implements ServedDisk {
   }
 
   #beginWriteBack(log: Log): void {
-    const { name, origin, clock, meter, dirtyLimits, destageOrder } = this.#options
+    const { name, origin, clock, meter, maximumLogBytes, writeBack } = this.#options
     this.#writeBack = new WriteBackPath({
       name,
       log,
@@ -442,8 +450,8 @@ export class Disk implements ServedDisk {
       locks: this.#locks,
       fills: this.#fills,
       clock,
-      limits: dirtyLimits,
-      order: destageOrder,
+      limits: () => dirtyLimitsOf(writeBack(), maximumLogBytes()),
+      settings: writeBack,
       originWrite: (bytes) => meter.originWrite(bytes),
       onTrouble: (reason) => this.#trouble(reason),
       onDamage: (error) => void this.#logLost(error),
@@ -715,10 +723,11 @@ export class Disk implements ServedDisk {
 }
 
 /** Ends with `work`, or rejects when `signal` is raised before. */
-function endedBy(signal: AbortSignal | undefined, work: Promise<void>): Promise<void> {
+export function endedBy(signal: AbortSignal | undefined, work: Promise<void>): Promise<void> {
   if (signal === undefined) return work
   return new Promise((resolve, reject) => {
-    const abort = (): void => reject(new OriginError('the change of mode was cancelled'))
+    const abort = (): void =>
+      reject(new VmcacheError('INTERRUPTED', 'it was cancelled before the origin had everything'))
     if (signal.aborted) abort()
     signal.addEventListener('abort', abort, { once: true })
     work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))

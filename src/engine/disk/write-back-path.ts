@@ -4,7 +4,8 @@ import type { Batch, Written } from '../log/batch.js'
 import type { Log } from '../log/log.js'
 import type { StagedExtent } from '../log/staged-extent.js'
 import type { Origin } from '../origin/origin.js'
-import { Destage, type DestageOrder } from './destage.js'
+import type { WriteBackSettings } from '../../model/write-back.js'
+import { Destage } from './destage.js'
 import type { DirtyLimits } from './dirty-limits.js'
 import type { Fills } from './fills.js'
 import type { PageSpace } from './page-space.js'
@@ -25,7 +26,7 @@ export interface WriteBackOptions {
   readonly fills: Fills
   readonly clock: Clock
   readonly limits: () => DirtyLimits
-  readonly order: () => DestageOrder
+  readonly settings: () => Pick<WriteBackSettings, 'order' | 'barrier'>
   readonly originWrite: (bytes: number) => void
   readonly onTrouble: (reason: string | null) => void
   readonly onDamage: (error: Error) => void
@@ -36,8 +37,11 @@ export interface DirtyStatus {
   readonly dirtyBytes: number
   readonly dirtyAgeSeconds: number
   readonly secondsToFlush: number
+  /** Pages that the origin refuses, and pages that were lost on the cache device before it had them. */
   readonly stuckPages: number
-  readonly badPages: number
+  readonly lostPages: number
+  /** Barriers that the origin has passed since the disk is in write-back. */
+  readonly barriers: number
 }
 
 /**
@@ -77,13 +81,14 @@ export class WriteBackPath {
   get status(): DirtyStatus {
     const { log, clock } = this.#options
     const { dirtyBytes } = log
-    const { oldest, bytesPerSecond, stuckPages } = this.destage
+    const { oldest, bytesPerSecond, stuckPages, barriers } = this.destage
     return {
       dirtyBytes,
       dirtyAgeSeconds: oldest === undefined ? 0 : Math.max(0, (clock.monotonic() - oldest) / 1000),
       secondsToFlush: dirtyBytes / bytesPerSecond,
       stuckPages,
-      badPages: log.badPages.size,
+      lostPages: log.badPages.size,
+      barriers,
     }
   }
 

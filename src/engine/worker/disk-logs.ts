@@ -1,9 +1,9 @@
 import { systemClock } from '../../base/clock.js'
+import { VmcacheError } from '../../base/errors.js'
 import { bootId } from '../../base/system-calls.js'
 import { PAGE_BYTES } from '../../model/geometry.js'
 import type { Mode } from '../../model/mode.js'
 import type { DiskPhase } from '../../model/phase.js'
-import { defaultDirtyLimits, type DirtyLimits } from '../disk/dirty-limits.js'
 import { detectPhase } from '../disk/detect-phase.js'
 import { MODE_PATHS } from '../disk/modes/modes.js'
 import { writeFreeHeader, type LogOptions } from '../log/log.js'
@@ -55,9 +55,9 @@ export class DiskLogs {
     return this.#phase
   }
 
-  get dirtyLimits(): DirtyLimits {
-    const place = this.#place
-    return defaultDirtyLimits(place === undefined ? 0 : place.maximumChunks * place.cache.chunkBytes)
+  /** Most that a log of the disk may hold. */
+  get maximumBytes(): number {
+    return this.#place === undefined ? 0 : this.#place.maximumChunks * this.#place.cache.chunkBytes
   }
 
   setMaximumChunks(maximumChunks: number): void {
@@ -78,8 +78,9 @@ export class DiskLogs {
       newest !== undefined &&
       plan.epoch === place.epoch &&
       newest.diskBytes === this.origin.description.sizeBytes
+    refuseToLose(this.settings.name, plan, keepPages)
     this.#phase = keepPages ? { sectors: newest.phase, source: 'log' } : await detectPhase(this.origin)
-    if (MODE_PATHS[mode].logs) return this.#open(place, plan, keepPages)
+    if (MODE_PATHS[mode].logs || plan.dirtyBytes > 0) return this.#open(place, plan, keepPages)
     await free(place.cache, chunks)
     return undefined
   }
@@ -130,6 +131,22 @@ export class DiskLogs {
       defer: setImmediate,
       onFailed: (error) => this.onFailed(error),
     }
+  }
+}
+
+/** What is dirty is neither dropped nor guessed. */
+function refuseToLose(disk: string, { dirtyBytes, isDirtyDamaged }: RecoveryPlan, keepPages: boolean): void {
+  const hint = `let it go on from what the cache has, or from the origin: vmcache disk resolve ${disk} --keep cache|origin`
+  if (isDirtyDamaged) {
+    const seen = 'frames that had been stable cannot be read back'
+    throw new VmcacheError('CORRUPT', `the log of disk ${disk} is damaged where its origin lacks it: ${seen}`, { hint })
+  }
+  if (dirtyBytes > 0 && !keepPages) {
+    throw new VmcacheError(
+      'ORIGIN_CHANGED',
+      `the log of disk ${disk} holds ${dirtyBytes} bytes that its origin lacks, and the origin is not as the log left it`,
+      { hint, details: { dirtyBytes } },
+    )
   }
 }
 

@@ -55,15 +55,17 @@ const main: Calls<MainCalls, ThreadCalls> = new Calls<MainCalls, ThreadCalls>(pa
     await disk.resumeLog({ cache: cacheById(cacheId), epoch, maximumChunks }, found)
     return disk.status()
   },
-  async detach({ name, keepLog }) {
-    const chunks = await diskNamed(name).close({ keepLog })
+  async detach({ name, ...options }) {
+    const chunks = await diskNamed(name).close(options)
     disks.delete(name)
     return chunks
   },
-  flush: (name) => diskNamed(name).disk.flush(),
+  flush: ({ name, holdMilliseconds }) => diskNamed(name).flush(holdMilliseconds),
+  cancel: (name) => disks.get(name)?.cancel(),
   invalidate: (name) => diskNamed(name).invalidate(),
-  async change({ name, mode, replacement, maximumChunks }) {
+  async change({ name, mode, replacement, maximumChunks, writeBack }) {
     const disk = diskNamed(name)
+    if (writeBack !== undefined) disk.writeBack.settings = writeBack
     if (replacement !== undefined) await disk.setReplacement(replacement)
     if (mode !== undefined) await disk.setMode(mode)
     if (maximumChunks !== undefined) disk.setMaximumChunks(maximumChunks)

@@ -2,8 +2,11 @@ import type { MessagePort } from 'node:worker_threads'
 import type { DiskState } from '../../protocol/control/documents.js'
 import type { Mode } from '../../model/mode.js'
 import type { DiskPhase } from '../../model/phase.js'
+import type { WriteBackSettings } from '../../model/write-back.js'
+import type { DirtyStatus } from '../disk/write-back-path.js'
 import type { DiskSettings } from '../engine.js'
 import type { ChunkPlace, FoundChunkPlace } from '../pool/pool.js'
+import type { CloseOptions } from './thread-disk.js'
 
 export interface ThreadCacheSettings {
   readonly cacheId: string
@@ -51,6 +54,7 @@ export interface ThreadDiskStatus {
   readonly indexBytes: number
   readonly badPages: number
   readonly phase: DiskPhase
+  readonly dirty: DirtyStatus
 }
 
 /** What the main thread asks of an I/O thread. */
@@ -62,10 +66,19 @@ export interface ThreadCalls {
   share(disk: SharedDiskSettings): void
   resumeLog(options: { name: string; epoch: number; place: ThreadLogPlace }): ThreadDiskStatus
   /** Returns the chunks that the closed log keeps. */
-  detach(options: { name: string; keepLog: boolean }): ChunkPlace[]
-  flush(name: string): void
+  detach(options: { name: string } & CloseOptions): ChunkPlace[]
+  /** After it the origin has everything, and for `holdMilliseconds` it stays so. */
+  flush(options: { name: string; holdMilliseconds: number }): void
+  /** Ends a change of mode, a flush or a detach that waits for the origin to take what is dirty. */
+  cancel(name: string): void
   invalidate(name: string): void
-  change(options: { name: string; mode?: Mode; replacement?: string; maximumChunks?: number }): ThreadDiskStatus
+  change(options: {
+    name: string
+    mode?: Mode
+    replacement?: string
+    maximumChunks?: number
+    writeBack?: WriteBackSettings
+  }): ThreadDiskStatus
   status(_: null): ThreadDiskStatus[]
   /** Free chunks; `exhausted` says that there are no more behind them. */
   grant(options: { cacheId: string; chunks: readonly ChunkPlace[]; exhausted: boolean }): void

@@ -4,8 +4,8 @@ import { systemClock } from '../../base/clock.js'
 import type { Logger } from '../../base/logger.js'
 import { PAGE_BYTES } from '../../model/geometry.js'
 import type { Mode } from '../../model/mode.js'
-import { DEFAULT_DESTAGE_ORDER } from '../disk/destage.js'
-import { DEFAULT_SEQUENTIAL_LIMIT_BYTES, Disk } from '../disk/disk.js'
+import type { WriteBackSettings } from '../../model/write-back.js'
+import { DEFAULT_SEQUENTIAL_LIMIT_BYTES, Disk, endedBy } from '../disk/disk.js'
 import { LogReader } from '../log/log-reader.js'
 import type { OpenedLog } from '../log/open-log.js'
 import { NbdServer } from '../nbd/nbd-server.js'
@@ -28,9 +28,17 @@ const ORIGIN_CLOSE_MILLISECONDS = 10_000
 /** One reader for all disks of the thread: it never waits, so its buffers are never in two uses. */
 const reader = new LogReader()
 
+/** What becomes of a log, and of what is dirty in it, when its disk is not served any more. */
+export interface CloseOptions {
+  readonly keepLog: boolean
+  readonly discardDirty: boolean
+  readonly drainMilliseconds: number | null
+}
+
 /** A disk with all that serves it: origin, log, request paths and the NBD server on its socket. */
 export class ThreadDisk {
   #mode: Mode
+  #cancellation: AbortController | undefined
   #serverClosed: Promise<unknown> | undefined
 
   private constructor(
@@ -42,6 +50,7 @@ export class ThreadDisk {
     /** The threads that serve it as well; undefined where there are none. */
     readonly sharing: DiskSharing | undefined,
     settings: ThreadDiskSettings,
+    readonly writeBack: { settings: WriteBackSettings },
   ) {
     this.#mode = settings.settings.mode
   }
@@ -83,6 +92,7 @@ export class ThreadDisk {
         sharing?.follow(opened.log, logs.place!.cache.cacheId)
         return opened
       }
+      const writeBack = { settings: settings.writeBack }
       const disk = new Disk({
         name,
         origin,
@@ -96,8 +106,8 @@ export class ThreadDisk {
         clock: systemClock,
         log,
         newLog: async (phase) => follow(await logs.create(phase)),
-        dirtyLimits: () => logs.dirtyLimits,
-        destageOrder: () => DEFAULT_DESTAGE_ORDER,
+        maximumLogBytes: () => logs.maximumBytes,
+        writeBack: () => writeBack.settings,
         raiseEpoch: () => main.call('raiseEpoch', name),
         onState: (state, reason) => void main.call('stateChanged', { disk: name, state, reason }),
         ...(withoutLog === null ? {} : { withoutLog }),
@@ -115,7 +125,7 @@ export class ThreadDisk {
         elsewhere: () => sharing?.elsewhere(server.connections),
       })
       server.start()
-      return new ThreadDisk(disk, origin, logs, server, meter, sharing, wanted)
+      return new ThreadDisk(disk, origin, logs, server, meter, sharing, wanted, writeBack)
     } catch (error) {
       await origin.close(ORIGIN_CLOSE_MILLISECONDS)
       throw error
@@ -136,13 +146,36 @@ export class ThreadDisk {
       indexBytes: (disk.log?.indexBytes ?? 0) * (1 + (sharing?.threads ?? 0)),
       badPages: meter.badPages,
       phase: logs.phase,
+      dirty: disk.dirty,
     }
   }
 
   /** A disk without its log takes up the mode with the next one. */
   async setMode(mode: Mode): Promise<void> {
-    if (!this.#isLogLost()) await this.disk.setMode(mode)
+    if (!this.#isLogLost()) await this.#cancellable((signal) => this.disk.setMode(mode, signal))
     this.#mode = mode
+  }
+
+  /** After it the origin has everything; for `holdMilliseconds` it stays so. */
+  flush(holdMilliseconds: number): Promise<void> {
+    return this.#cancellable((signal) =>
+      endedBy(signal, holdMilliseconds > 0 ? this.disk.hold(holdMilliseconds) : this.disk.flushOrigin()),
+    )
+  }
+
+  /** Ends what waits for the origin to take what is dirty: it goes on as if it had not been asked for. */
+  cancel(): void {
+    this.#cancellation?.abort()
+  }
+
+  async #cancellable(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    const cancellation = new AbortController()
+    this.#cancellation = cancellation
+    try {
+      await work(cancellation.signal)
+    } finally {
+      if (this.#cancellation === cancellation) this.#cancellation = undefined
+    }
   }
 
   async setReplacement(name: string): Promise<void> {
@@ -184,14 +217,24 @@ export class ThreadDisk {
 
   /**
    * Connections end first, then requests, then the log is closed; returns the chunks that it keeps. Where the origin refuses a flush the disk
-   * stays served; where it refuses the last one, of what was written meanwhile, another call goes on from there.
+   * stays served; where it refuses the last one, of what was written meanwhile, another call goes on from there. `drainMilliseconds` is how long
+   * the origin has to take what is dirty, before the rest stays in the log; null for as long as it takes.
    */
-  async close(options: { keepLog: boolean }): Promise<ChunkPlace[]> {
-    if (this.#serverClosed === undefined && !this.disk.readOnly) await this.disk.flush()
+  async close(options: CloseOptions): Promise<ChunkPlace[]> {
+    if (this.#serverClosed === undefined && !this.disk.readOnly) await this.#drain(options)
     await (this.#serverClosed ??= Promise.all([this.server.close(), this.sharing?.close()]))
-    await this.disk.close(options)
+    await this.disk.close({ ...options, keepDirty: options.drainMilliseconds !== null })
     await this.origin.close(ORIGIN_CLOSE_MILLISECONDS)
     return (this.disk.log?.chunks ?? []).map(({ chunk }) => placeOf(chunk))
+  }
+
+  async #drain({ discardDirty, drainMilliseconds }: CloseOptions): Promise<void> {
+    if (discardDirty) return
+    const drained = this.flush(0)
+    if (drainMilliseconds === null) return drained
+    const timer = systemClock.after(drainMilliseconds, () => this.cancel())
+    await drained.catch(() => undefined)
+    timer()
   }
 
   #isLogLost(): boolean {

@@ -1,6 +1,4 @@
 import { SeededRandom } from '../../../src/base/random.ts'
-import type { DestageOrder } from '../../../src/engine/disk/destage.ts'
-import type { DirtyLimits } from '../../../src/engine/disk/dirty-limits.ts'
 import type { Disk, DiskMeter } from '../../../src/engine/disk/disk.ts'
 import type { Chunk, ChunkSource } from '../../../src/engine/log/chunk-source.ts'
 import type { ChunkPlace, Pool } from '../../../src/engine/pool/pool.ts'
@@ -9,6 +7,7 @@ import { FIRST_CHUNK_OFFSET } from '../../../src/format/superblock.ts'
 import type { OpenedLog } from '../../../src/engine/log/open-log.ts'
 import type { LogOptions } from '../../../src/engine/log/log.ts'
 import type { Mode } from '../../../src/model/mode.ts'
+import type { WriteBackSettings } from '../../../src/model/write-back.ts'
 import { DiskModel } from './disk-model.ts'
 import type { EngineModules } from './engine-modules.ts'
 import { Died, Scheduler } from './scheduler.ts'
@@ -98,8 +97,7 @@ export class World {
   readonly #names = new Set<string>()
   #failure: string | undefined
   #mode: Mode = 'write-through'
-  readonly #limits: DirtyLimits
-  readonly #order: DestageOrder
+  readonly #writeBack: WriteBackSettings
 
   constructor(
     readonly seed: number,
@@ -125,12 +123,13 @@ export class World {
     this.#places = Array.from({ length: 4 }, () => this.random.below(DISK_BYTES / 4096 - 512) * 8)
     this.#places.push(0, Math.floor(DISK_BYTES / SECTOR) - 512)
     const highBytes = CHUNK_BYTES * [1, 3, 8, 64][this.random.below(4)]!
-    this.#limits = {
-      lowBytes: this.random.below(2) === 0 ? highBytes / 4 : 0,
-      highBytes,
-      ageMilliseconds: [50, 1000, 20_000][this.random.below(3)]!,
+    this.#writeBack = {
+      order: 'ordered',
+      barrier: 'flush',
+      dirtyLowBytes: this.random.below(2) === 0 ? highBytes / 4 : 0,
+      dirtyHighBytes: highBytes,
+      dirtyAgeSeconds: [0.05, 1, 20][this.random.below(3)]!,
     }
-    this.#order = { order: 'ordered', barrier: 'flush' }
     if (this.random.below(2) === 0) this.#mode = 'write-back'
     this.#replacement = modules.REPLACEMENT_MODULES[this.random.below(modules.REPLACEMENT_MODULES.length)]!.name
   }
@@ -300,8 +299,8 @@ export class World {
       clock: this.scheduler,
       log,
       newLog,
-      dirtyLimits: () => this.#limits,
-      destageOrder: () => this.#order,
+      maximumLogBytes: () => 64 * CHUNK_BYTES,
+      writeBack: () => this.#writeBack,
       raiseEpoch: async () => {
         if (this.origin.dead) throw new Died()
         await this.scheduler.delay()

@@ -1,8 +1,7 @@
 /** What a disk does when the device of its log fails under a request. */
 import { expect, test } from 'vitest'
 import { SeededRandom } from '../../../../src/base/random.js'
-import { DEFAULT_DESTAGE_ORDER } from '../../../../src/engine/disk/destage.js'
-import { defaultDirtyLimits } from '../../../../src/engine/disk/dirty-limits.js'
+import { DEFAULT_WRITE_BACK } from '../../../../src/model/write-back.js'
 import { Disk, type DiskMeter } from '../../../../src/engine/disk/disk.js'
 import type { Chunk, ChunkSource } from '../../../../src/engine/log/chunk-source.js'
 import { LogReader } from '../../../../src/engine/log/log-reader.js'
@@ -84,8 +83,8 @@ test('D7: a write whose page cannot be read from a failing device reaches the or
     blockPages: 1,
     phase: 0,
     sequentialLimitBytes: 2 ** 20,
-    dirtyLimits: () => defaultDirtyLimits(1024 * 1024),
-    destageOrder: () => DEFAULT_DESTAGE_ORDER,
+    maximumLogBytes: () => 1024 * 1024,
+    writeBack: () => DEFAULT_WRITE_BACK,
     reader: new LogReader(),
     meter,
     clock: scheduler,

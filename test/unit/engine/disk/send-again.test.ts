@@ -1,8 +1,7 @@
 /** A flush after the origin was reconnected: what it was sent before is sent again, and nothing is undone by that. */
 import { beforeEach, describe, expect, test } from 'vitest'
 import { SeededRandom } from '../../../../src/base/random.js'
-import { DEFAULT_DESTAGE_ORDER } from '../../../../src/engine/disk/destage.js'
-import { defaultDirtyLimits } from '../../../../src/engine/disk/dirty-limits.js'
+import { DEFAULT_WRITE_BACK } from '../../../../src/model/write-back.js'
 import { Disk, type DiskMeter } from '../../../../src/engine/disk/disk.js'
 import { withoutWritten } from '../../../../src/engine/disk/unflushed.js'
 import { LogReader } from '../../../../src/engine/log/log-reader.js'
@@ -41,8 +40,8 @@ beforeEach(() => {
     blockPages: 1,
     phase: 0,
     sequentialLimitBytes: 2 ** 20,
-    dirtyLimits: () => defaultDirtyLimits(1024 * 1024),
-    destageOrder: () => DEFAULT_DESTAGE_ORDER,
+    maximumLogBytes: () => 1024 * 1024,
+    writeBack: () => DEFAULT_WRITE_BACK,
     reader: new LogReader(),
     meter,
     clock: scheduler,
