@@ -1,7 +1,7 @@
-import { CopyBudget } from './copy-budget.js'
+import { BudgetedReplacement } from './budgeted-replacement.js'
 import { Ghosts } from './ghosts.js'
-import type { ExactReplacement, LaidReplacement, ReplacementModule } from './replacement.js'
-import { SlotList, Slots } from './slot-lists.js'
+import type { ExactReplacement, ReplacementModule } from './replacement.js'
+import { SlotLists, type SlotListView } from './slot-lists.js'
 
 export const arc: ReplacementModule = {
   name: 'arc',
@@ -21,49 +21,51 @@ const FREQUENT_GHOST = 3
  * paper are the lists recent, frequent and their ghosts; p, the wanted length of T1, is a real number as in the paper.
  */
 class ExactArc implements ExactReplacement {
-  readonly #slots: Slots
-  readonly #lists: readonly [SlotList, SlotList, SlotList, SlotList]
-  /** Which of the lists a slot is in. */
-  readonly #list: Uint8Array
+  readonly #keys: SlotLists
+  readonly #recent: SlotListView
+  readonly #frequent: SlotListView
+  readonly #recentGhosts: SlotListView
+  readonly #frequentGhosts: SlotListView
   #wantedRecent = 0
 
   constructor(readonly capacity: number) {
-    this.#slots = new Slots(2 * capacity)
-    const list = (): SlotList => new SlotList(this.#slots)
-    this.#lists = [list(), list(), list(), list()]
-    this.#list = new Uint8Array(2 * capacity)
+    this.#keys = new SlotLists(2 * capacity, 4)
+    this.#recent = this.#keys.list(RECENT)
+    this.#frequent = this.#keys.list(FREQUENT)
+    this.#recentGhosts = this.#keys.list(RECENT_GHOST)
+    this.#frequentGhosts = this.#keys.list(FREQUENT_GHOST)
   }
 
   get size(): number {
-    return this.#lists[RECENT].length + this.#lists[FREQUENT].length
+    return this.#recent.length + this.#frequent.length
   }
 
   access(key: number): boolean {
-    const slot = this.#slots.find(key)
+    const keys = this.#keys
+    const slot = keys.find(key)
     if (slot < 0) {
       this.#makeRoom()
-      this.#push(this.#slots.add(key), RECENT)
+      keys.add(key, RECENT)
       return false
     }
-    const list = this.#list[slot]!
+    const list = keys.listOf(slot)
     if (list >= RECENT_GHOST) {
       this.#learn(list)
       if (this.size === this.capacity) this.#replace(list === FREQUENT_GHOST)
     }
-    this.#lists[list]!.remove(slot)
-    this.#push(slot, FREQUENT)
+    keys.move(slot, FREQUENT)
     return list < RECENT_GHOST
   }
 
   remove(key: number): void {
-    const slot = this.#slots.find(key)
-    if (slot >= 0) this.#drop(slot)
+    const slot = this.#keys.find(key)
+    if (slot >= 0) this.#keys.drop(slot)
   }
 
   /** A ghost came back: its list should have been longer. */
   #learn(list: number): void {
-    const recent = this.#lists[RECENT_GHOST].length
-    const frequent = this.#lists[FREQUENT_GHOST].length
+    const recent = this.#recentGhosts.length
+    const frequent = this.#frequentGhosts.length
     this.#wantedRecent =
       list === RECENT_GHOST
         ? Math.min(this.capacity, this.#wantedRecent + Math.max(frequent / recent, 1))
@@ -72,34 +74,26 @@ class ExactArc implements ExactReplacement {
 
   /** Case IV of the paper: room for a key of which nothing is known. */
   #makeRoom(): void {
-    const [recent, , recentGhost, frequentGhost] = this.#lists
-    const recentAll = recent.length + recentGhost.length
-    if (recentAll >= this.capacity) {
-      if (recent.length >= this.capacity) return this.#drop(recent.oldest)
-      this.#drop(recentGhost.oldest)
-    } else if (this.size + recentGhost.length + frequentGhost.length >= 2 * this.capacity) {
-      this.#drop(frequentGhost.oldest)
+    const keys = this.#keys
+    const recent = this.#recent.length
+    const recentGhosts = this.#recentGhosts.length
+    if (recent + recentGhosts >= this.capacity) {
+      if (recent >= this.capacity) return keys.drop(this.#recent.oldest)
+      keys.drop(this.#recentGhosts.oldest)
+    } else if (this.size + recentGhosts + this.#frequentGhosts.length >= 2 * this.capacity) {
+      keys.drop(this.#frequentGhosts.oldest)
     }
     if (this.size === this.capacity) this.#replace(false)
   }
 
   /** Turns the oldest of one of the two resident lists into a ghost. */
   #replace(forFrequentGhost: boolean): void {
-    const recent = this.#lists[RECENT].length
+    const keys = this.#keys
+    const recent = this.#recent.length
     const fromRecent =
       recent > 0 && (recent > this.#wantedRecent || (forFrequentGhost && recent === this.#wantedRecent))
-    const from = fromRecent || this.#lists[FREQUENT].length === 0 ? RECENT : FREQUENT
-    this.#push(this.#lists[from].shift(), from === RECENT ? RECENT_GHOST : FREQUENT_GHOST)
-  }
-
-  #push(slot: number, list: number): void {
-    this.#list[slot] = list
-    this.#lists[list]!.push(slot)
-  }
-
-  #drop(slot: number): void {
-    this.#lists[this.#list[slot]!]!.remove(slot)
-    this.#slots.delete(slot)
+    if (fromRecent || this.#frequent.length === 0) keys.move(this.#recent.oldest, RECENT_GHOST)
+    else keys.move(this.#frequent.oldest, FREQUENT_GHOST)
   }
 }
 
@@ -117,23 +111,22 @@ const GHOSTS_PER_PAGE = 0.4
  * by moving p, the room of the two lists, is divided here by how many laps an unused frequent page stays: none where recent pages
  * are missed, two where frequent ones are. The order within a list is that of the log, not of the last use.
  */
-class LaidArc implements LaidReplacement {
+class LaidArc extends BudgetedReplacement {
   readonly #recentGhosts: Ghosts
   readonly #frequentGhosts: Ghosts
-  readonly #budget: CopyBudget
   #capacityPages: number
   /** Laps that an unused frequent page stays, times the capacity: each ghost that comes back moves it by one lap in so many. */
   #idlePages: number
 
   constructor(capacityPages: number) {
+    super(capacityPages)
     this.#recentGhosts = new Ghosts(GHOSTS_PER_PAGE, capacityPages)
     this.#frequentGhosts = new Ghosts(GHOSTS_PER_PAGE, capacityPages)
-    this.#budget = new CopyBudget(capacityPages)
     this.#capacityPages = capacityPages
     this.#idlePages = (MOST_IDLE_LAPS / 2) * capacityPages
   }
 
-  inserted(page: number): number {
+  override inserted(page: number): number {
     if (this.#recentGhosts.take(page)) this.#idlePages = Math.max(0, this.#idlePages - MOST_IDLE_LAPS)
     else if (this.#frequentGhosts.take(page)) {
       this.#idlePages = Math.min(MOST_IDLE_LAPS * this.#capacityPages, this.#idlePages + MOST_IDLE_LAPS)
@@ -141,32 +134,25 @@ class LaidArc implements LaidReplacement {
     return FREQUENT_BIT
   }
 
-  hit(heat: number): number {
+  override hit(heat: number): number {
     return heat | USED_BIT
   }
 
-  reclaiming(livePages: number, chunkPages: number): void {
-    this.#budget.reclaiming(livePages, chunkPages)
-  }
-
-  reclaimed(page: number, heat: number): number {
-    this.#budget.earn()
-    const { roomy, scarcity } = this.#budget
-    const frequent = (heat & FREQUENT_BIT) !== 0
+  protected override kept(heat: number, scarcity: 0 | 1 | 2): number {
     const idle = (heat & USED_BIT) !== 0 ? 0 : (heat & IDLE_BITS) + 1
-    const stays = roomy || idle === 0 || (frequent && (idle + scarcity) * this.#capacityPages <= this.#idlePages)
-    if (scarcity === 3 || !stays) {
-      ;(frequent ? this.#frequentGhosts : this.#recentGhosts).add(page)
-      return -1
-    }
-    this.#budget.spend()
-    return FREQUENT_BIT | Math.min(idle, IDLE_BITS)
+    const mayIdle = (heat & FREQUENT_BIT) !== 0 && (idle + scarcity) * this.#capacityPages <= this.#idlePages
+    return idle === 0 || mayIdle || this.budget.roomy ? FREQUENT_BIT | Math.min(idle, IDLE_BITS) : -1
   }
 
-  resized(capacityPages: number): void {
+  protected override dropped(page: number, heat: number): void {
+    const isFrequent = (heat & FREQUENT_BIT) !== 0
+    ;(isFrequent ? this.#frequentGhosts : this.#recentGhosts).add(page)
+  }
+
+  override resized(capacityPages: number): void {
+    super.resized(capacityPages)
     this.#recentGhosts.resized(capacityPages)
     this.#frequentGhosts.resized(capacityPages)
-    this.#budget.resized(capacityPages)
     this.#idlePages = Math.round((this.#idlePages / this.#capacityPages) * capacityPages)
     this.#capacityPages = capacityPages
   }

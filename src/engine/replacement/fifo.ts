@@ -1,5 +1,5 @@
-import type { ExactReplacement, ReplacementModule } from './replacement.js'
-import { SlotList, Slots } from './slot-lists.js'
+import { ExactQueue } from './exact-queue.js'
+import type { ReplacementModule } from './replacement.js'
 
 /** First in, first out: the log as it is. Writes each page once and remembers nothing of its use. */
 export const fifo: ReplacementModule = {
@@ -9,30 +9,10 @@ export const fifo: ReplacementModule = {
   laid: () => ({ inserted: () => 0, hit: (heat) => heat, reclaimed: () => -1, resized: () => {} }),
 }
 
-class ExactFifo implements ExactReplacement {
-  readonly #slots: Slots
-  readonly #queue: SlotList
+class ExactFifo extends ExactQueue {
+  protected override used(): void {}
 
-  constructor(readonly capacity: number) {
-    this.#slots = new Slots(capacity)
-    this.#queue = new SlotList(this.#slots)
-  }
-
-  get size(): number {
-    return this.#queue.length
-  }
-
-  access(key: number): boolean {
-    if (this.#slots.find(key) >= 0) return true
-    if (this.size === this.capacity) this.#slots.delete(this.#queue.shift())
-    this.#queue.push(this.#slots.add(key))
-    return false
-  }
-
-  remove(key: number): void {
-    const slot = this.#slots.find(key)
-    if (slot < 0) return
-    this.#queue.remove(slot)
-    this.#slots.delete(slot)
+  protected override victim(): number {
+    return this.queue.oldest
   }
 }

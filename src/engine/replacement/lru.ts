@@ -1,6 +1,6 @@
-import { CopyBudget } from './copy-budget.js'
-import type { ExactReplacement, LaidReplacement, ReplacementModule } from './replacement.js'
-import { SlotList, Slots } from './slot-lists.js'
+import { BudgetedReplacement } from './budgeted-replacement.js'
+import { ExactQueue } from './exact-queue.js'
+import type { ReplacementModule } from './replacement.js'
 
 export const lru: ReplacementModule = {
   name: 'lru',
@@ -9,36 +9,14 @@ export const lru: ReplacementModule = {
   laid: (capacityPages) => new LaidLru(capacityPages),
 }
 
-class ExactLru implements ExactReplacement {
-  readonly #slots: Slots
-  readonly #queue: SlotList
-
-  constructor(readonly capacity: number) {
-    this.#slots = new Slots(capacity)
-    this.#queue = new SlotList(this.#slots)
+class ExactLru extends ExactQueue {
+  protected override used(slot: number): void {
+    this.queue.remove(slot)
+    this.queue.push(slot)
   }
 
-  get size(): number {
-    return this.#queue.length
-  }
-
-  access(key: number): boolean {
-    const slot = this.#slots.find(key)
-    if (slot >= 0) {
-      this.#queue.remove(slot)
-      this.#queue.push(slot)
-      return true
-    }
-    if (this.size === this.capacity) this.#slots.delete(this.#queue.shift())
-    this.#queue.push(this.#slots.add(key))
-    return false
-  }
-
-  remove(key: number): void {
-    const slot = this.#slots.find(key)
-    if (slot < 0) return
-    this.#queue.remove(slot)
-    this.#slots.delete(slot)
+  protected override victim(): number {
+    return this.queue.oldest
   }
 }
 
@@ -53,43 +31,35 @@ const LONGEST_UNITS = 13
  * it was used less than {@link LONGEST_UNITS} ago. A stamp is told right for sixteen laps; later, a page that lay unused all that
  * time may look fresh once.
  */
-class LaidLru implements LaidReplacement {
-  readonly #budget: CopyBudget
+class LaidLru extends BudgetedReplacement {
   #unitPages: number
   #pages = 0
   #now = 0
 
   constructor(capacityPages: number) {
-    this.#budget = new CopyBudget(capacityPages)
+    super(capacityPages)
     this.#unitPages = Math.max(1, capacityPages / UNITS_PER_LAP)
   }
 
-  inserted(): number {
+  override inserted(): number {
     this.#pass()
     return this.#now
   }
 
-  hit(): number {
+  override hit(): number {
     return this.#now
   }
 
-  reclaiming(livePages: number, chunkPages: number): void {
-    this.#budget.reclaiming(livePages, chunkPages)
+  override resized(capacityPages: number): void {
+    super.resized(capacityPages)
+    this.#unitPages = Math.max(1, capacityPages / UNITS_PER_LAP)
   }
 
-  reclaimed(_page: number, heat: number): number {
-    this.#budget.earn()
-    const { scarcity } = this.#budget
+  protected override kept(heat: number, scarcity: 0 | 1 | 2): number {
     const age = (this.#now - heat) & (STAMPS - 1)
-    if (scarcity === 3 || age >= LONGEST_UNITS - 2 * scarcity) return -1
-    this.#budget.spend()
+    if (age >= LONGEST_UNITS - 2 * scarcity) return -1
     this.#pass()
     return heat
-  }
-
-  resized(capacityPages: number): void {
-    this.#budget.resized(capacityPages)
-    this.#unitPages = Math.max(1, capacityPages / UNITS_PER_LAP)
   }
 
   #pass(): void {

@@ -1,7 +1,7 @@
-import { CopyBudget } from './copy-budget.js'
+import { BudgetedReplacement } from './budgeted-replacement.js'
 import { Ghosts } from './ghosts.js'
-import type { ExactReplacement, LaidReplacement, ReplacementModule } from './replacement.js'
-import { SlotList, Slots } from './slot-lists.js'
+import type { ExactReplacement, ReplacementModule } from './replacement.js'
+import { SlotLists, type SlotListView } from './slot-lists.js'
 
 export const s3Fifo: ReplacementModule = {
   name: 's3-fifo',
@@ -26,10 +26,11 @@ const GHOST = 2
  * the room for new pages, ghosts of nine tenths, two hits to be proven.
  */
 class ExactS3Fifo implements ExactReplacement {
-  readonly #slots: Slots
-  readonly #queues: readonly [SlotList, SlotList, SlotList]
-  /** Which of the queues a slot is in, and how often it was used there. */
-  readonly #queue: Uint8Array
+  readonly #keys: SlotLists
+  readonly #small: SlotListView
+  readonly #main: SlotListView
+  readonly #ghosts: SlotListView
+  /** How often a slot was used since it is in its queue. */
   readonly #uses: Uint8Array
   readonly #smallCapacity: number
   readonly #ghostCapacity: number
@@ -37,75 +38,70 @@ class ExactS3Fifo implements ExactReplacement {
   constructor(readonly capacity: number) {
     this.#smallCapacity = Math.max(1, Math.floor(capacity * SMALL_SHARE))
     this.#ghostCapacity = Math.floor(capacity * GHOST_SHARE)
-    this.#slots = new Slots(capacity + this.#ghostCapacity + 1)
-    this.#queues = [new SlotList(this.#slots), new SlotList(this.#slots), new SlotList(this.#slots)]
-    this.#queue = new Uint8Array(this.#slots.keys.length)
-    this.#uses = new Uint8Array(this.#slots.keys.length)
+    const slots = capacity + this.#ghostCapacity + 1
+    this.#keys = new SlotLists(slots, 3)
+    this.#small = this.#keys.list(SMALL)
+    this.#main = this.#keys.list(MAIN)
+    this.#ghosts = this.#keys.list(GHOST)
+    this.#uses = new Uint8Array(slots)
   }
 
   get size(): number {
-    return this.#queues[SMALL].length + this.#queues[MAIN].length
+    return this.#small.length + this.#main.length
   }
 
   access(key: number): boolean {
-    let slot = this.#slots.find(key)
-    if (slot >= 0 && this.#queue[slot] !== GHOST) {
+    const keys = this.#keys
+    const slot = keys.find(key)
+    if (slot >= 0 && keys.listOf(slot) !== GHOST) {
       if (this.#uses[slot]! < MOST_USES) this.#uses[slot]!++
       return true
     }
-    const wasGhost = slot >= 0
-    if (wasGhost) this.#queues[GHOST].remove(slot)
+    // A ghost that comes back is not in the way of those that become one now.
+    if (slot >= 0) keys.drop(slot)
     while (this.size >= this.capacity) this.#evict()
-    if (!wasGhost) slot = this.#slots.add(key)
-    this.#push(slot, wasGhost ? MAIN : SMALL, 0)
+    this.#uses[keys.add(key, slot >= 0 ? MAIN : SMALL)] = 0
     return false
   }
 
   remove(key: number): void {
-    const slot = this.#slots.find(key)
-    if (slot < 0) return
-    this.#queues[this.#queue[slot]!]!.remove(slot)
-    this.#slots.delete(slot)
+    const slot = this.#keys.find(key)
+    if (slot >= 0) this.#keys.drop(slot)
   }
 
   #evict(): void {
-    const [small, main] = this.#queues
-    if (small.length === 0 || main.length > this.capacity - this.#smallCapacity) this.#evictMain()
+    if (this.#small.length === 0 || this.#main.length > this.capacity - this.#smallCapacity) this.#evictMain()
     else this.#evictSmall()
   }
 
   /** Evicts the first unproven page; those proven move to the main queue. */
   #evictSmall(): void {
-    const small = this.#queues[SMALL]
-    while (small.length > 0) {
-      const slot = small.shift()
+    const keys = this.#keys
+    while (this.#small.length > 0) {
+      const slot = this.#small.oldest
       if (this.#uses[slot]! < PROVEN) return this.#becomeGhost(slot)
-      this.#push(slot, MAIN, 0)
+      this.#uses[slot] = 0
+      keys.move(slot, MAIN)
     }
   }
 
   /** Evicts the first page without a use left; each lap costs one. */
   #evictMain(): void {
-    const main = this.#queues[MAIN]
-    let slot = main.shift()
+    const keys = this.#keys
+    let slot = this.#main.oldest
     while (this.#uses[slot]! > 0) {
-      this.#push(slot, MAIN, this.#uses[slot]! - 1)
-      slot = main.shift()
+      this.#uses[slot]!--
+      keys.move(slot, MAIN)
+      slot = this.#main.oldest
     }
-    this.#slots.delete(slot)
+    keys.drop(slot)
   }
 
   #becomeGhost(slot: number): void {
-    const ghost = this.#queues[GHOST]
-    if (this.#ghostCapacity === 0) return this.#slots.delete(slot)
-    if (ghost.length === this.#ghostCapacity) this.#slots.delete(ghost.shift())
-    this.#push(slot, GHOST, 0)
-  }
-
-  #push(slot: number, queue: number, uses: number): void {
-    this.#queue[slot] = queue
-    this.#uses[slot] = uses
-    this.#queues[queue]!.push(slot)
+    const keys = this.#keys
+    if (this.#ghostCapacity === 0) return keys.drop(slot)
+    if (this.#ghosts.length === this.#ghostCapacity) keys.drop(this.#ghosts.oldest)
+    keys.move(slot, GHOST)
   }
 }
 
@@ -123,42 +119,34 @@ const GHOSTS_PER_PAGE = 0.75
  * proven; each use earns a proven page a lap more, each lap costs one. While the log is roomy one use proves, and a proven page
  * stays. New pages hold their slots for a lap rather than for a tenth of the room: that is what the one log costs.
  */
-class LaidS3Fifo implements LaidReplacement {
+class LaidS3Fifo extends BudgetedReplacement {
   readonly #ghosts: Ghosts
-  readonly #budget: CopyBudget
 
   constructor(capacityPages: number) {
+    super(capacityPages)
     this.#ghosts = new Ghosts(GHOSTS_PER_PAGE, capacityPages)
-    this.#budget = new CopyBudget(capacityPages)
   }
 
-  inserted(page: number): number {
+  override inserted(page: number): number {
     return this.#ghosts.take(page) ? PROVEN_BIT | RETURNED_LAPS : 0
   }
 
-  hit(heat: number): number {
+  override hit(heat: number): number {
     return (heat & COUNT_BITS) < MOST_LAPS ? heat + 1 : heat
   }
 
-  reclaiming(livePages: number, chunkPages: number): void {
-    this.#budget.reclaiming(livePages, chunkPages)
-  }
-
-  reclaimed(page: number, heat: number): number {
-    this.#budget.earn()
-    const { roomy, scarcity } = this.#budget
+  protected override kept(heat: number, scarcity: 0 | 1 | 2): number {
     const count = heat & COUNT_BITS
-    const needed = (heat & PROVEN_BIT ? 1 : PROVEN) - (roomy ? 1 : 0) + scarcity
-    if (scarcity === 3 || count < needed) {
-      this.#ghosts.add(page)
-      return -1
-    }
-    this.#budget.spend()
-    return PROVEN_BIT | Math.max(0, count - 1)
+    const needed = (heat & PROVEN_BIT ? 1 : PROVEN) - (this.budget.roomy ? 1 : 0) + scarcity
+    return count < needed ? -1 : PROVEN_BIT | Math.max(0, count - 1)
   }
 
-  resized(capacityPages: number): void {
+  protected override dropped(page: number): void {
+    this.#ghosts.add(page)
+  }
+
+  override resized(capacityPages: number): void {
+    super.resized(capacityPages)
     this.#ghosts.resized(capacityPages)
-    this.#budget.resized(capacityPages)
   }
 }

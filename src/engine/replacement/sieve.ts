@@ -1,6 +1,6 @@
-import { LaidClock } from './clock.js'
-import type { ExactReplacement, ReplacementModule } from './replacement.js'
-import { SlotList, Slots } from './slot-lists.js'
+import { LaidClock } from './laid-clock.js'
+import { MarkedQueue } from './marked-queue.js'
+import type { ReplacementModule } from './replacement.js'
 
 /**
  * In a log what stays must move, and only the oldest chunk is ever looked at: without a hand that passes over what stays, sieve
@@ -14,55 +14,23 @@ export const sieve: ReplacementModule = {
 }
 
 /** Zhang et al., "SIEVE is simpler than LRU" (NSDI 2024): a hand walks from old to new; what it passes keeps its place. */
-class ExactSieve implements ExactReplacement {
-  readonly #slots: Slots
-  readonly #queue: SlotList
-  readonly #used: Uint8Array
+class ExactSieve extends MarkedQueue {
   /** The slot that is looked at next; -1: the oldest. */
   #hand = -1
 
-  constructor(readonly capacity: number) {
-    this.#slots = new Slots(capacity)
-    this.#queue = new SlotList(this.#slots)
-    this.#used = new Uint8Array(capacity)
-  }
-
-  get size(): number {
-    return this.#queue.length
-  }
-
-  access(key: number): boolean {
-    const slot = this.#slots.find(key)
-    if (slot >= 0) {
-      this.#used[slot] = 1
-      return true
-    }
-    if (this.size === this.capacity) this.#evict()
-    const added = this.#slots.add(key)
-    this.#used[added] = 0
-    this.#queue.push(added)
-    return false
-  }
-
-  remove(key: number): void {
-    const slot = this.#slots.find(key)
-    if (slot >= 0) this.#drop(slot)
-  }
-
-  #evict(): void {
-    let slot = this.#hand < 0 ? this.#queue.oldest : this.#hand
-    while (this.#used[slot] === 1) {
-      this.#used[slot] = 0
-      const newer = this.#slots.newer[slot]!
-      slot = newer < 0 ? this.#queue.oldest : newer
+  protected override victim(): number {
+    let slot = this.#hand < 0 ? this.queue.oldest : this.#hand
+    while (this.marks[slot] === 1) {
+      this.marks[slot] = 0
+      const newer = this.slots.newer[slot]!
+      slot = newer < 0 ? this.queue.oldest : newer
     }
     this.#hand = slot
-    this.#drop(slot)
+    return slot
   }
 
-  #drop(slot: number): void {
-    if (slot === this.#hand) this.#hand = this.#slots.newer[slot]!
-    this.#queue.remove(slot)
-    this.#slots.delete(slot)
+  protected override drop(slot: number): void {
+    if (slot === this.#hand) this.#hand = this.slots.newer[slot]!
+    super.drop(slot)
   }
 }

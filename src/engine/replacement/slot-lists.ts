@@ -106,3 +106,57 @@ export class SlotList {
     return slot
   }
 }
+
+/** A list to look at. */
+export type SlotListView = Readonly<Pick<SlotList, 'length' | 'oldest'>>
+
+/** Keys in several queues of slots: each key is in one of them, and its slot knows in which. Lists have numbers from 0. */
+export class SlotLists {
+  readonly #slots: Slots
+  readonly #lists: readonly SlotList[]
+  readonly #listOf: Uint8Array
+
+  constructor(capacity: number, lists: number) {
+    this.#slots = new Slots(capacity)
+    this.#lists = Array.from({ length: lists }, () => new SlotList(this.#slots))
+    this.#listOf = new Uint8Array(capacity)
+  }
+
+  /** Only {@link add}, {@link move} and {@link drop} change it. */
+  list(list: number): SlotListView {
+    return this.#lists[list]!
+  }
+
+  /** The slot of `key`, or -1. */
+  find(key: number): number {
+    return this.#slots.find(key)
+  }
+
+  listOf(slot: number): number {
+    return this.#listOf[slot]!
+  }
+
+  /** Gives `key`, which is in none, a slot in a list; returns the slot. */
+  add(key: number, list: number): number {
+    const slot = this.#slots.add(key)
+    this.#push(slot, list)
+    return slot
+  }
+
+  /** Makes a slot the newest of a list, of its own or of another one. */
+  move(slot: number, list: number): void {
+    this.#lists[this.#listOf[slot]!]!.remove(slot)
+    this.#push(slot, list)
+  }
+
+  /** Forgets the slot's key. */
+  drop(slot: number): void {
+    this.#lists[this.#listOf[slot]!]!.remove(slot)
+    this.#slots.delete(slot)
+  }
+
+  #push(slot: number, list: number): void {
+    this.#listOf[slot] = list
+    this.#lists[list]!.push(slot)
+  }
+}
