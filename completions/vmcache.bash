@@ -16,6 +16,7 @@ _vmcache_verbs() {
     engine) echo 'install restart start status stop uninstall' ;;
     event) echo 'list' ;;
     job) echo 'cancel list show' ;;
+    lease) echo 'list show take' ;;
     policy) echo 'set show' ;;
     stats) echo 'export' ;;
   esac
@@ -49,6 +50,9 @@ _vmcache_flags() {
     'job cancel') echo '--config --dry-run --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'job list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'job show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'lease list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'lease show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'lease take') echo '--config --discard-dirty --dry-run --fenced --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'policy set') echo '--config --disk --dry-run --host --json --max --min --mode --no-color --no-wait --quiet --replacement --run-dir --shares --state-dir --timeout --user --yes --help' ;;
     'policy show') echo '--config --disk --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'stats') echo '--config --host --json --latency --no-color --quiet --run-dir --state-dir --timeout --user --watch --window --help' ;;
@@ -61,7 +65,7 @@ _vmcache_flags() {
 _vmcache_value() {
   case $1 in
     --config) _vmcache_files -f ;;
-    --mode) _vmcache_words 'write-through write-around pass-through' ;;
+    --mode) _vmcache_words 'write-through write-back write-around pass-through' ;;
     --replacement) _vmcache_files -f ;;
     --run-dir) _vmcache_files -d ;;
     --state-dir) _vmcache_files -d ;;
@@ -89,6 +93,8 @@ _vmcache_argument() {
     'disk show:'0) _vmcache_names disk ;;
     'job cancel:'0) _vmcache_names running-job ;;
     'job show:'0) _vmcache_names job ;;
+    'lease show:'0) _vmcache_files -f ;;
+    'lease take:'0) _vmcache_files -f ;;
     'stats:'*) _vmcache_names disk ;;
     *) : ;;
   esac
@@ -135,7 +141,7 @@ _vmcache() {
   elif [[ $cur == -* ]]; then
     _vmcache_words "$(_vmcache_flags "$command")"
   elif [[ -z $topic ]]; then
-    _vmcache_words 'cache config device disk doctor engine event job policy stats status'
+    _vmcache_words 'cache config device disk doctor engine event job lease policy stats status'
   elif [[ -z $(_vmcache_flags "$command") ]]; then
     _vmcache_words "$(_vmcache_verbs "$topic")"
   else

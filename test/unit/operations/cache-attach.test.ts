@@ -128,7 +128,7 @@ test.each([
   ['a bad name', { name: 'web01//vda' }, 'BAD_NAME'],
   ['a name that climbs', { name: '../../etc/passwd' }, 'BAD_NAME'],
   ['a long name', { name: 'x'.repeat(129) }, 'BAD_NAME'],
-  ['an unknown mode', { mode: 'write-back' }, 'USAGE'],
+  ['an unknown mode', { mode: 'write-sideways' }, 'USAGE'],
   ['an unknown replacement', { replacement: 'magic' }, 'BAD_CONFIG'],
   ['shares of 0', { shares: 0 }, 'USAGE'],
   ['max below min', { minBytes: GIB, maxBytes: 512 * MIB }, 'BAD_SIZE'],

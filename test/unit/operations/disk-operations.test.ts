@@ -91,7 +91,7 @@ describe('disk set', () => {
   })
 
   test.each([
-    [{ mode: 'write-back' }, 'USAGE'],
+    [{ mode: 'write-sideways' }, 'USAGE'],
     [{ replacement: 'magic' }, 'BAD_CONFIG'],
     [{ shares: 0 }, 'USAGE'],
     [{ maxBytes: MIB }, 'BAD_SIZE'],
