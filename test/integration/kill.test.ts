@@ -51,7 +51,7 @@ test.each([
       expect(wrong, `after kill ${kill + 1}; to repeat: ${repeat}`).toEqual([])
     }
   },
-  60_000 + KILLS * 6_000,
+  120_000 + KILLS * 20_000,
 )
 
 /** What every page may hold: the last acknowledged version, or one that was sent later and never answered. */
