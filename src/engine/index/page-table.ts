@@ -22,15 +22,26 @@ const GROWTH = 1.5
 const SMALLEST_SLOTS = 8
 /** Sizes that segments begin with, spread over one step of growth, so that they do not all grow at the same time. */
 const START_SLOTS = [8, 9, 10, 11, 12]
+/** Locations whose bits are allocated together: a chunk of the default size has them in one or two places. */
+const BLOCK_BITS = 12
+const BLOCK_BYTES = 2 ** BLOCK_BITS / 8
 
 /**
  * Open addressing with linear probing and deletion by shifting back (Knuth, TAOCP vol. 3, 6.4, algorithm R), in segments that
  * grow by themselves, so that no single insertion moves more than a thousandth of the table. Keys are not stored: they
  * are read back through {@link PageOf}.
+ *
+ * One bit for each location says whether it is in the table, in blocks. So pages that were placed together are found by
+ * looking at the location behind the last one, which is in the processor's cache, where the hash leads somewhere else for
+ * each of them.
  */
 export class PageTable {
   readonly #segments: (Uint32Array | undefined)[] = Array.from({ length: SEGMENTS })
   readonly #counts = new Uint32Array(SEGMENTS)
+  /** Blocks that have a bit set, and how many. */
+  readonly #blocks: (Uint8Array | undefined)[] = []
+  readonly #present: number[] = []
+  #blockCount = 0
   #size = 0
   #slots = 0
 
@@ -41,7 +52,7 @@ export class PageTable {
   }
 
   get bytes(): number {
-    return this.#slots * 4 + SEGMENTS * 12
+    return this.#slots * 4 + SEGMENTS * 12 + this.#blockCount * BLOCK_BYTES + this.#blocks.length * 16
   }
 
   find(page: number): number {
@@ -54,7 +65,14 @@ export class PageTable {
     }
   }
 
-  /** Puts `page` at `location` and returns where it was. */
+  /** The same, for a page that is likely to be at the location behind `location`, where the page before it is. */
+  findBehind(location: number, page: number): number {
+    const guess = location + 1
+    if (this.#isPresent(guess) && this.pageOf(guess) === page) return guess
+    return this.find(page)
+  }
+
+  /** Puts `page` at `location`, where nothing is yet, and returns where it was. */
   set(page: number, location: number): number {
     const hash = hashOf(page)
     const segment = hash >>> HOME_BITS
@@ -62,11 +80,13 @@ export class PageTable {
     if (slots === undefined) slots = this.#resize(segment, START_SLOTS[segment % START_SLOTS.length]!)
     else if (this.#counts[segment]! + 1 > slots.length * MAXIMUM_LOAD)
       slots = this.#resize(segment, Math.ceil(slots.length * GROWTH))
+    this.#setPresent(location)
     let slot = homeOf(hash, slots.length)
     for (; slots[slot] !== NOWHERE; slot = slot + 1 === slots.length ? 0 : slot + 1) {
       const before = slots[slot]!
       if (this.pageOf(before) !== page) continue
       slots[slot] = location
+      this.#clearPresent(before)
       return before
     }
     slots[slot] = location
@@ -100,6 +120,7 @@ export class PageTable {
       hole = next
     }
     slots[hole] = NOWHERE
+    this.#clearPresent(location)
     this.#size--
     const count = --this.#counts[segment]!
     if (length > SMALLEST_SLOTS && count < length * MINIMUM_LOAD)
@@ -110,8 +131,38 @@ export class PageTable {
   clear(): void {
     this.#segments.fill(undefined)
     this.#counts.fill(0)
+    this.#blocks.length = 0
+    this.#present.length = 0
+    this.#blockCount = 0
     this.#size = 0
     this.#slots = 0
+  }
+
+  #isPresent(location: number): boolean {
+    const block = this.#blocks[location >>> BLOCK_BITS]
+    return block !== undefined && (block[(location >>> 3) % BLOCK_BYTES]! & (1 << (location & 7))) !== 0
+  }
+
+  #setPresent(location: number): void {
+    const index = location >>> BLOCK_BITS
+    for (let next = this.#blocks.length; next <= index; next++) this.#blocks[next] = undefined
+    let block = this.#blocks[index]
+    if (block === undefined) {
+      block = this.#blocks[index] = new Uint8Array(BLOCK_BYTES)
+      this.#present[index] = 0
+      this.#blockCount++
+    }
+    assert(!this.#isPresent(location), 'a location holds one page at a time')
+    block[(location >>> 3) % BLOCK_BYTES]! |= 1 << (location & 7)
+    this.#present[index]!++
+  }
+
+  #clearPresent(location: number): void {
+    const index = location >>> BLOCK_BITS
+    this.#blocks[index]![(location >>> 3) % BLOCK_BYTES]! &= ~(1 << (location & 7))
+    if (--this.#present[index]! > 0) return
+    this.#blocks[index] = undefined
+    this.#blockCount--
   }
 
   #resize(segment: number, length: number): Uint32Array {

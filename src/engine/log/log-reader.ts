@@ -80,11 +80,12 @@ export class LogReader {
     if (count > MAXIMUM_PAGES) return 0
     const { table, slots, entriesPerChunk } = log
     let runs = 0
+    let location = NOWHERE
     /** Location and unit at which the next page goes on with the last run. */
     let nextLocation = NOWHERE
     let nextUnit = 0
     for (let index = 0; index < count; index++) {
-      const location = table.find(first + index)
+      location = index === 0 ? table.find(first) : table.findBehind(location, first + index)
       if (location === NOWHERE) return 0
       const { sectorMap, unit } = slots[(location / entriesPerChunk) | 0]!.columns
       const ordinal = location % entriesPerChunk

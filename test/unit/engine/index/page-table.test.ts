@@ -27,6 +27,11 @@ class TableAndModel {
     for (const page of pages) {
       const expected = this.model.get(page) ?? NOWHERE
       if (this.table.find(page) !== expected) expect.fail(`page ${page} is not at ${expected}`)
+      // Right whatever the hint is: where the page before is, where any other page or version is.
+      for (const hint of [this.model.get(page - 1) ?? 0, expected - 1, expected, page % (this.pages.length + 1)]) {
+        if (this.table.findBehind(hint, page) === expected) continue
+        expect.fail(`page ${page} is not at ${expected}, looked for behind ${hint}`)
+      }
     }
   }
 }
@@ -73,6 +78,27 @@ test('agrees with a map, whatever is set and deleted', () => {
       },
     },
   )
+})
+
+test('pages that were placed together are found without the hash; one that was replaced or deleted is not', () => {
+  let lookups: number[] = []
+  const pages = [10, 11, 12, 13, 12]
+  const table = new PageTable((location) => {
+    lookups.push(location)
+    return pages[location]!
+  })
+  pages.forEach((page, location) => table.set(page, location))
+  const findBehind = (location: number, page: number): unknown => {
+    lookups = []
+    return { found: table.findBehind(location, page), lookups }
+  }
+  expect(findBehind(0, 11)).toEqual({ found: 1, lookups: [1] })
+  // Location 2 is not looked at: a newer version of page 12 is elsewhere.
+  expect(findBehind(1, 12)).toEqual({ found: 4, lookups: expect.not.arrayContaining([2]) as number[] })
+  table.delete(13)
+  expect(findBehind(2, 13)).toEqual({ found: NOWHERE, lookups: expect.not.arrayContaining([3]) as number[] })
+  table.clear()
+  expect(findBehind(0, 11)).toEqual({ found: NOWHERE, lookups: [] })
 })
 
 describe('with many pages', () => {
