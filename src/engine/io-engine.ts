@@ -364,7 +364,7 @@ class IoEngine implements Engine {
     if (cache === undefined) return
     const chunk = cache.pool.take()
     if (chunk !== undefined) {
-      void thread.calls.call('grant', { cacheId, chunks: [chunk], exhausted: cache.pool.freeChunks === 0 })
+      void thread.calls.call('grant', { cacheId, chunks: [chunk], exhausted: cache.pool.availableChunks === 0 })
       return
     }
     let starved = this.#starved.get(cache)
@@ -382,7 +382,7 @@ class IoEngine implements Engine {
       if (chunk === undefined) return
       starved.delete(thread)
       const { cacheId } = cache.pool
-      void thread.calls.call('grant', { cacheId, chunks: [chunk], exhausted: cache.pool.freeChunks === 0 })
+      void thread.calls.call('grant', { cacheId, chunks: [chunk], exhausted: cache.pool.availableChunks === 0 })
     }
   }
 
@@ -462,11 +462,12 @@ class IoEngine implements Engine {
   /** Gives `work` what the disk's log has in the cache; where it fails the pool has it back. */
   async #withPlace<Result>(
     cache: OpenCache | undefined,
-    { logId, maxBytes }: DiskSettings,
+    { name, logId, maxBytes }: DiskSettings,
     work: (place: ThreadLogPlace | null) => Promise<Result>,
   ): Promise<Result> {
     if (cache === undefined) return work(null)
     const { pool } = cache
+    refuseDoubtful(pool, name, logId)
     const found: readonly FoundChunkPlace[] = pool.claim(logId)
     try {
       return await work({ cacheId: pool.cacheId, found, maximumChunks: this.#maximumChunks(cache, maxBytes) })
@@ -651,6 +652,18 @@ function badPagesEvent({ settings }: AttachedDisk, count: number): Parameters<Ev
   return { what: 'disk.bad-pages', cache: settings.cache, disk: settings.name, reason }
 }
 
+/** CORRUPT where what the disk wrote last may have been in a chunk that cannot be told any more. */
+function refuseDoubtful(pool: Pool, disk: string, logId: string): void {
+  if (!pool.doubtfulLogs.has(logId)) return
+  throw new VmcacheError(
+    'CORRUPT',
+    `${pool.damagedChunks} chunks of cache ${pool.cacheName} have a damaged header, and one of them may hold what the origin of disk ${disk} lacks`,
+    {
+      hint: `let it go on from what the cache has, or from the origin: vmcache disk resolve ${disk} --keep cache|origin`,
+    },
+  )
+}
+
 /** A device of which only the first bytes are used. */
 function sized(device: Device, sizeBytes: number): Device {
   return sizeBytes === device.sizeBytes
@@ -697,6 +710,7 @@ function describeDisk({ settings, status, cache }: AttachedDisk): EngineDisk {
     minBytes: settings.minBytes,
     maxBytes: settings.maxBytes,
     shares: settings.shares,
+    writeBack: settings.writeBack,
     allocatedBytes: status.chunks * (cache?.pool.chunkBytes ?? 0),
     cachedBytes: status.cachedBytes,
     ...dirtyOf(status),

@@ -11,6 +11,9 @@ export const CHUNK_HEADER_BYTES = 4096
 export const MAXIMUM_DISK_NAME_BYTES = 256
 export const MAXIMUM_ORIGIN_BYTES = 1024
 
+/** The log was in write-back when the chunk was opened: its origin may lack what is in here. */
+export const CHUNK_FLAG = { writeBack: 1 } as const
+
 export const CHUNK_KIND = { free: 1, log: 2, object: 3 } as const
 
 const head = new Structure('chunk header', 'vmCH', SECTOR_BYTES, {

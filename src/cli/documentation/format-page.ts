@@ -251,6 +251,7 @@ const EXTENT_MEANINGS: Readonly<Record<string, string>> = {
   touched:
     'Regions (16 MiB of the disk) of which a power cut may leave clean pages stale. The first frame of a chunk lists all of them.',
   quiet: 'Regions of which that is no longer so.',
+  bad: 'Pages of which a write was lost before the origin had it: not to be read until they are written anew. The first frame of a chunk lists all of them.',
 }
 
 /** Ruler, then the meaning of each field. */

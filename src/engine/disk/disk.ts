@@ -472,6 +472,17 @@ export class Disk implements ServedDisk {
     this.#beginWriteBack(log)
   }
 
+  /** The same for a disk that had left it for a moment; where that fails it writes through, and says why. */
+  async #reenterWriteBack(log: Log): Promise<void> {
+    try {
+      await this.#enterWriteBack(log)
+    } catch (error) {
+      if (log.failure !== undefined) throw error
+      this.#path = MODE_PATHS['write-through']
+      this.#trouble(messageOf(error))
+    }
+  }
+
   /** Writes all that is dirty to the origin; nothing is dirty any more when this ends. The gate is shut. */
   async #leaveWriteBack(): Promise<void> {
     const [log, writeBack] = [this.#log, this.#writeBack]
@@ -627,7 +638,7 @@ export class Disk implements ServedDisk {
       this.#reads.readAhead.clear()
       this.#fills.cancel(0, Infinity)
       this.#useLog({ ...opened, isNew: false })
-      if (this.#writesBack(this.#path)) await this.#enterWriteBack(opened.log)
+      if (this.#writesBack(this.#path)) await this.#reenterWriteBack(opened.log)
     } catch (error) {
       this.#log ??= log
       void this.#logLost(error)
@@ -643,12 +654,11 @@ export class Disk implements ServedDisk {
     try {
       if (this.#state !== 'direct') return
       await this.#flusher.flushUnheard()
-      if (path.logs) {
-        const opened = await this.#options.newLog()
-        this.#useLog(opened)
-        if (this.#writesBack(path)) await this.#enterWriteBack(opened.log)
-      } else this.#setState('serving', null)
+      const opened = path.logs ? await this.#options.newLog() : undefined
       this.#path = path
+      if (opened === undefined) return this.#setState('serving', null)
+      this.#useLog(opened)
+      if (this.#writesBack(path)) await this.#reenterWriteBack(opened.log)
     } finally {
       this.#gate.open()
     }
@@ -669,7 +679,7 @@ export class Disk implements ServedDisk {
       try {
         await log.appended()
         await log.commit()
-        if (wasWriteBack) await this.#enterWriteBack(log)
+        if (wasWriteBack) await this.#reenterWriteBack(log)
       } catch (error) {
         // A log that was left meanwhile has no pages either.
         if (this.#log === log) throw error

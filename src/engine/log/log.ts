@@ -1,7 +1,14 @@
 import { assert } from '../../base/assert.js'
+import { VmcacheError } from '../../base/errors.js'
 import type { Clock } from '../../base/clock.js'
 import { checksumOf } from '../../base/checksum.js'
-import { CHUNK_HEADER_BYTES, CHUNK_KIND, encodeChunkHeader, freeChunkHeader } from '../../format/chunk-header.js'
+import {
+  CHUNK_FLAG,
+  CHUNK_HEADER_BYTES,
+  CHUNK_KIND,
+  encodeChunkHeader,
+  freeChunkHeader,
+} from '../../format/chunk-header.js'
 import {
   EXTENT_BYTES,
   EXTENT_KIND,
@@ -850,7 +857,7 @@ export class Log {
       phase: identity.phase,
       level: 0,
       stream: 0,
-      flags: 0,
+      flags: this.isWriteBack ? CHUNK_FLAG.writeBack : 0,
       cacheId: source.cacheId,
       generation,
       logId: identity.logId,
@@ -1168,15 +1175,46 @@ export class Log {
   }
 
   /**
-   * Goes over to write-back, or back from it. Everything is settled, and nothing is staged or under way.
+   * Goes over to write-back, or back from it, while nothing is written. Everything is settled. The headers of the chunks say so: what may be dirty
+   * is in chunks of its own. NO_SPACE where there is no chunk that could be kept back.
    */
   async setWriteBack(isWriteBack: boolean): Promise<void> {
-    assert(this.#settledLsn === this.#nextLsn && !this.#hasStaged(), 'a log changes its mode when all of it is settled')
+    if (isWriteBack && !(await this.#findReserve())) {
+      throw new VmcacheError('NO_SPACE', `the log of disk ${this.identity.diskName} has no chunk to keep back`, {
+        hint: 'give the disk a larger minimum, or the cache more room',
+      })
+    }
+    while (this.#running || this.#hasStaged()) await this.appended()
+    if (this.#failure !== undefined) throw this.#failure
+    assert(this.#settledLsn === this.#nextLsn, 'a log changes its mode when all of it is settled')
     this.isWriteBack = isWriteBack
-    this.#settledOffset = this.#open?.writtenOffset ?? 0
     if (!isWriteBack) return this.#giveReserve()
-    this.#keepReserve()
+    const open = this.#open
+    this.#open = undefined
+    if (open !== undefined) this.#seal(open)
+    this.#settledOffset = 0
     await this.recordSettled()
+  }
+
+  /** Takes the reserve, from what is free or from the oldest chunk; returns whether there is one. */
+  async #findReserve(): Promise<boolean> {
+    for (;;) {
+      this.#reserve ??= this.#takeAny()
+      if (this.#reserve !== undefined) return true
+      if (this.#failure !== undefined) throw this.#failure
+      const { source } = this.#options
+      if (!source.exhausted && this.chunkCount < this.maximumChunks) {
+        await new Promise<void>((resolve) => source.whenChanged(resolve))
+        continue
+      }
+      const before = this.#chunks.length
+      this.reclaim()
+      await this.#reclaiming
+      if (this.#chunks.length < before) continue
+      if (this.#sealing.size > 0) await Promise.race(this.#sealing)
+      else if (this.onForgotten !== undefined) await new Promise<void>((resolve) => this.#options.defer(resolve))
+      else return false
+    }
   }
 
   /** Marks the log as cleanly closed: the origin has and has flushed everything, and so has the log. */

@@ -1,7 +1,13 @@
 import { VmcacheError } from '../../base/errors.js'
 import type { Clock } from '../../base/clock.js'
 import type { Random } from '../../base/random.js'
-import { CHUNK_HEADER_BYTES, CHUNK_KIND, readChunkHeader, type ChunkHeader } from '../../format/chunk-header.js'
+import {
+  CHUNK_FLAG,
+  CHUNK_HEADER_BYTES,
+  CHUNK_KIND,
+  readChunkHeader,
+  type ChunkHeader,
+} from '../../format/chunk-header.js'
 import { FIRST_CHUNK_OFFSET, FORMAT_VERSION, type Superblock, type SuperblockDevice } from '../../format/superblock.js'
 import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
 import type { Device } from '../device/device.js'
@@ -11,6 +17,8 @@ import { eraseSuperblocks, newerFormat, readSuperblock, writeSuperblock } from '
 /** Chunk generations of one opening of a cache: each opening has its own, above all earlier ones. */
 const GENERATIONS_PER_OPEN = 2 ** 24
 const CONCURRENT_READS = 16
+/** Chunks that a log in write-back takes when it is opened: one for its session, and its reserve. */
+const CHUNKS_OF_A_SESSION = 2
 
 /** A chunk by its place; what threads send each other. */
 export interface ChunkPlace {
@@ -107,8 +115,10 @@ async function clearHeaders(device: Device, superblock: Superblock, now: number)
 export class Pool {
   readonly #free: ChunkPlace[][]
   readonly #logs = new Map<string, FoundChunkPlace[]>()
-  /** Chunks whose header was found damaged when the cache was opened; every log was given up for it. */
+  /** Chunks whose header was found damaged when the cache was opened; every log that is only a cache was given up for it. */
   damagedChunks = 0
+  /** Logs that may hold what their origins lack, and of which a damaged chunk may have been the newest. */
+  readonly doubtfulLogs = new Set<string>()
   /** Positions of devices that are not used any more. */
   readonly #failed = new Set<number>()
 
@@ -172,6 +182,10 @@ export class Pool {
   get freeChunks(): number {
     return this.#free.reduce((sum, free) => sum + free.length, 0)
   }
+  /** Free chunks that are not kept back. */
+  get availableChunks(): number {
+    return this.#logs.size === 0 ? this.freeChunks : Math.max(0, this.freeChunks - this.#keptChunks)
+  }
   /** Chunks that each log has, and the newest header that names its disk. */
   get logs(): ReadonlyMap<string, readonly FoundChunkPlace[]> {
     return this.#logs
@@ -199,17 +213,31 @@ export class Pool {
 
   /**
    * A chunk whose header is damaged may have been the newest of any log, and what it said of older pages is gone: no log is to be
-   * believed. All are clean, so all are given up; the damaged chunks last, so that a crash in between changes nothing.
+   * believed. Those that are clean are given up; the damaged chunks last, so that a crash in between changes nothing, and not at all while a
+   * log may hold what its origin lacks: that is for a human to decide.
    */
   async #discardLogs(damaged: readonly ChunkPlace[]): Promise<void> {
     this.damagedChunks = damaged.length
-    for (const { deviceIndex, index, generation } of [...[...this.#logs.values()].flat(), ...damaged]) {
+    const given: ChunkPlace[] = []
+    for (const [logId, chunks] of this.#logs) {
+      if (chunks.some(mayBeDirty)) this.doubtfulLogs.add(logId)
+      else given.push(...chunks)
+    }
+    if (this.doubtfulLogs.size === 0) given.push(...damaged)
+    for (const { deviceIndex, index, generation } of given) {
       const { device, superblock } = this.devices[deviceIndex]!
       const chunk = { device, deviceIndex, index, offset: chunkOffset(superblock, index), generation }
       await writeFreeHeader(chunk, this.cacheId, superblock.createdAt)
       this.#free[deviceIndex]!.push({ deviceIndex, index, generation: chunk.generation })
     }
-    this.#logs.clear()
+    for (const logId of [...this.#logs.keys()]) if (!this.doubtfulLogs.has(logId)) this.#logs.delete(logId)
+  }
+
+  /** Chunks that are kept back for logs that are still to be opened: a dirty one goes on in a new chunk before anything else. */
+  get #keptChunks(): number {
+    let kept = 0
+    for (const chunks of this.#logs.values()) if (chunks.some(mayBeDirty)) kept += CHUNKS_OF_A_SESSION
+    return kept
   }
 
   /**
@@ -265,6 +293,7 @@ export class Pool {
 
   /** A free chunk, of the preferred device while that has any. */
   take(preferredDevice?: number): ChunkPlace | undefined {
+    if (this.availableChunks === 0) return undefined
     const preferred = preferredDevice === undefined ? undefined : this.#free[preferredDevice]
     if (preferred !== undefined && preferred.length > 0) return preferred.pop()
     let fullest: ChunkPlace[] | undefined
@@ -287,6 +316,7 @@ export class Pool {
   claim(logId: string): readonly FoundChunkPlace[] {
     const chunks = this.#logs.get(logId) ?? []
     this.#logs.delete(logId)
+    this.doubtfulLogs.delete(logId)
     return chunks
   }
 
@@ -298,6 +328,10 @@ export class Pool {
         this.#found({ ...place, generation: Math.max(place.generation, header.generation) }, header)
     })
   }
+}
+
+function mayBeDirty({ header }: FoundChunkPlace): boolean {
+  return (header.flags & CHUNK_FLAG.writeBack) !== 0
 }
 
 /** CORRUPT where a device ends before its last chunk: it was cut, or another one took its path. */

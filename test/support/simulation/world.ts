@@ -386,7 +386,7 @@ export class World {
       await disk.setMode(mode)
     } catch (error) {
       // An origin that takes nothing keeps the disk in write-back.
-      if (!/simulated|refuses/.test((error as Error).message)) throw error
+      if (!/simulated|refuses|keep back/.test((error as Error).message)) throw error
       return
     }
     if (this.#disk === disk) this.#mode = mode
