@@ -95,6 +95,7 @@ describe('two I/O threads', () => {
     // A clean end, with clients that are still there; the next engine is warm in both threads.
     expect(await host.end()).toBe(0)
     const again = await startHost({ directory: host.directory })
+    await until('the whole index', async () => (await again.disk('base')).state === 'serving')
     const next = await clientsOf(again, 2)
     await until('a warm index in both threads', async () => {
       for (const client of next) await readAll(client, pages, 1, random)
