@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { FIRST_CHUNK_OFFSET } from '../../../src/format/superblock.js'
 import { PAGE_BYTES, REGION_BYTES, SECTOR_BYTES } from '../../../src/model/geometry.js'
 import type { Mode } from '../../../src/model/mode.js'
+import { DEFAULT_WRITE_BACK } from '../../../src/model/write-back.js'
 import type { AttachRequest, CreateCacheRequest } from '../../../src/protocol/control/documents.js'
 import { writeImage } from './image-file.js'
 import { usedRuns } from './load.js'
@@ -63,6 +64,7 @@ export function attachRequest({ name, mode, originPath }: DiskFiles): AttachRequ
     minBytes: 0,
     maxBytes: null,
     shares: 100,
+    writeBack: DEFAULT_WRITE_BACK,
     readOnly: false,
     exclusive: false,
     dryRun: false,

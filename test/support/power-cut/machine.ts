@@ -3,8 +3,9 @@ import { basename, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Random } from '../../../src/base/random.js'
 import type { Mode } from '../../../src/model/mode.js'
+import type { DiskState } from '../../../src/protocol/control/documents.js'
 import { startEngineProcess, type EngineProcess } from '../engine-process.js'
-import { connectSimpleNbd } from '../simple-nbd-client.js'
+import { connectSimpleNbd, type SimpleNbdClient } from '../simple-nbd-client.js'
 import { compileRecorder } from './compile-recorder.js'
 import { attachRequest, cacheRequest, createFiles, diskFiles, type DiskFiles } from './disk-files.js'
 import { DiskHistory } from './disk-history.js'
@@ -21,6 +22,12 @@ const PACKAGE = join(import.meta.dirname, '..', '..', '..', 'package.json')
 const FIRST_REQUESTS = 800
 /** Requests of the load of a later life: where there are few, most of its moments are those of recovery. */
 const REQUESTS = [60, 300, 800]
+
+/** In a hasty life regions become quiet and dirty data old within a tenth of a second. */
+const HASTES = [1, 300]
+const CONNECT_ATTEMPTS = 5
+/** Where a disk of a power cut may be: nothing has failed. */
+const SERVED: readonly DiskState[] = ['serving', 'recovering', 'draining']
 
 export interface MachineOptions {
   /** Empty; the caller removes it. */
@@ -166,8 +173,9 @@ export class Machine {
   async #use(engine: EngineProcess, disk: DiskFiles, before: Cut | null, origin: Buffer): Promise<DiskLife> {
     const { random } = this.options
     const modifiedAt = statSync(disk.originPath).mtimeMs
-    const { socket } = await engine.client.get('disk.show', { name: disk.name })
-    const client = await connectSimpleNbd(socket)
+    const { socket, state, reason } = await engine.client.get('disk.show', { name: disk.name })
+    if (!SERVED.includes(state)) throw new PowerCutFinding(`${disk.name}, ${disk.mode}: is ${state}: ${reason}`)
+    const client = await connect(socket)
     const content = await readDisk(client, random)
     const settledAt = now()
     const { disks } = await engine.client.get('stats.show', { names: [disk.name], window: 'all' })
@@ -194,6 +202,7 @@ export class Machine {
         [RECORDER.files]: JSON.stringify(this.#paths),
         // Each life is another boot; in the form of the kernel.
         [RECORDER.bootId]: random.id().replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-'),
+        [RECORDER.haste]: String(HASTES[random.below(HASTES.length)]!),
         [RECORDER.packageFile]: PACKAGE,
       },
     })
@@ -221,4 +230,15 @@ async function endAtOnce(engine: EngineProcess): Promise<void> {
   engine.supervisor.kill('SIGKILL')
   if (pid !== null) process.kill(pid, 'SIGKILL')
   await engine.remove()
+}
+
+/** A hasty engine has little patience with who connects. */
+async function connect(socket: string): Promise<SimpleNbdClient> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await connectSimpleNbd(socket)
+    } catch (error) {
+      if (attempt === CONNECT_ATTEMPTS) throw error
+    }
+  }
 }

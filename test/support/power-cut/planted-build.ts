@@ -5,9 +5,10 @@ import type { PlantedFault } from '../simulation/variant.js'
 
 const ROOT = join(import.meta.dirname, '..', '..', '..')
 
-/** A copy of the built engine with a fault in it; returns the entry of its supervisor. */
+/** A copy of the built engine, module by module, with a fault in it; returns the entry of its supervisor. */
 export function plantInBuild(directory: string, { name, edits }: Pick<PlantedFault, 'name' | 'edits'>): string {
-  cpSync(join(ROOT, 'dist'), join(directory, 'dist'), { recursive: true })
+  const bundle = join(ROOT, 'dist', 'bundle')
+  cpSync(join(ROOT, 'dist'), join(directory, 'dist'), { recursive: true, filter: (path) => path !== bundle })
   cpSync(join(ROOT, 'package.json'), join(directory, 'package.json'))
   symlinkSync(join(ROOT, 'node_modules'), join(directory, 'node_modules'))
   const sources = new Map<string, string>()

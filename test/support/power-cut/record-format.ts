@@ -41,6 +41,8 @@ export const RECORDER = {
   files: 'VMCACHE_RECORD_FILES',
   /** The boot id that the process sees. */
   bootId: 'VMCACHE_RECORD_BOOT_ID',
+  /** How many times as fast the monotonic clock of the I/O threads runs. */
+  haste: 'VMCACHE_RECORD_HASTE',
   /** A file below the directory from which koffi is resolved. */
   packageFile: 'VMCACHE_RECORD_PACKAGE',
 } as const

@@ -1,7 +1,7 @@
 /**
  * Loaded with `node --import` before the engine, and again in each of its threads. It replaces what changes or syncs files below all of
  * the engine's own code: the functions of node:fs, and the functions of the C library that koffi hands out. A call goes through
- * unchanged; what it does to a watched file is written down before and after. Two more things are replaced: the boot id, and in the I/O threads
+ * unchanged; what it does to a watched file is written down before and after. Two more things are replaced: the boot id, and if asked for in the I/O threads
  * the monotonic clock, which runs faster, so that what asks for half a minute without a write happens within a test.
  *
  * Nothing here proves that no way to the files was forgotten: whoever reads the record replays it and compares it with the files.
@@ -151,16 +151,17 @@ replace('readFileSync', (...values) =>
 )
 syncBuiltinESMExports()
 
-/** So many times as fast, clock and long waits; a short one may be somebody's patience with a busy machine. */
-const HASTE = 300
+/** A wait of half a minute ends so soon; a shorter one may be somebody's patience with a busy machine. */
 const LONG_WAIT_MILLISECONDS = 20_000
+const HASTY_WAIT_MILLISECONDS = 500
 
-if (!isMainThread) {
+const haste = Number(setting(RECORDER.haste))
+if (!isMainThread && haste > 1) {
   const { performance, setTimeout } = globalThis
   const monotonic = performance.now.bind(performance)
-  performance.now = () => monotonic() * HASTE
+  performance.now = () => monotonic() * haste
   const hasten = (callback: () => void, milliseconds: number) =>
-    setTimeout(callback, milliseconds < LONG_WAIT_MILLISECONDS ? milliseconds : milliseconds / HASTE)
+    setTimeout(callback, milliseconds < LONG_WAIT_MILLISECONDS ? milliseconds : HASTY_WAIT_MILLISECONDS)
   globalThis.setTimeout = hasten as typeof setTimeout
 }
 
