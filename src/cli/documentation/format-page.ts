@@ -1,5 +1,11 @@
 import { FORMAT_VERSION, superblockLayout, SUPERBLOCK_OFFSETS, FIRST_CHUNK_OFFSET } from '../../format/superblock.js'
-import { CHUNK_HEADER_BYTES, CHUNK_KIND, chunkHeaderLayout, chunkNamesLayout } from '../../format/chunk-header.js'
+import {
+  CHUNK_FLAG,
+  CHUNK_HEADER_BYTES,
+  CHUNK_KIND,
+  chunkHeaderLayout,
+  chunkNamesLayout,
+} from '../../format/chunk-header.js'
 import {
   EXTENT_BYTES,
   EXTENT_KIND,
@@ -10,7 +16,7 @@ import {
   portableHeaderLayout,
 } from '../../format/frame.js'
 import type { Layout } from '../../format/structure.js'
-import { SUMMARY_ENTRY_BYTES, summaryLayout } from '../../format/summary.js'
+import { SUMMARY_FLAG, SUMMARY_ENTRY_BYTES, summaryLayout } from '../../format/summary.js'
 import { bold, definition, page, paragraph, section, subsection, text, title, verbatimLines } from './roff.js'
 
 /** What the fields of a structure mean, in its order. Every field but reserved ones has a line here, and no other. */
@@ -52,7 +58,7 @@ const CHUNK_HEADER: Described = {
     phase: 'Sectors (0 to 7) added to an offset of the disk before it is divided into pages.',
     level: 'Persistence level of the log: 0.',
     stream: 'Append stream of the log: 0.',
-    flags: 'None are defined: 0.',
+    flags: `${flagsOf(CHUNK_FLAG)}: the log was in write-back when the chunk was opened, so its origin may lack what is in here.`,
     cacheId: 'The cache. A header with another id is of an earlier cache, and the chunk is free.',
     generation: 'Life of the chunk; never used twice. Frames and summary repeat it.',
     logId: 'The log. 0 in a free chunk, like all that follows but createdAt.',
@@ -105,7 +111,7 @@ const PORTABLE_HEADER: Described = {
   meanings: {
     version: 'Format of the portable part.',
     kind: `${kindsOf(FRAME_KIND)}. A frame holds one of the two.`,
-    flags: `Sum of ${flagsOf(FRAME_FLAG)}: a flush of the guest was answered; the session has begun; the log was closed cleanly behind this frame.`,
+    flags: `Sum of ${flagsOf(FRAME_FLAG)}: a flush of the guest was answered; the session has begun; the log was closed cleanly behind this frame; the log is in write-back: what it has at or above settledLsn the origin lacks.`,
     extentCount: 'Extents behind the header.',
     checksumCount: 'Page checksums behind the extents: one for each page of data.',
     dataSectors: 'Sectors of data.',
@@ -123,7 +129,7 @@ const SUMMARY: Described = {
   layout: summaryLayout,
   meanings: {
     version: 'Format of the summary.',
-    flags: 'None are defined: 0.',
+    flags: `${flagsOf(SUMMARY_FLAG)}: the log was in write-back when the chunk was full.`,
     entryCount: 'Entries before the trailer.',
     entriesChecksum: 'CRC-32 over them.',
     endOffset: 'Where the frames of the chunk end; what is between there and the entries was never part of the log.',
