@@ -78,6 +78,8 @@ export class Destage {
   /** The span that is on its way, and with `answer` those that wait for a flush. */
   #sending: Span[] = []
   #settled: ReplayPosition
+  /** The data of the span that is being sent. */
+  #memory: Buffer | undefined
   #flushedAt = 0
   #wake: (() => void) | undefined
   #cancelSleep: (() => void) | undefined
@@ -191,6 +193,7 @@ export class Destage {
       const wait = this.#wait()
       if (wait !== 0) {
         this.#replay.rest()
+        this.#memory = undefined
         await this.#sleep(wait)
         continue
       }
@@ -218,6 +221,7 @@ export class Destage {
       }
     }
     this.#replay.rest()
+    this.#memory = undefined
     this.#sending = []
     for (const { reject } of this.#waiters.splice(0))
       reject(log.failure ?? new Error(`the destage of disk ${this.#options.name} was stopped`))
@@ -262,7 +266,7 @@ export class Destage {
     // What the origin has is on record before it gets more.
     if (this.#sending.length === 0) await log.recordSettled()
     const session = origin.session
-    const span = await this.#replay.nextSpan(SPAN_BYTES, order === 'relaxed')
+    const span = await this.#replay.nextSpan((this.#memory ??= Buffer.allocUnsafeSlow(SPAN_BYTES)), order === 'relaxed')
     if (this.#stopped) return true
     if (span !== undefined) {
       this.#sending.push(span)

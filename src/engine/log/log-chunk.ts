@@ -76,15 +76,16 @@ export function encodeSummary(
   bytes.fill(0)
   const trailerAt = length - TRAILER_BYTES
   const entriesAt = trailerAt - columns.count * SUMMARY_ENTRY_BYTES
+  const view = new DataView(bytes.buffer, bytes.byteOffset, length)
   for (let ordinal = 0, at = entriesAt; ordinal < columns.count; ordinal++, at += SUMMARY_ENTRY_BYTES) {
     const sectorMap = columns.sectorMap[ordinal]!
-    bytes.writeUInt32LE(columns.page[ordinal]!, at)
-    bytes.writeUInt32LE(columns.checksum[ordinal]!, at + 4)
-    bytes.writeUInt16LE(columns.unit[ordinal]!, at + 8)
-    bytes.writeUInt8(sectorMap, at + 10)
+    view.setUint32(at, columns.page[ordinal]!, true)
+    view.setUint32(at + 4, columns.checksum[ordinal]!, true)
+    view.setUint16(at + 8, columns.unit[ordinal]!, true)
+    bytes[at + 10] = sectorMap
     // The heat of a page is not kept; that a guest wrote it, and the kind of another extent, are.
     const kind = sectorMap === 0 ? columns.heat[ordinal]! : columns.isWrite(ordinal) ? EXTENT_KIND.data : 0
-    bytes.writeUInt8(kind, at + 11)
+    bytes[at + 11] = kind
   }
   encodeSummaryTrailer(bytes, trailerAt, {
     flags: chunk.isWriteBack ? SUMMARY_FLAG.writeBack : 0,

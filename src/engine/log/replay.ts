@@ -75,16 +75,15 @@ export class LogReplay {
   }
 
   /**
-   * The next writes that no barrier divides, at most about `maximumBytes` of them; undefined where there is nothing stable above the
-   * position. Each frame names the frame below which all was stable when it was written. A frame that calls the first one of the span
+   * The next writes that no barrier divides, as many as fit into `memory`; undefined where there is nothing stable above the position. Each frame names the frame below which all was stable when it was written. A frame that calls the first one of the span
    * stable may have been written after a FLUSH that covered it: there the span ends. With `acrossBarriers` it goes on.
    */
-  async nextSpan(maximumBytes: number, acrossBarriers: boolean): Promise<Span | undefined> {
+  async nextSpan(memory: Buffer, acrossBarriers: boolean): Promise<Span | undefined> {
     const { log } = this
-    const span = new Span(log)
+    const span = new Span(log, memory)
     const stableLsn = log.stableLsn
     let first: number | undefined
-    while (this.#position.lsn < stableLsn && span.bytes < maximumBytes) {
+    while (this.#position.lsn < stableLsn && span.bytes < memory.length) {
       const { sequence, offset, lsn } = this.#position
       const chunk = log.chunks.find((each) => each.sequence === sequence)
       if (chunk === undefined || offset >= chunk.deviceOffset) {
@@ -109,6 +108,7 @@ export class LogReplay {
       if (portable.kind === FRAME_KIND.writes && behind.lsn > log.settledLsn) {
         if (behind.lsn > stableLsn) break
         if (first !== undefined && !acrossBarriers && local.stableFrame > first) break
+        if (first !== undefined && !span.hasRoomFor(portable.checksumCount)) break
         first ??= local.frame
         this.#add(span, frame, at, chunk, offset)
       }

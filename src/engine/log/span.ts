@@ -12,7 +12,8 @@ const ZERO_COST_BYTES = 256
 
 interface SpanPage {
   sectorMap: number
-  readonly data: Buffer
+  /** Where in the memory of the span its bytes begin. */
+  readonly at: number
 }
 
 /** Zeroes or a trim of whole pages. */
@@ -33,24 +34,36 @@ export class Span {
   /** Behind its last frame. */
   end: ReplayPosition = { sequence: 0, offset: 0, lsn: 0 }
 
-  constructor(readonly log: Log) {}
+  #used = 0
+
+  /** @param memory holds the pages, until the span is sent; a span that is full takes no further frame */
+  constructor(
+    readonly log: Log,
+    readonly memory: Buffer,
+  ) {}
+
+  /** Whether there is room for a frame of so many pages, whatever they are. */
+  hasRoomFor(pages: number): boolean {
+    return this.#used + pages * PAGE_BYTES <= this.memory.length
+  }
 
   /** Adds the sectors of a page that are stored back to back at `at` of `source`. */
   addData(page: number, sectorMap: number, source: Buffer, at: number): void {
     let known = this.#pages.get(page)
     if (known === undefined) {
-      known = { sectorMap: 0, data: Buffer.allocUnsafe(PAGE_BYTES) }
+      known = { sectorMap: 0, at: this.#used }
+      this.#used += PAGE_BYTES
       this.#pages.set(page, known)
       this.bytes += PAGE_COST_BYTES
     }
     known.sectorMap |= sectorMap
     if (sectorMap === FULL_SECTOR_MAP) {
-      source.copy(known.data, 0, at, at + PAGE_BYTES)
+      source.copy(this.memory, known.at, at, at + PAGE_BYTES)
       return
     }
     for (let sector = 0; sector < PAGE_BYTES / SECTOR_BYTES; sector++) {
       if ((sectorMap & (1 << sector)) === 0) continue
-      source.copy(known.data, sector * SECTOR_BYTES, at, at + SECTOR_BYTES)
+      source.copy(this.memory, known.at + sector * SECTOR_BYTES, at, at + SECTOR_BYTES)
       at += SECTOR_BYTES
     }
   }
@@ -110,7 +123,7 @@ export class Span {
       return run
     }
     for (const page of [...this.#pages.keys()].sort((a, b) => a - b)) {
-      const { sectorMap, data } = this.#pages.get(page)!
+      const { sectorMap, at: dataAt } = this.#pages.get(page)!
       for (let sector = 0; sector < PAGE_BYTES / SECTOR_BYTES;) {
         if ((sectorMap & (1 << sector)) === 0) {
           sector++
@@ -121,7 +134,7 @@ export class Span {
         const at = page * PAGE_BYTES + sector * SECTOR_BYTES
         if (length > 0 && (start + length !== at || length >= maximumBytes)) yield take()
         if (length === 0) start = at
-        pieces.push(data.subarray(sector * SECTOR_BYTES, end * SECTOR_BYTES))
+        pieces.push(this.memory.subarray(dataAt + sector * SECTOR_BYTES, dataAt + end * SECTOR_BYTES))
         length += (end - sector) * SECTOR_BYTES
         sector = end
       }
