@@ -257,9 +257,14 @@ export class Disk implements ServedDisk {
 
   allocation(offset: number, length: number): Promise<AllocationExtent[]> {
     return this.#inside(async () => {
-      const extents = await this.#origin.allocation(offset, length)
-      const log = this.#log
-      return log?.isWriteBack === true ? allocationOf(extents, offset, length, this.#space, log) : extents
+      for (;;) {
+        const before = this.#log?.settledLsn
+        const extents = await this.#origin.allocation(offset, length)
+        const log = this.#log
+        if (log?.isWriteBack !== true) return extents
+        // What went to the origin after it was asked may not be in the log any more.
+        if (log.settledLsn === before) return allocationOf(extents, offset, length, this.#space, log)
+      }
     })
   }
 
@@ -273,6 +278,10 @@ export class Disk implements ServedDisk {
     const isStreamed = this.#writeStreams.bytesBefore(offset) + data.length > sequentialLimitBytes
     const done = (error: Error | undefined): void => {
       this.#gate.leave()
+      if (error !== undefined && this.#isLeavingLog(error)) {
+        this.write(offset, data, false).then(() => written(undefined), written)
+        return
+      }
       if (error === undefined) {
         if (this.#path.recordsData(isStreamed)) meter.admitted(data.length)
         meter.write(data.length, isHit, (clock.monotonic() - startedAt) * 1000)
@@ -304,11 +313,9 @@ export class Disk implements ServedDisk {
     const isStreamed = this.#writeStreams.note(offset, data.length) > sequentialLimitBytes
     await this.#change(async () => {
       if (!isStreamed) this.#noteTraffic(offset, data.length)
-      if (this.#writeBack !== undefined) await this.#writeBack.write(offset, data, fua)
-      else {
-        await this.#through.change(this.#writeChange(offset, data, isStreamed))
-        if (fua) await this.#flusher.flush()
-      }
+      if (this.#writeBack !== undefined) return this.#writeBack.write(offset, data, fua)
+      await this.#through.change(this.#writeChange(offset, data, isStreamed))
+      if (fua) await this.#flusher.flush()
     })
     if (this.#path.recordsData(isStreamed)) meter.admitted(data.length)
     meter.write(data.length, isHit, (clock.monotonic() - startedAt) * 1000)
@@ -343,16 +350,26 @@ export class Disk implements ServedDisk {
 
   async #change(change: () => Promise<void>): Promise<void> {
     if (this.readOnly) throw new DiskError('EPERM', `disk ${this.name} is read-only`)
-    await this.#inside(async () => {
-      try {
-        await change()
-      } catch (error) {
-        // What the log of write-back does not take is nowhere; what it has is not given up.
-        if (this.#log?.failure === undefined || error instanceof DiskError || error instanceof OriginError) throw error
-        throw new DiskError('EIO', `disk ${this.name}: ${messageOf(error)}`)
-      }
-    })
+    await this.#inside(() => this.#onceMore(change))
     this.#markLater()
+  }
+
+  /** A request that the log of write-back failed under goes on directly, where nothing that was answered is lost with the log. */
+  async #onceMore(request: () => Promise<void>): Promise<void> {
+    try {
+      await request()
+    } catch (error) {
+      if (!this.#isLeavingLog(error)) throw error
+      await this.#leavingLog
+      this.#checkOpen()
+      await request()
+    }
+  }
+
+  /** Whether a request failed because the disk leaves its log. */
+  #isLeavingLog(error: unknown): boolean {
+    const isOthers = error instanceof DiskError || error instanceof OriginError
+    return !isOthers && !this.#closed && (this.#log === undefined || this.#log.failure !== undefined)
   }
 
   /** One request, between other requests, not beside those that need the disk for themselves. */
@@ -371,7 +388,7 @@ export class Disk implements ServedDisk {
 
   async flush(): Promise<void> {
     const startedAt = this.#options.clock.monotonic()
-    await this.#inside(() => this.#writeBack?.flush() ?? this.#flusher.flush())
+    await this.#inside(() => this.#onceMore(() => this.#writeBack?.flush() ?? this.#flusher.flush()))
     this.#options.meter.flush((this.#options.clock.monotonic() - startedAt) * 1000)
   }
 
@@ -510,15 +527,16 @@ export class Disk implements ServedDisk {
     const log = this.#log
     if (log === undefined) return Promise.resolve()
     const writeBack = this.#writeBack
-    const { dirtyBytes } = log
+    // What was not written was not answered.
+    const lostBytes = log.isWriteBack ? (log.writtenLsn - log.settledLsn) * SECTOR_BYTES : 0
     this.#log = undefined
     this.#writeBack = undefined
     this.#marks.clear()
     log.abandon()
     const reason = `the cache device failed: ${messageOf(error)}`
     void writeBack?.stop()
-    if (dirtyBytes > 0) {
-      this.#setState('failed', `${reason}; ${dirtyBytes} bytes are dirty in the cache`)
+    if (lostBytes > 0) {
+      this.#setState('failed', `${reason}; ${lostBytes} bytes that the origin lacks are there`)
       this.#leavingLog = Promise.reject(new DiskError('EIO', `disk ${this.name}: ${this.#reason}`))
       this.#leavingLog.catch(() => undefined)
       return this.#leavingLog
