@@ -24,7 +24,7 @@ _vmcache_verbs() {
 
 _vmcache_flags() {
   case $1 in
-    'cache attach') echo '--config --dry-run --exclusive --host --json --max --min --mode --name --no-color --no-wait --quiet --read-only --replacement --run-dir --shares --state-dir --timeout --user --yes --help' ;;
+    'cache attach') echo '--config --destage --destage-barrier --dirty-age --dirty-high --dirty-low --dry-run --exclusive --host --json --max --min --mode --name --no-color --no-wait --quiet --read-only --replacement --run-dir --shares --state-dir --timeout --user --yes --help' ;;
     'cache check') echo '--config --host --json --no-color --quiet --repair --run-dir --state-dir --timeout --user --help' ;;
     'cache create') echo '--block-size --chunk-size --config --device --dry-run --force --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'cache delete') echo '--config --discard-dirty --dry-run --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
@@ -53,7 +53,7 @@ _vmcache_flags() {
     'lease list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'lease show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'lease take') echo '--config --discard-dirty --dry-run --fenced --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
-    'policy set') echo '--config --disk --dry-run --host --json --max --min --mode --no-color --no-wait --quiet --replacement --run-dir --shares --state-dir --timeout --user --yes --help' ;;
+    'policy set') echo '--config --destage --destage-barrier --dirty-age --dirty-high --dirty-low --disk --dry-run --host --json --max --min --mode --no-color --no-wait --quiet --replacement --run-dir --shares --state-dir --timeout --user --yes --help' ;;
     'policy show') echo '--config --disk --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'stats') echo '--config --host --json --latency --no-color --quiet --run-dir --state-dir --timeout --user --watch --window --help' ;;
     'stats export') echo '--config --host --json --no-color --prometheus --quiet --run-dir --state-dir --timeout --user --help' ;;
@@ -65,6 +65,8 @@ _vmcache_flags() {
 _vmcache_value() {
   case $1 in
     --config) _vmcache_files -f ;;
+    --destage) _vmcache_words 'ordered relaxed' ;;
+    --destage-barrier) _vmcache_words 'flush answer' ;;
     --mode) _vmcache_words 'write-through write-back write-around pass-through' ;;
     --replacement) _vmcache_files -f ;;
     --run-dir) _vmcache_files -d ;;
@@ -102,7 +104,7 @@ _vmcache_argument() {
 
 _vmcache_takes_value() {
   case $1 in
-    --block-size|--chunk-size|--config|--device|--disk|--exclude|--host|--max|--min|--mode|--name|--replacement|--root|--run-dir|--shares|--since|--state-dir|--timeout|--vm|--window) return 0 ;;
+    --block-size|--chunk-size|--config|--destage|--destage-barrier|--device|--dirty-age|--dirty-high|--dirty-low|--disk|--exclude|--host|--max|--min|--mode|--name|--replacement|--root|--run-dir|--shares|--since|--state-dir|--timeout|--vm|--window) return 0 ;;
     *) return 1 ;;
   esac
 }

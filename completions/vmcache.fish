@@ -10,7 +10,7 @@ function __vmcache_words
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --block-size --chunk-size --config --device --disk --exclude --host --max --min --mode --name --replacement --root --run-dir --shares --since --state-dir --timeout --vm --window
+        else if contains -- $word --block-size --chunk-size --config --destage --destage-barrier --device --dirty-age --dirty-high --dirty-low --disk --exclude --host --max --min --mode --name --replacement --root --run-dir --shares --since --state-dir --timeout --vm --window
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -82,6 +82,11 @@ complete -c vmcache -n '__vmcache_at policy' -a set -d 'Change how a disk is cac
 complete -c vmcache -n '__vmcache_at policy' -a show -d 'Show how a disk is to be cached, and what is in force.'
 complete -c vmcache -n '__vmcache_at stats' -a export -d 'Print the metrics for monitoring.'
 complete -c vmcache -n '__vmcache_in cache attach' -l config -r -F -d 'Configuration file (/etc/vmcache/config.yaml, if there).'
+complete -c vmcache -n '__vmcache_in cache attach' -l destage -r -f -a 'ordered relaxed' -d 'Write-back: whether the origin gets what is dirty in the order of the guest, barrier by barrier.'
+complete -c vmcache -n '__vmcache_in cache attach' -l destage-barrier -r -f -a 'flush answer' -d 'Write-back: whether the origin is flushed at each barrier, or only answers (and is flushed every second).'
+complete -c vmcache -n '__vmcache_in cache attach' -l dirty-age -r -f -d 'Write-back: what is older is written to the origin.'
+complete -c vmcache -n '__vmcache_in cache attach' -l dirty-high -r -f -d 'Write-back: writers are slowed so that less than this is dirty.'
+complete -c vmcache -n '__vmcache_in cache attach' -l dirty-low -r -f -d 'Write-back: from here on what is dirty is written to the origin at once.'
 complete -c vmcache -n '__vmcache_in cache attach' -l dry-run -d 'Say what would be done, and do nothing.'
 complete -c vmcache -n '__vmcache_in cache attach' -l exclusive -d 'Nobody else ever writes the origin: its clean pages are trusted after a power cut.'
 complete -c vmcache -n '__vmcache_in cache attach' -l host -r -f -d 'The host that the command is about; this one where not given.'
@@ -435,6 +440,11 @@ complete -c vmcache -n '__vmcache_in lease take' -l user -d 'Use a private engin
 complete -c vmcache -n '__vmcache_in lease take' -l yes -d 'Answer yes to questions that lose no data.'
 complete -c vmcache -n '__vmcache_in lease take; and __vmcache_argument 0' -F
 complete -c vmcache -n '__vmcache_in policy set' -l config -r -F -d 'Configuration file (/etc/vmcache/config.yaml, if there).'
+complete -c vmcache -n '__vmcache_in policy set' -l destage -r -f -a 'ordered relaxed' -d 'Write-back: whether the origin gets what is dirty in the order of the guest, barrier by barrier.'
+complete -c vmcache -n '__vmcache_in policy set' -l destage-barrier -r -f -a 'flush answer' -d 'Write-back: whether the origin is flushed at each barrier, or only answers (and is flushed every second).'
+complete -c vmcache -n '__vmcache_in policy set' -l dirty-age -r -f -d 'Write-back: what is older is written to the origin.'
+complete -c vmcache -n '__vmcache_in policy set' -l dirty-high -r -f -d 'Write-back: writers are slowed so that less than this is dirty.'
+complete -c vmcache -n '__vmcache_in policy set' -l dirty-low -r -f -d 'Write-back: from here on what is dirty is written to the origin at once.'
 complete -c vmcache -n '__vmcache_in policy set' -l disk -r -f -a '(__vmcache_names disk)' -d 'Name of the disk.'
 complete -c vmcache -n '__vmcache_in policy set' -l dry-run -d 'Say what would be done, and do nothing.'
 complete -c vmcache -n '__vmcache_in policy set' -l host -r -f -d 'The host that the command is about; this one where not given.'

@@ -18,6 +18,7 @@ import { realPath } from './real-path.js'
 import { refuseClosedCache, resumeDisk } from './resume-disk.js'
 import { serveDisk } from './serve-disk.js'
 import { withUndo } from './undo.js'
+import { checkWriteBack, mostBytes } from './write-back-limits.js'
 
 /** Serves an origin as a disk through a cache. It holds over restarts of the engine and the host until it is detached. */
 export function cacheAttach(plane: ControlPlane): Operations['cache.attach'] {
@@ -27,6 +28,7 @@ export function cacheAttach(plane: ControlPlane): Operations['cache.attach'] {
     const name = checkedDiskName(request.name ?? defaultDiskName(request.origin))
     checkedMode(request.mode)
     checkLimits(request, cache.chunkBytes)
+    checkWriteBack(request.writeBack, mostBytes(plane, request))
     await loadReplacement(request.replacement)
 
     const existing = inventory.disks.get(name)
@@ -86,13 +88,18 @@ async function refuseDifference(plane: ControlPlane, existing: DiskRecord, asked
     ['min', existing.minBytes, asked.minBytes],
     ['max', existing.maxBytes, asked.maxBytes],
     ['shares', existing.shares, asked.shares],
+    ['destage', existing.writeBack.order, asked.writeBack.order],
+    ['destage barrier', existing.writeBack.barrier, asked.writeBack.barrier],
+    ['low dirty limit', existing.writeBack.dirtyLowBytes, asked.writeBack.dirtyLowBytes],
+    ['high dirty limit', existing.writeBack.dirtyHighBytes, asked.writeBack.dirtyHighBytes],
+    ['dirty age', existing.writeBack.dirtyAgeSeconds, asked.writeBack.dirtyAgeSeconds],
     ['read-only', existing.readOnly, asked.readOnly],
     ['exclusive', existing.exclusive, asked.exclusive],
   ]
   const different = settings.find(([, is, wanted]) => is !== wanted)
   if (different === undefined) return
   const [what, is, wanted] = different
-  const shown = (value: typeof is) => value ?? 'the whole cache'
+  const shown = (value: typeof is) => value ?? (what === 'max' ? 'the whole cache' : 'the default')
   throw new VmcacheError(
     'DISK_EXISTS',
     `disk ${existing.name} is attached with ${what} ${shown(is)}, asked for ${shown(wanted)}`,
@@ -158,6 +165,7 @@ function newRecord(
     minBytes: request.minBytes,
     maxBytes: request.maxBytes,
     shares: request.shares,
+    writeBack: request.writeBack,
     readOnly: request.readOnly,
     exclusive: request.exclusive,
     blockBytes: cache.blockBytes,

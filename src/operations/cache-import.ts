@@ -3,6 +3,7 @@ import type { DeviceIdentity, EngineCache, FoundLog } from '../engine/engine.js'
 import { DEFAULT_REPLACEMENT } from '../engine/replacement/modules.js'
 import { DEFAULT_MODE } from '../model/mode.js'
 import { checkedCacheName, checkedDiskName } from '../model/names.js'
+import { DEFAULT_WRITE_BACK } from '../model/write-back.js'
 import type { CacheRecord } from '../state/cache-store.js'
 import type { DiskRecord } from '../state/disk-store.js'
 import { socketPath } from './cache-attach.js'
@@ -150,6 +151,7 @@ function foundDisk(plane: ControlPlane, cache: EngineCache, log: FoundLog): Disk
     minBytes: 0,
     maxBytes: null,
     shares: DEFAULT_SHARES,
+    writeBack: DEFAULT_WRITE_BACK,
     readOnly: false,
     exclusive: false,
     blockBytes: cache.blockSizeBytes,

@@ -45,6 +45,7 @@ function unservedDisk({ inventory }: ControlPlane, record: DiskRecord): EngineDi
     minBytes: record.minBytes,
     maxBytes: record.maxBytes,
     shares: record.shares,
+    writeBack: record.writeBack,
     allocatedBytes: 0,
     cachedBytes: 0,
     dirtyBytes: 0,

@@ -11,8 +11,10 @@ import type { Operations } from './operation.js'
 import { grantedMode, releaseIfComplete } from './origin-guard.js'
 import { checkPromisedSpace } from './promised-space.js'
 import { withUndo } from './undo.js'
+import { checkWriteBack, mostBytes } from './write-back-limits.js'
 
-type Settings = Pick<DiskRecord, 'mode' | 'replacement' | 'minBytes' | 'maxBytes' | 'shares'>
+type Setting = string | number | null
+type Settings = Pick<DiskRecord, 'mode' | 'replacement' | 'minBytes' | 'maxBytes' | 'shares' | 'writeBack'>
 
 /** Changes a disk's own settings while it is served. */
 export function diskSet(plane: ControlPlane): Operations['disk.set'] {
@@ -21,12 +23,13 @@ export function diskSet(plane: ControlPlane): Operations['disk.set'] {
     const { name, dryRun } = request
     const record = knownDisk(inventory, name)
     const before = settingsOf(record)
-    const after: Settings = { ...before, ...wantedSettings(request) }
-    const different = (Object.keys(after) as (keyof Settings)[]).filter((key) => after[key] !== before[key])
+    const after = settingsAfter(before, request)
+    const steps = differences(flat(before), flat(after)).map(
+      ([key, is, wanted]) => `set ${key} of disk ${name} to ${wanted}, it is ${is}`,
+    )
     await check(plane, record, after)
-    const steps = different.map((key) => `set ${key} of disk ${name} to ${after[key]}, it is ${before[key]}`)
-    if (dryRun || different.length === 0) {
-      const result = { changed: different.length > 0, disk: await diskDocument(plane, name) }
+    if (dryRun || steps.length === 0) {
+      const result = { changed: steps.length > 0, disk: await diskDocument(plane, name) }
       return dryRun ? { ...result, dryRun, steps } : result
     }
     await exclusively(inventory, `disk ${name}`, () =>
@@ -49,18 +52,29 @@ export function diskSet(plane: ControlPlane): Operations['disk.set'] {
   }
 }
 
-function settingsOf({ mode, replacement, minBytes, maxBytes, shares }: DiskRecord): Settings {
-  return { mode, replacement, minBytes, maxBytes, shares }
+function settingsOf({ mode, replacement, minBytes, maxBytes, shares, writeBack }: DiskRecord): Settings {
+  return { mode, replacement, minBytes, maxBytes, shares, writeBack }
+}
+
+function flat({ writeBack, ...settings }: Settings): Record<string, Setting> {
+  return { ...settings, ...writeBack }
+}
+
+function differences(before: Record<string, Setting>, after: Record<string, Setting>): [string, Setting, Setting][] {
+  return Object.keys(after).flatMap((key) => (after[key] === before[key] ? [] : [[key, before[key], after[key]]]))
 }
 
 /** What the request names; a key that is absent stays. */
-function wantedSettings({ mode, replacement, minBytes, maxBytes, shares }: RequestOf<'disk.set'>): Partial<Settings> {
+function settingsAfter(before: Settings, request: RequestOf<'disk.set'>): Settings {
+  const { mode, replacement, minBytes, maxBytes, shares, writeBack } = request
   return {
+    ...before,
     ...(mode === undefined ? {} : { mode: checkedMode(mode) }),
     ...(replacement === undefined ? {} : { replacement }),
     ...(minBytes === undefined ? {} : { minBytes }),
     ...(maxBytes === undefined ? {} : { maxBytes }),
     ...(shares === undefined ? {} : { shares }),
+    writeBack: { ...before.writeBack, ...writeBack },
   }
 }
 
@@ -72,6 +86,7 @@ export function checkedMode(mode: string): Mode {
 async function check(plane: ControlPlane, record: DiskRecord, after: Settings): Promise<void> {
   const { engine, inventory } = plane
   checkLimits(after, knownCache(inventory, record.cache).chunkBytes)
+  checkWriteBack(after.writeBack, mostBytes(plane, { ...record, ...after }))
   if (after.replacement !== record.replacement) await loadReplacement(after.replacement)
   const open = engine.caches().find((cache) => cache.name === record.cache)
   if (open === undefined || after.minBytes <= record.minBytes) return

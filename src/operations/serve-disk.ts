@@ -1,6 +1,5 @@
 import { VmcacheError } from '../base/errors.js'
 import type { FoundLog } from '../engine/engine.js'
-import { DEFAULT_WRITE_BACK } from '../model/write-back.js'
 import type { DiskRecord } from '../state/disk-store.js'
 import type { TenureRecord } from '../state/tenure-store.js'
 import type { ControlPlane } from './control-plane.js'
@@ -102,7 +101,7 @@ export async function serveDisk(
     trustCleanPages: changed === null,
     withoutLog,
     imageFormatAllowed: !isNew,
-    writeBack: DEFAULT_WRITE_BACK,
+    writeBack: record.writeBack,
   })
   undo('stop serving the disk', () =>
     engine.detach(name, {

@@ -1,5 +1,6 @@
 import type { Kysely, Selectable } from 'kysely'
 import type { Mode } from '../model/mode.js'
+import type { DestageBarrier, DestageOrder, WriteBackSettings } from '../model/write-back.js'
 import type { Schema } from './schema.js'
 
 /** An attachment that is wanted: it holds over restarts of VM, engine and host until it is detached. */
@@ -18,6 +19,7 @@ export interface DiskRecord {
   readonly minBytes: number
   readonly maxBytes: number | null
   readonly shares: number
+  readonly writeBack: WriteBackSettings
   readonly readOnly: boolean
   readonly exclusive: boolean
   readonly blockBytes: number
@@ -34,7 +36,7 @@ export interface DiskStore {
 export function diskStore(db: Kysely<Schema>): DiskStore {
   return {
     async save(disk) {
-      const row = { ...disk, readOnly: Number(disk.readOnly), exclusive: Number(disk.exclusive) }
+      const row = rowOf(disk)
       await db
         .insertInto('disk')
         .values(row)
@@ -51,6 +53,21 @@ export function diskStore(db: Kysely<Schema>): DiskStore {
   }
 }
 
+function rowOf({ writeBack, ...disk }: DiskRecord): Selectable<Schema['disk']> {
+  const { order, barrier, ...limits } = writeBack
+  const truths = { readOnly: Number(disk.readOnly), exclusive: Number(disk.exclusive) }
+  return { ...disk, ...truths, ...limits, destageOrder: order, destageBarrier: barrier }
+}
+
 function recordOf(row: Selectable<Schema['disk']>): DiskRecord {
-  return { ...row, mode: row.mode as Mode, readOnly: row.readOnly === 1, exclusive: row.exclusive === 1 }
+  const { destageOrder, destageBarrier, dirtyLowBytes, dirtyHighBytes, dirtyAgeSeconds, ...disk } = row
+  const order = destageOrder as DestageOrder
+  const barrier = destageBarrier as DestageBarrier
+  return {
+    ...disk,
+    mode: row.mode as Mode,
+    readOnly: row.readOnly === 1,
+    exclusive: row.exclusive === 1,
+    writeBack: { order, barrier, dirtyLowBytes, dirtyHighBytes, dirtyAgeSeconds },
+  }
 }

@@ -44,6 +44,11 @@ export interface Schema {
     exclusive: number
     blockBytes: number
     createdAt: string
+    destageOrder: string
+    destageBarrier: string
+    dirtyLowBytes: number | null
+    dirtyHighBytes: number | null
+    dirtyAgeSeconds: number
   }
   lease: {
     origin: string

@@ -1,5 +1,6 @@
 /** What each command asks the engine for, and what it prints of the answer. */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { DEFAULT_WRITE_BACK } from '../../src/model/write-back.js'
 import type { Answers } from '../support/fake-control.js'
 import * as sample from '../support/sample-documents.js'
 import { commandLineTest, type CommandLineTest } from '../support/vmcache.js'
@@ -65,6 +66,7 @@ const reads: [string, string, object, unknown][] = [
       minBytes: 2 * GIB,
       maxBytes: 320 * GIB,
       shares: 200,
+      writeBack: DEFAULT_WRITE_BACK,
     },
   ],
 ]
@@ -83,6 +85,7 @@ const attach = {
   minBytes: 0,
   maxBytes: null,
   shares: 100,
+  writeBack: DEFAULT_WRITE_BACK,
   readOnly: false,
   exclusive: false,
   dryRun: false,
@@ -138,6 +141,25 @@ const changes: [string, string, object][] = [
     { name: 'db01/vda', mode: 'pass-through', shares: 5, dryRun: false },
   ],
   ['policy set --disk d --max 100%', 'disk.set', { name: 'd', maxBytes: null, dryRun: false }],
+  [
+    'policy set --disk d --destage ordered --dirty-low 1g --dirty-high default --dirty-age 1m',
+    'disk.set',
+    {
+      name: 'd',
+      writeBack: { order: 'ordered', dirtyLowBytes: GIB, dirtyHighBytes: null, dirtyAgeSeconds: 60 },
+      dryRun: false,
+    },
+  ],
+  [
+    'cache attach fast web01.raw --mode write-back --dirty-high 4g',
+    'cache.attach',
+    {
+      ...attach,
+      origin: 'DIRECTORY/web01.raw',
+      mode: 'write-back',
+      writeBack: { ...DEFAULT_WRITE_BACK, dirtyHighBytes: 4 * GIB },
+    },
+  ],
   ['job cancel 0d9f6c1e', 'job.cancel', { id: '0d9f6c1e' }],
 ]
 
@@ -236,4 +258,14 @@ test('events that are followed come one per line', async () => {
       .split('\n')
       .map((line) => JSON.parse(line) as unknown),
   ).toEqual(sample.events)
+})
+
+test.each([
+  'policy set --disk d --destage relaxed',
+  'cache attach fast web01.raw --mode write-back --destage relaxed',
+  'policy set --disk d --destage-barrier answer',
+])('vmcache %s says what is given up', async (line) => {
+  const { code, stderr } = await cli.json(...line.split(' '))
+  expect(code).toBe(0)
+  expect(stderr).toMatch(/^given up with --destage.* order/)
 })

@@ -36,6 +36,13 @@ const disk: DiskRecord = {
   minBytes: 0,
   maxBytes: null,
   shares: 100,
+  writeBack: {
+    order: 'relaxed',
+    barrier: 'answer',
+    dirtyLowBytes: 2 ** 20,
+    dirtyHighBytes: null,
+    dirtyAgeSeconds: 30,
+  },
   readOnly: false,
   exclusive: true,
   blockBytes: 65536,

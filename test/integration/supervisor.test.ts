@@ -9,6 +9,7 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
+import { DEFAULT_WRITE_BACK } from '../../src/model/write-back.js'
 import { controlClient, controlSocketPath } from '../../src/protocol/control/control-client.js'
 import type * as startEngine from '../../src/protocol/control/start-engine.js'
 import { startEngineProcess, type EngineProcess, type EngineProcessOptions } from '../support/engine-process.js'
@@ -64,6 +65,7 @@ async function serveDisk(engine: EngineProcess): Promise<{ image: string; socket
       minBytes: 0,
       maxBytes: null,
       shares: 100,
+      writeBack: DEFAULT_WRITE_BACK,
       readOnly: false,
       exclusive: false,
       dryRun: false,

@@ -207,6 +207,7 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
       minBytes: settings.minBytes,
       maxBytes: settings.maxBytes,
       shares: settings.shares,
+      writeBack: settings.writeBack,
       allocatedBytes: (log?.chunks ?? 0) * chunkBytes,
       cachedBytes: log?.cachedBytes ?? 0,
       dirtyBytes: log?.dirtyBytes ?? 0,

@@ -1,4 +1,5 @@
 /** Documents of a made-up host, as an engine would answer them: a healthy cache and one with a failed device. */
+import { DEFAULT_WRITE_BACK } from '../../src/model/write-back.js'
 import type {
   CacheDocument,
   DiskDocument,
@@ -81,6 +82,7 @@ export const web: DiskDocument = {
   minBytes: 0,
   maxBytes: null,
   shares: 100,
+  writeBack: DEFAULT_WRITE_BACK,
   allocatedBytes: 6 * GIB,
   cachedBytes: 5.5 * GIB,
   dirtyBytes: 0,

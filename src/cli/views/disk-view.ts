@@ -1,5 +1,6 @@
-import { formatSize } from '../../base/units.js'
+import { formatDuration, formatSize } from '../../base/units.js'
 import type { DiskPhase, PhaseSource } from '../../model/phase.js'
+import type { DestageBarrier } from '../../model/write-back.js'
 import type { DiskDocument, DiskStatsDocument } from '../../protocol/control/documents.js'
 import type { Screen } from '../screen.js'
 import { renderProperties, renderTable, type Column } from '../table.js'
@@ -71,6 +72,7 @@ export function diskProperties(disk: DiskDocument, screen: Screen): string {
       ['phase', disk.phase === null ? null : phase(disk.phase)],
       ['vm', disk.vm === null ? null : `${disk.vm} ${disk.target ?? NONE}`],
       ...policyRows(disk),
+      ...writeBackRows(disk),
       ['lease', `${disk.lease.host}, epoch ${disk.lease.epoch}`],
     ],
     screen,
@@ -86,12 +88,13 @@ export function diskPolicy(disk: Pick<DiskDocument, 'disk' | 'mode' | PolicyKey>
       ['mode in force', disk.mode.wanted === disk.mode.inForce ? null : disk.mode.inForce],
       ['because', disk.mode.reason],
       ...policyRows(disk),
+      ...writeBackRows(disk),
     ],
     screen,
   )
 }
 
-type PolicyKey = 'replacement' | 'minBytes' | 'maxBytes' | 'shares'
+type PolicyKey = 'replacement' | 'minBytes' | 'maxBytes' | 'shares' | 'writeBack'
 
 function policyRows(disk: Pick<DiskDocument, PolicyKey>): [string, string][] {
   return [
@@ -99,5 +102,24 @@ function policyRows(disk: Pick<DiskDocument, PolicyKey>): [string, string][] {
     ['min', formatSize(disk.minBytes)],
     ['max', disk.maxBytes === null ? 'the whole cache' : formatSize(disk.maxBytes)],
     ['shares', String(disk.shares)],
+  ]
+}
+
+const BARRIERS: Readonly<Record<DestageBarrier, string>> = {
+  flush: 'the origin is flushed at each barrier',
+  answer: 'the origin answers each barrier, and is flushed every second',
+}
+
+/** Of a disk that has to do with write-back. */
+function writeBackRows({ mode, writeBack }: Pick<DiskDocument, 'mode' | 'writeBack'>): [string, string][] {
+  if (mode.wanted !== 'write-back' && mode.inForce !== 'write-back') return []
+  const { order, barrier, dirtyLowBytes, dirtyHighBytes, dirtyAgeSeconds } = writeBack
+  const limit = (bytes: number | null): string => (bytes === null ? 'default' : formatSize(bytes))
+  return [
+    ['destage', `${order}, ${BARRIERS[barrier]}`],
+    [
+      'dirty limits',
+      `low ${limit(dirtyLowBytes)}, high ${limit(dirtyHighBytes)}, age ${formatDuration(dirtyAgeSeconds)}`,
+    ],
   ]
 }

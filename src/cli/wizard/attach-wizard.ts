@@ -3,6 +3,12 @@ import { resolve } from 'node:path'
 import { VmcacheError } from '../../base/errors.js'
 import { formatSize, parseSize } from '../../base/units.js'
 import { MODES, type Mode } from '../../model/mode.js'
+import {
+  DEFAULT_WRITE_BACK,
+  DESTAGE_ORDERS,
+  type DestageOrder,
+  type WriteBackSettings,
+} from '../../model/write-back.js'
 import { checkedDiskName, defaultDiskName } from '../../model/names.js'
 import type { AttachRequest, CacheDocument, DiskDocument } from '../../protocol/control/documents.js'
 import { commandLine } from '../command-line.js'
@@ -33,8 +39,9 @@ export async function attachWizard(draft: Draft, { caches, disks, yes }: Context
   const origin = draft.origin ?? (await askOrigin())
   const name = draft.name ?? (await askName(origin, disks))
   const mode = await askMode(draft.mode)
+  const writeBack = mode === 'write-back' ? await askWriteBack(draft.writeBack) : draft.writeBack
   const maxBytes = draft.maxBytes ?? (await askMaximum())
-  const request = { ...draft, cache, origin, name, mode, maxBytes }
+  const request = { ...draft, cache, origin, name, mode, writeBack, maxBytes }
   const limit = maxBytes === null ? 'may use the whole cache' : `may use ${formatSize(maxBytes)} of the cache`
   talk(`Disk ${name}: ${origin} through cache ${cache}, ${mode}; ${limit}`)
   if (!yes && !draft.dryRun) await confirmed(`Attach ${name}?`, true)
@@ -96,6 +103,21 @@ async function askMode(initial: Mode): Promise<Mode> {
   return select({ message: 'Mode', choices, default: initial }, ON_STDERR)
 }
 
+const ORDER_MEANING: Readonly<Record<DestageOrder, string>> = {
+  ordered: 'the origin is always a state in which a power cut could have left the disk',
+  relaxed: 'faster on slow storage; should the cache be lost, the origin may be in a state that the disk never had',
+}
+
+async function askWriteBack(initial: WriteBackSettings): Promise<WriteBackSettings> {
+  const { select } = await import('@inquirer/prompts')
+  const choices = DESTAGE_ORDERS.map((order) => ({ value: order, name: order, description: ORDER_MEANING[order] }))
+  const order = await select(
+    { message: 'Order in which the origin gets writes', choices, default: initial.order },
+    ON_STDERR,
+  )
+  return { ...initial, order }
+}
+
 async function askMaximum(): Promise<number | null> {
   const { input } = await import('@inquirer/prompts')
   const all = 'all'
@@ -112,7 +134,7 @@ async function askMaximum(): Promise<number | null> {
 
 /** The command line that makes the request. */
 export function attachCommandLine(request: AttachRequest): string {
-  const { cache, origin, name, mode, replacement, minBytes, maxBytes, shares, readOnly, exclusive } = request
+  const { cache, origin, name, mode, replacement, minBytes, maxBytes, shares, writeBack, readOnly, exclusive } = request
   return commandLine([
     ...['cache', 'attach', cache, origin],
     ...(name === null || name === defaultDiskName(origin) ? [] : ['--name', name]),
@@ -121,7 +143,19 @@ export function attachCommandLine(request: AttachRequest): string {
     ...(minBytes === 0 ? [] : ['--min', typedSize(minBytes)]),
     ...(maxBytes === null ? [] : ['--max', typedSize(maxBytes)]),
     ...(shares === DEFAULT_SHARES ? [] : ['--shares', String(shares)]),
+    ...writeBackArguments(writeBack),
     ...(readOnly ? ['--read-only'] : []),
     ...(exclusive ? ['--exclusive'] : []),
   ])
+}
+
+function writeBackArguments(settings: WriteBackSettings): string[] {
+  const { order, barrier, dirtyLowBytes, dirtyHighBytes, dirtyAgeSeconds } = settings
+  return [
+    ...(order === DEFAULT_WRITE_BACK.order ? [] : ['--destage', order]),
+    ...(barrier === DEFAULT_WRITE_BACK.barrier ? [] : ['--destage-barrier', barrier]),
+    ...(dirtyLowBytes === null ? [] : ['--dirty-low', typedSize(dirtyLowBytes)]),
+    ...(dirtyHighBytes === null ? [] : ['--dirty-high', typedSize(dirtyHighBytes)]),
+    ...(dirtyAgeSeconds === DEFAULT_WRITE_BACK.dirtyAgeSeconds ? [] : ['--dirty-age', `${dirtyAgeSeconds}s`]),
+  ]
 }

@@ -6,8 +6,10 @@ import { isInteractive } from '../../cli/interactive.js'
 import { missingWithoutTerminal } from '../../cli/missing.js'
 import { absoluteOrigin } from '../../cli/origin.js'
 import { maximumBytes, quotaBytes } from '../../cli/quota.js'
+import { givenUp, givenWriteBack, writeBackFlags } from '../../cli/write-back-flags.js'
 import { checkedCacheName, checkedDiskName } from '../../model/names.js'
 import { DEFAULT_MODE } from '../../model/mode.js'
+import { DEFAULT_WRITE_BACK } from '../../model/write-back.js'
 import type { AttachRequest, ChangeResult, DiskDocument, JobDocument } from '../../protocol/control/documents.js'
 
 export default class CacheAttach extends ChangeCommand {
@@ -26,6 +28,11 @@ export default class CacheAttach extends ChangeCommand {
       command: '<%= config.bin %> cache attach fast /images/debian-13.raw --read-only',
     },
     {
+      description:
+        'Writes are answered by the cache; at most 4 GB of them, and none older than 30 s, wait for the storage',
+      command: '<%= config.bin %> cache attach fast /dev/vg0/db02 --mode write-back --dirty-high 4g --dirty-age 30s',
+    },
+    {
       description: 'What qemu-nbd serves (qcow2, RBD, iSCSI)',
       command: "<%= config.bin %> cache attach fast 'nbd+unix:///?socket=/run/web01.sock' --name web01/vda",
     },
@@ -37,6 +44,7 @@ export default class CacheAttach extends ChangeCommand {
   static override flags = {
     name: string({ summary: "Name of the disk; the image's base name where not given.", helpValue: 'DISK' }),
     ...diskFlags,
+    ...writeBackFlags,
     'read-only': switchFlag({ summary: 'Serve it read-only, to any number of clients.' }),
     exclusive: switchFlag({
       summary: 'Nobody else ever writes the origin: its clean pages are trusted after a power cut.',
@@ -56,11 +64,13 @@ export default class CacheAttach extends ChangeCommand {
       minBytes: flags.min === undefined ? 0 : await quotaBytes(flags.min, bytesOfCache),
       maxBytes: flags.max === undefined ? null : await maximumBytes(flags.max, bytesOfCache),
       shares: flags.shares ?? DEFAULT_SHARES,
+      writeBack: { ...DEFAULT_WRITE_BACK, ...givenWriteBack(flags) },
       readOnly: flags['read-only'],
       exclusive: flags.exclusive,
       dryRun: this.options.dryRun,
     }
     const request = await this.#complete(given)
+    this.announce(givenUp(request.writeBack))
     return this.change(
       'cache.attach',
       request,

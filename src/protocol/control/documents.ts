@@ -6,6 +6,7 @@
  */
 import type { DiskPhase } from '../../model/phase.js'
 import type { Mode, ModeState } from '../../model/mode.js'
+import type { WriteBackSettings } from '../../model/write-back.js'
 
 export interface DeviceDocument {
   id: string
@@ -53,6 +54,8 @@ export interface DiskDocument {
   minBytes: number
   maxBytes: number | null
   shares: number
+  /** How what is dirty goes to the origin while the disk is in write-back; limits are null where they follow from what the log may hold. */
+  writeBack: WriteBackSettings
   allocatedBytes: number
   cachedBytes: number
   /** What the origin still lacks: 0 only when it has everything and has been flushed. Always 0 in modes that write through. */
@@ -239,6 +242,7 @@ export interface AttachRequest {
   /** Null: the whole cache. */
   maxBytes: number | null
   shares: number
+  writeBack: WriteBackSettings
   readOnly: boolean
   exclusive: boolean
   dryRun: boolean

@@ -1,3 +1,4 @@
+import type { WriteBackSettings } from '../../model/write-back.js'
 import type * as documents from './documents.js'
 
 /**
@@ -48,6 +49,7 @@ export interface Routes {
       minBytes?: number
       maxBytes?: number | null
       shares?: number
+      writeBack?: Partial<WriteBackSettings>
     }>,
     documents.ChangeResult & { disk: documents.DiskDocument }
   >

@@ -1,6 +1,7 @@
 import * as z from 'zod'
 import { VmcacheError } from '../../base/errors.js'
 import { MODES } from '../../model/mode.js'
+import { DEFAULT_WRITE_BACK, DESTAGE_BARRIERS, DESTAGE_ORDERS } from '../../model/write-back.js'
 import { methodOf, type Operation, type RequestOf } from './routes.js'
 
 /**
@@ -16,6 +17,14 @@ const bytes = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER)
 const flag = z.boolean().default(false)
 const texts = z.array(name).max(10_000)
 const shares = z.number().int().min(1).max(1_000_000)
+
+const writeBack = {
+  order: z.enum(DESTAGE_ORDERS),
+  barrier: z.enum(DESTAGE_BARRIERS),
+  dirtyLowBytes: bytes.nullable(),
+  dirtyHighBytes: bytes.nullable(),
+  dirtyAgeSeconds: z.number().int().min(0),
+}
 
 const targets = { names: texts.default([]), all: flag, exclude: texts.default([]) }
 const nothing = z.strictObject({})
@@ -76,6 +85,7 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
     minBytes: bytes,
     maxBytes: bytes.nullable(),
     shares,
+    writeBack: z.strictObject(writeBack).default(DEFAULT_WRITE_BACK),
     readOnly: flag,
     exclusive: flag,
     dryRun: flag,
@@ -90,6 +100,7 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
     minBytes: bytes.optional(),
     maxBytes: bytes.nullable().optional(),
     shares: shares.optional(),
+    writeBack: z.strictObject(writeBack).partial().optional(),
     dryRun: flag,
   }),
   'lease.take': z.strictObject({ origin: name, fenced: flag, discardDirty: flag, dryRun: flag }),

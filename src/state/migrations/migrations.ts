@@ -6,6 +6,7 @@ import type { Kysely } from 'kysely'
 import type { DialectName } from '../dialect.js'
 import { start } from './0001-start.js'
 import { lacksWrites } from './0002-lacks-writes.js'
+import { writeBack } from './0003-write-back.js'
 
 export interface SchemaMigration {
   /** Sorts in the order of application; kept for ever, as databases remember it. */
@@ -17,4 +18,5 @@ export interface SchemaMigration {
 export const MIGRATIONS: readonly SchemaMigration[] = [
   { name: '0001-start', up: start },
   { name: '0002-lacks-writes', up: lacksWrites },
+  { name: '0003-write-back', up: writeBack },
 ]

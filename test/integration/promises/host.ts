@@ -17,6 +17,7 @@ import type {
   EventDocument,
   StatusDocument,
 } from '../../../src/protocol/control/documents.js'
+import { DEFAULT_WRITE_BACK } from '../../../src/model/write-back.js'
 import { startEngineProcess, type EngineProcess, type EngineProcessOptions } from '../../support/engine-process.js'
 import { Processes, until } from '../../support/processes.js'
 import { connectSimpleNbd, type SimpleNbdClient } from '../../support/simple-nbd-client.js'
@@ -86,6 +87,7 @@ export async function startHost(options: EngineProcessOptions = {}): Promise<Hos
         minBytes: 0,
         maxBytes: null,
         shares: 100,
+        writeBack: DEFAULT_WRITE_BACK,
         readOnly: false,
         exclusive: false,
         dryRun: false,

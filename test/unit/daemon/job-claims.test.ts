@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { DEFAULT_WRITE_BACK } from '../../../src/model/write-back.js'
 import { claimsOf, conflictOf, objectText, type ClaimNames } from '../../../src/daemon/job-claims.js'
 
 const names: ClaimNames = {
@@ -23,6 +24,7 @@ test('an attachment claims its disk by the name that it will have, and leans on 
     minBytes: 0,
     maxBytes: null,
     shares: 100,
+    writeBack: DEFAULT_WRITE_BACK,
     readOnly: false,
     exclusive: false,
     dryRun: false,

@@ -1,6 +1,7 @@
 import { renameSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { VmcacheError } from '../../../src/base/errors.js'
+import { DEFAULT_WRITE_BACK } from '../../../src/model/write-back.js'
 import { attachRequest, context, createRequest, GIB, MIB, targets, testHost, type TestHost } from './test-host.js'
 
 async function hostWithDisks(...names: string[]): Promise<TestHost> {
@@ -90,7 +91,35 @@ describe('disk set', () => {
     expect(await show(host)).toMatchObject({ ...settings, maxBytes: null })
   })
 
+  test('settings of write-back are kept one by one', async () => {
+    const host = await hostWithDisks('a')
+    const changed = { order: 'relaxed' as const, dirtyHighBytes: GIB }
+    expect(await set(host, { writeBack: changed })).toMatchObject({ changed: true })
+    expect(await set(host, { writeBack: { dirtyAgeSeconds: 60 } })).toMatchObject({ changed: true })
+    expect(await set(host, { writeBack: { dirtyAgeSeconds: 60 } })).toMatchObject({ changed: false })
+    const wanted = { ...DEFAULT_WRITE_BACK, ...changed, dirtyAgeSeconds: 60 }
+    expect(host.engine.settingsOf('a')).toMatchObject({ writeBack: wanted })
+    await host.start(await host.close())
+    expect(await show(host)).toMatchObject({ writeBack: wanted })
+    expect(host.engine.settingsOf('a')).toMatchObject({ writeBack: wanted })
+    const again = { name: 'a', writeBack: wanted } as const
+    const image = host.engine.settingsOf('a')!.origin
+    const attach = host.operations['cache.attach']
+    expect(await attach(attachRequest(image, { ...again }), context)).toMatchObject({ changed: false })
+    await expect(attach(attachRequest(image), context)).rejects.toMatchObject({
+      code: 'DISK_EXISTS',
+      message: expect.stringContaining('destage relaxed, asked for ordered'),
+    })
+  })
+
   test.each([
+    [{ writeBack: { dirtyLowBytes: 2 * GIB, dirtyHighBytes: GIB } }, 'BAD_SIZE'],
+    [{ writeBack: { dirtyLowBytes: GIB, dirtyHighBytes: GIB } }, 'BAD_SIZE'],
+    [{ writeBack: { dirtyHighBytes: 4 * GIB } }, 'BAD_SIZE'],
+    [{ maxBytes: GIB, writeBack: { dirtyHighBytes: GIB } }, 'BAD_SIZE'],
+    [{ maxBytes: GIB, writeBack: { dirtyLowBytes: 512 * MIB } }, 'BAD_SIZE'],
+    [{ writeBack: { dirtyLowBytes: 0 } }, 'BAD_SIZE'],
+    [{ writeBack: { dirtyAgeSeconds: 0 } }, 'USAGE'],
     [{ mode: 'write-sideways' }, 'USAGE'],
     [{ replacement: 'magic' }, 'BAD_CONFIG'],
     [{ shares: 0 }, 'USAGE'],

@@ -9,6 +9,7 @@ import { onTestFinished } from 'vitest'
 import { systemClock, type Clock } from '../../../src/base/clock.js'
 import { VmcacheError } from '../../../src/base/errors.js'
 import { SeededRandom } from '../../../src/base/random.js'
+import { DEFAULT_WRITE_BACK } from '../../../src/model/write-back.js'
 import type { OperationsDependencies } from '../../../src/operations/control-plane.js'
 import { createOperations, type ControlPlaneHandle } from '../../../src/operations/create-operations.js'
 import type { Machine } from '../../../src/operations/machine.js'
@@ -246,6 +247,7 @@ export function attachRequest(origin: string, changes: Partial<AttachRequest> = 
     minBytes: 0,
     maxBytes: null,
     shares: 100,
+    writeBack: DEFAULT_WRITE_BACK,
     readOnly: false,
     exclusive: false,
     dryRun: false,
