@@ -13,8 +13,11 @@ import { SeededRandom } from '../../src/base/random.js'
 import type { Disk } from '../../src/engine/disk/disk.js'
 import { openFileDevice } from '../../src/engine/device/file-device.js'
 import { openFileOrigin } from '../../src/engine/origin/file-origin.js'
+import type { DiskDocument } from '../../src/protocol/control/documents.js'
+import { startCachedDisk } from '../support/cached-disk.js'
 import { DiskOnDevice } from '../support/disk-on-device.js'
 import { findProgram } from '../support/programs.js'
+import { connectSimpleNbd } from '../support/simple-nbd-client.js'
 
 const run = promisify(execFile)
 const PAGE = 4096
@@ -154,5 +157,41 @@ test(
     expect(found.hitRatio).toBeGreaterThan(fixed.hitRatio + 0.03)
     expect(found.deviceBytesPerByte).toBeLessThan(0.8 * fixed.deviceBytesPerByte)
     expect(found.originReadBytes).toBeLessThan(0.8 * fixed.originReadBytes)
+  },
+)
+
+test(
+  'an engine finds the phase of a disk by what a client asks for, says so, and keeps it when it is killed or restarted',
+  { timeout: 120_000 },
+  async () => {
+    const served = await startCachedDisk({
+      origin: async (directory) => {
+        const path = join(directory, 'blank.img')
+        await writeFile(path, '')
+        await truncate(path, IMAGE_BYTES)
+        return path
+      },
+    })
+    try {
+      const phase = async (): Promise<DiskDocument['phase']> =>
+        (await served.cli.ask<DiskDocument>('disk', 'show', 'disk')).phase
+      expect(await phase()).toEqual({ sectors: 0, source: 'none' })
+      const page = (index: number): Buffer => Buffer.alloc(PAGE, 1 + (index % 250))
+      const at = (index: number): number => START + 2 * index * PAGE
+      const client = await connectSimpleNbd(served.socket, 'disk')
+      for (let index = 0; index < 1100; index++) await client.write(at(index), page(index))
+      await client.flush()
+      expect(await phase()).toEqual({ sectors: 1, source: 'traffic' })
+      await client.close()
+      for (const interrupt of [served.killEngine, served.restart]) {
+        await interrupt()
+        expect(await phase()).toEqual({ sectors: 1, source: 'log' })
+        const again = await connectSimpleNbd(served.socket, 'disk')
+        for (let index = 0; index < 1100; index += 50) expect(await again.read(at(index), PAGE)).toEqual(page(index))
+        await again.close()
+      }
+    } finally {
+      await served.stop()
+    }
   },
 )

@@ -67,7 +67,7 @@ describe('TrafficPhase', () => {
   })
 })
 
-/** Two guests of these have their file system at sector 63, one on a disk that the trace does not show whole. */
+/** Two of these machines have their file system at sector 63, or another one that is 7 beyond a page. */
 test.for([
   ['cp-sample', 1],
   ['msr-web1', 1],
