@@ -47,8 +47,17 @@ test('pages that are written by hand name pages that are there', () => {
 test('the decision table of vmcache-recovery(7) has the rows of the code', () => {
   const page = readFileSync(join(ROOT, 'man', 'vmcache-recovery.7'), 'utf8')
   const code = readFileSync(join(ROOT, 'src', 'engine', 'log', 'recovery.ts'), 'utf8')
-  const rows = [...code.matchAll(/^ \* \| (closed|not closed|any, behind damage) \|/gm)].map(([, row]) => row!)
-  expect(rows).toHaveLength(4)
-  const table = page.split('.EX')[1]!.split('.EE')[0]!.trim().split('\n').slice(2)
+  const rows = [...code.matchAll(/^ \* \| (closed|not closed|write-back|any, behind damage)\b[^|]*\|/gm)].map(
+    ([, row]) => row!,
+  )
+  expect(rows).toHaveLength(5)
+  const table = page
+    .split('.EX')[1]!
+    .split('.EE')[0]!
+    .trim()
+    .split('\n')
+    .slice(2)
+    .filter((line) => !line.startsWith(' '))
+    .map((line) => line.replaceAll('\\-', '-'))
   expect(table.map((line) => line.split(/ {2,}/)[0])).toEqual(rows.map((row) => row.replace('any, behind', 'after')))
 })

@@ -5,7 +5,7 @@ import type { ChangeResult } from '../../protocol/control/documents.js'
 
 export default class EngineInstall extends ChangeCommand {
   static override summary =
-    'Make the engine a service of this machine (offline): systemd units, group, directories, libvirt hook.'
+    'Make the engine a service of this machine (offline): units, group, directories, libvirt hook.'
   static override description =
     'What is there already stays; what was changed by hand is put back, so put changes into drop-ins. Starts nothing. ' +
     'The hook, /etc/libvirt/hooks/qemu.d/vmcache, keeps libvirt from starting a virtual machine whose image lacks writes that ' +
