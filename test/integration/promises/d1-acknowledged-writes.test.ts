@@ -63,7 +63,8 @@ describeWith(['nbdkit'], 'D1: an origin that is asked what reached it', () => {
         `flush=test ! -e ${broken} || { echo EIO refused >&2; exit 1; }`,
         'can_flush=exit 0',
       ]
-      const { uri } = await startNbdkit(testProcesses(), join(host.directory, 'export.sock'), ...script)
+      const processes = testProcesses()
+      const { uri, process: server } = await startNbdkit(processes, join(host.directory, 'export.sock'), ...script)
       await host.attach('web', uri)
       const client = await host.connect('web')
       await client.write(0, pageOf(0, 1))
@@ -79,6 +80,8 @@ describeWith(['nbdkit'], 'D1: an origin that is asked what reached it', () => {
       await again.close()
       await host.detach('web')
       expect((await readFile(image)).subarray(0, 2 * PAGE)).toEqual(Buffer.concat([pageOf(0, 1), pageOf(1, 1)]))
+      // It has files of its own in /tmp, which it removes where it is asked to end.
+      await processes.stop(server, 'SIGTERM')
     },
   )
 
