@@ -715,6 +715,8 @@ function describeDisk({ settings, status, cache }: AttachedDisk): EngineDisk {
     cachedBytes: status.cachedBytes,
     ...dirtyOf(status),
     secondsToFlush: status.dirty.dirtyBytes > 0 ? status.dirty.secondsToFlush : null,
+    stuckPages: status.dirty.stuckPages,
+    lostPages: status.dirty.lostPages,
     badPages: status.badPages,
     phase: status.phase,
     state: status.state,

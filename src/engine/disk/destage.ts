@@ -52,6 +52,7 @@ export interface DestageOptions {
   /** When a guest last wanted something of the disk (monotonic milliseconds). */
   readonly guestAt: () => number
   readonly written: (bytes: number) => void
+  readonly passedBarriers: (count: number) => void
   /** Something is not dirty any more. */
   readonly onSettled: () => void
   /** Why it stands still, or null when it goes on. */
@@ -92,7 +93,6 @@ export class Destage {
   /** Pages that the origin refused, and how often; those that are stuck, and when they are tried again. */
   readonly #refusals = new Map<number, number>()
   readonly #stuck = new Map<number, number>()
-  #barriers = 0
 
   constructor(options: DestageOptions) {
     this.#options = options
@@ -112,11 +112,6 @@ export class Destage {
   /** Bytes a second that the origin took lately. */
   get bytesPerSecond(): number {
     return this.#bytesPerSecond
-  }
-
-  /** Barriers that the origin has passed. */
-  get barriers(): number {
-    return this.#barriers
   }
 
   /** When the oldest of what is dirty was written (monotonic milliseconds). */
@@ -259,7 +254,7 @@ export class Destage {
 
   /** Sends the next span; returns whether all that is stable has been settled. */
   async #step(): Promise<boolean> {
-    const { log, clock, origin, settings, onSettled } = this.#options
+    const { log, clock, origin, settings, onSettled, passedBarriers } = this.#options
     const { order, barrier } = settings()
     const startedAt = clock.monotonic()
     if (this.#replay.position.lsn >= log.stableLsn && log.writtenLsn > log.stableLsn) await log.commit()
@@ -289,7 +284,7 @@ export class Destage {
     for (const { bad } of this.#sending) await this.#giveUp(bad)
     this.#settled = position
     log.settle(position.lsn, position.offset)
-    this.#barriers += this.#sending.length
+    passedBarriers(this.#sending.length)
     this.#sending = []
     this.#ages.settle(position.lsn)
     const seconds = Math.max(0.001, (clock.monotonic() - startedAt) / 1000)

@@ -47,7 +47,6 @@ const CLEAN: DirtyStatus = {
   secondsToFlush: 0,
   stuckPages: 0,
   lostPages: 0,
-  barriers: 0,
 }
 
 /** What a disk counts; latencies in microseconds. */
@@ -57,6 +56,10 @@ export interface DiskMeter extends LogCounters {
   flush(microseconds: number): void
   originRead(bytes: number): void
   originWrite(bytes: number): void
+  /** A flush or FUA write that made something stable in the log. */
+  barrier(): void
+  /** Barriers that the origin has passed. */
+  originBarriers(count: number): void
   /** Bytes that a guest wrote into the cache or a miss filled. */
   admitted(bytes: number): void
 }
@@ -117,6 +120,8 @@ export class Disk implements ServedDisk {
   #state: DiskState = 'serving'
   #reason: string | null = null
   #leavingLog: Promise<void> | undefined
+  /** For so long the origin is kept current (monotonic milliseconds). */
+  #heldUntil = 0
   #markTimer: (() => void) | undefined
   #commitTimer: (() => void) | undefined
   #closed = false
@@ -143,6 +148,8 @@ export class Disk implements ServedDisk {
       blockPages: options.blockPages,
       currentLog,
       isSending: (first, last) => this.#writeBack?.destage.isSending(first, last) ?? false,
+      isInDoubt: () => this.#flusher.isInDoubt,
+      sendAgain: () => this.#flusher.flushUnheard(),
       originRead: (bytes) => meter.originRead(bytes),
       admitted: (bytes) => meter.admitted(bytes),
     })
@@ -408,9 +415,12 @@ export class Disk implements ServedDisk {
   async hold(milliseconds: number): Promise<void> {
     const writeBack = this.#writeBack
     if (writeBack !== undefined) {
+      const { clock } = this.#options
+      this.#heldUntil = Math.max(this.#heldUntil, clock.monotonic() + milliseconds)
       writeBack.beginDraining()
-      this.#options.clock.after(milliseconds, () => {
-        if (this.#writeBack === writeBack && this.#state !== 'draining') writeBack.endDraining()
+      clock.after(milliseconds, () => {
+        if (this.#writeBack !== writeBack || this.#state === 'draining' || clock.monotonic() < this.#heldUntil) return
+        writeBack.endDraining()
       })
     }
     await this.flushOrigin()
@@ -469,7 +479,7 @@ export class Disk implements ServedDisk {
       clock,
       limits: () => dirtyLimitsOf(writeBack(), maximumLogBytes()),
       settings: writeBack,
-      originWrite: (bytes) => meter.originWrite(bytes),
+      meter,
       onTrouble: (reason) => this.#trouble(reason),
       onDamage: (error) => void this.#logLost(error),
     })
@@ -645,6 +655,8 @@ export class Disk implements ServedDisk {
         // What the origin could still lose must not be cached: nothing would mark it as touched.
         await this.#flusher.flushUnheard()
       } catch {
+        const isOut = this.#log === log && this.#writeBack === undefined
+        if (isOut && this.#writesBack(this.#path)) await this.#reenterWriteBack(log)
         return
       }
       if (this.#log !== log) return

@@ -29,6 +29,11 @@ export class OriginFlusher {
     this.#unflushed = new Unflushed(origin.session)
   }
 
+  /** Whether the origin may have lost what it acknowledged, and has not been sent it again: what it answers there proves nothing. */
+  get isInDoubt(): boolean {
+    return this.#unflushed.size > 0 && this.origin.session !== this.#unflushed.session
+  }
+
   /** Notes a change that the origin acknowledged; returns a flush where too many wait for one. */
   note(kind: ChangeKind, offset: number, length: number): Promise<void> | undefined {
     if (this.#unflushed.size === 0) this.#unflushed.sentIn(this.origin.session)

@@ -25,6 +25,10 @@ export interface ReadsOptions {
   readonly currentLog: () => Log | undefined
   /** Whether the origin is being sent something of these pages by the destage. */
   readonly isSending: (first: number, last: number) => boolean
+  /** Whether the origin may have lost what it acknowledged. */
+  readonly isInDoubt: () => boolean
+  /** Sends it again. */
+  readonly sendAgain: () => Promise<void>
   readonly originRead: (bytes: number) => void
   readonly admitted: (bytes: number) => void
 }
@@ -158,7 +162,7 @@ export class Reads {
           this.#overlay(await stored.read(page), page, pageOffset, covered[1] - covered[0], data, pageOffset - start)
       }
       data.copy(target, at + from - offset, from - start, to - start)
-      if (installs && !fill.cancelled) this.#install(data, start)
+      if (installs && !fill.cancelled && !this.#options.isInDoubt()) this.#install(data, start)
     } finally {
       done()
     }
@@ -233,13 +237,19 @@ export class Reads {
   }
 
   async #fetch(start: number, length: number): Promise<Fetched> {
-    const { space, fills, origin } = this.#options
+    const { space, fills, origin, isInDoubt, sendAgain } = this.#options
     const first = space.firstPage(start)
     const last = space.lastPage(start, length)
     const fill = fills.begin(first, last, this.#isChanging(first, last))
     const data = Buffer.allocUnsafe(length)
     try {
       await origin.read(start, data)
+      if (isInDoubt()) {
+        // A guest hears at its next flush of what cannot be sent again.
+        await sendAgain().catch(() => undefined)
+        await origin.read(start, data)
+        fill.cancelled = true
+      }
     } catch (error) {
       fills.end(fill)
       throw error
@@ -254,7 +264,8 @@ export class Reads {
     return (
       locks.overlaps(first, last) ||
       (this.#options.currentLog()?.isChanging(first, last) ?? false) ||
-      isSending(first, last)
+      isSending(first, last) ||
+      this.#options.isInDoubt()
     )
   }
 

@@ -19,6 +19,11 @@ export class Unflushed {
     this.#session = session
   }
 
+  /** Of the origin, when it acknowledged them. */
+  get session(): number {
+    return this.#session
+  }
+
   get size(): number {
     return this.#changes.length
   }

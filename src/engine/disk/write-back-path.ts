@@ -6,6 +6,7 @@ import type { StagedExtent } from '../log/staged-extent.js'
 import type { Origin } from '../origin/origin.js'
 import type { WriteBackSettings } from '../../model/write-back.js'
 import { Destage } from './destage.js'
+import type { DiskMeter } from './disk.js'
 import type { DirtyLimits } from './dirty-limits.js'
 import type { Fills } from './fills.js'
 import type { PageSpace } from './page-space.js'
@@ -27,7 +28,7 @@ export interface WriteBackOptions {
   readonly clock: Clock
   readonly limits: () => DirtyLimits
   readonly settings: () => Pick<WriteBackSettings, 'order' | 'barrier'>
-  readonly originWrite: (bytes: number) => void
+  readonly meter: Pick<DiskMeter, 'originWrite' | 'barrier' | 'originBarriers'>
   readonly onTrouble: (reason: string | null) => void
   readonly onDamage: (error: Error) => void
 }
@@ -40,8 +41,6 @@ export interface DirtyStatus {
   /** Pages that the origin refuses, and pages that were lost on the cache device before it had them. */
   readonly stuckPages: number
   readonly lostPages: number
-  /** Barriers that the origin has passed since the disk is in write-back. */
-  readonly barriers: number
 }
 
 /**
@@ -54,6 +53,8 @@ export class WriteBackPath {
   readonly destage: Destage
   #isDraining = false
   #guestAt = 0
+  /** What the last barrier covers: those that come together, or after nothing, are one. */
+  #barrierLsn = 0
 
   constructor(options: WriteBackOptions) {
     this.#options = options
@@ -68,7 +69,8 @@ export class WriteBackPath {
       ...options,
       phaseBytes: space.phaseBytes,
       guestAt: () => this.#guestAt,
-      written: options.originWrite,
+      written: (bytes) => options.meter.originWrite(bytes),
+      passedBarriers: (count) => options.meter.originBarriers(count),
       onSettled: () => this.#pace.eased(),
     })
   }
@@ -81,14 +83,13 @@ export class WriteBackPath {
   get status(): DirtyStatus {
     const { log, clock } = this.#options
     const { dirtyBytes } = log
-    const { oldest, bytesPerSecond, stuckPages, barriers } = this.destage
+    const { oldest, bytesPerSecond, stuckPages } = this.destage
     return {
       dirtyBytes,
       dirtyAgeSeconds: oldest === undefined ? 0 : Math.max(0, (clock.monotonic() - oldest) / 1000),
       secondsToFlush: dirtyBytes / bytesPerSecond,
       stuckPages,
       lostPages: log.badPages.size,
-      barriers,
     }
   }
 
@@ -123,7 +124,7 @@ export class WriteBackPath {
   /** Ends when every write that was answered is on stable storage; while it drains, at the origin. */
   async flush(): Promise<void> {
     if (this.#isDraining) await this.destage.drain()
-    else await this.#options.log.commit()
+    else await this.#commit()
   }
 
   async #change(
@@ -150,7 +151,18 @@ export class WriteBackPath {
       locks.release(lock)
     }
     if (this.#isDraining) await this.destage.passed(batch.endLsn)
-    else if (fua) await log.commit()
+    else if (fua) await this.#commit()
+  }
+
+  /** A barrier: what was written before is on stable storage when this ends. */
+  async #commit(): Promise<void> {
+    const { log, meter } = this.#options
+    const { writtenLsn } = log
+    if (writtenLsn > Math.max(this.#barrierLsn, log.stableLsn)) {
+      this.#barrierLsn = writtenLsn
+      meter.barrier()
+    }
+    await log.commit()
   }
 
   #stage(extents: readonly StagedExtent[]): Batch {

@@ -98,6 +98,8 @@ export interface LogCounters {
   deviceReadBytes: number
   evictions: number
   reinsertions: number
+  /** Of pages that were appended again. */
+  relocatedBytes: number
   badPages: number
 }
 
@@ -994,6 +996,7 @@ export class Log {
       }
       kept++
       counters.reinsertions++
+      counters.relocatedBytes += data.length
       const extent = dataExtent(page, 1, columns.sectorMap[ordinal]!, data)
       this.stageCopy({
         ...extent,
@@ -1072,7 +1075,10 @@ export class Log {
     const writtenSettledLsn = this.#writtenSettledLsn
     const byDevice = new Map<Device, ByteRange[]>()
     const reached: [LogChunk, number][] = []
-    for (const chunk of this.#chunks) {
+    for (let index = this.#chunks.length - 1; index >= 0; index--) {
+      const chunk = this.#chunks[index]!
+      // A commit before its summary covered it, and all that is older.
+      if (chunk.state === 'sealed') break
       const { stableOffset, deviceOffset } = chunk
       if (stableOffset >= deviceOffset) continue
       const { device, offset } = chunk.chunk

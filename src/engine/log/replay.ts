@@ -85,9 +85,9 @@ export class LogReplay {
     let first: number | undefined
     while (this.#position.lsn < stableLsn && span.bytes < memory.length) {
       const { sequence, offset, lsn } = this.#position
-      const chunk = log.chunks.find((each) => each.sequence === sequence)
+      const chunk = this.#chunkAt(sequence)
       if (chunk === undefined || offset >= chunk.deviceOffset) {
-        const next = log.chunks.find((each) => each.sequence > sequence)
+        const next = this.#chunkAt(sequence + 1) ?? log.chunks.find((each) => each.sequence > sequence)
         if (next === undefined) break
         this.#position = { sequence: next.sequence, offset: CHUNK_HEADER_BYTES, lsn }
         continue
@@ -116,6 +116,14 @@ export class LogReplay {
     }
     span.end = this.#position
     return first === undefined ? undefined : span
+  }
+
+  /** Chunks of a log are numbered without gaps. */
+  #chunkAt(sequence: number): LogChunk | undefined {
+    const { chunks } = this.log
+    const oldest = chunks[0]
+    const chunk = oldest === undefined ? undefined : chunks[sequence - oldest.sequence]
+    return chunk?.sequence === sequence ? chunk : undefined
   }
 
   #add(span: Span, frame: DecodedFrame, at: number, chunk: LogChunk, offset: number): void {

@@ -22,6 +22,9 @@ const COUNTER_NAMES = [
   'deviceReadBytes',
   'deviceWrittenBytes',
   'admittedBytes',
+  'relocatedBytes',
+  'barriers',
+  'originBarriers',
 ] as const
 const LATENCY_NAMES = ['read', 'write', 'flush'] as const
 
@@ -32,7 +35,8 @@ type LatencyName = (typeof LATENCY_NAMES)[number]
  * Places of the counters, for {@link DiskCounters.add}: requests (`reads`, `writes`, `flushes`) and their bytes; requests
  * answered from the cache alone (`readHits`), writes to pages that were cached (`writeHits`); requests sent to the
  * origin; pages dropped (`evictions`) and appended again (`reinsertions`); bytes read from and written to the cache device;
- * bytes that a guest wrote or a miss filled into the log (`admittedBytes`).
+ * bytes that a guest wrote or a miss filled into the log (`admittedBytes`), and of pages that were appended again (`relocatedBytes`);
+ * in write-back, flushes and FUA that made something stable (`barriers`), and how many of them the origin has passed (`originBarriers`).
  */
 export const COUNTER = Object.fromEntries(COUNTER_NAMES.map((name, place) => [name, place])) as Readonly<
   Record<CounterName, number>

@@ -33,6 +33,13 @@ export class SharedDiskMeter implements DiskMeter {
     this.counters.numbers[COUNTER.reinsertions] = count
   }
 
+  get relocatedBytes(): number {
+    return this.counters.get('relocatedBytes')
+  }
+  set relocatedBytes(bytes: number) {
+    this.counters.numbers[COUNTER.relocatedBytes] = bytes
+  }
+
   read(bytes: number, hit: boolean, microseconds: number): void {
     const { counters } = this
     counters.add(COUNTER.reads, 1)
@@ -60,6 +67,14 @@ export class SharedDiskMeter implements DiskMeter {
 
   originWrite(): void {
     this.counters.add(COUNTER.originWrites, 1)
+  }
+
+  barrier(): void {
+    this.counters.add(COUNTER.barriers, 1)
+  }
+
+  originBarriers(count: number): void {
+    this.counters.add(COUNTER.originBarriers, count)
   }
 
   admitted(bytes: number): void {

@@ -6,7 +6,17 @@ import type { CounterName, DiskCounters } from './disk-counters.js'
 export interface MeasuredDisk {
   readonly document: Pick<
     EngineDisk,
-    'disk' | 'cache' | 'sizeBytes' | 'allocatedBytes' | 'cachedBytes' | 'dirtyBytes' | 'dirtyAgeSeconds' | 'state'
+    | 'disk'
+    | 'cache'
+    | 'sizeBytes'
+    | 'allocatedBytes'
+    | 'cachedBytes'
+    | 'dirtyBytes'
+    | 'dirtyAgeSeconds'
+    | 'secondsToFlush'
+    | 'stuckPages'
+    | 'lostPages'
+    | 'state'
   >
   readonly counters: DiskCounters
   /** The parts of that, by the number of the I/O thread. */
@@ -43,6 +53,9 @@ const DISK_COUNTERS: readonly (readonly [CounterName, string, string])[] = [
   ['deviceReadBytes', 'device_read_bytes_total', 'Bytes read from the cache device.'],
   ['deviceWrittenBytes', 'device_written_bytes_total', 'Bytes written to the cache device.'],
   ['admittedBytes', 'admitted_bytes_total', 'Bytes that clients wrote or misses filled into the cache.'],
+  ['relocatedBytes', 'relocated_bytes_total', 'Bytes of pages appended again.'],
+  ['barriers', 'barriers_total', 'Flushes and FUA writes that made something stable in write-back.'],
+  ['originBarriers', 'origin_barriers_total', 'Barriers that the origin has passed.'],
 ]
 
 /** Upper bounds of latency buckets: every second power of two from 16 us to 67 s; the histogram is exact there. */
@@ -93,6 +106,13 @@ function diskFamilies(disks: readonly MeasuredDisk[]): Family[] {
       'Age of the oldest write that the origin lacks.',
       ({ document }) => document.dirtyAgeSeconds ?? 0,
     ),
+    gauge(
+      'flush_seconds',
+      'Time until the origin has everything, about.',
+      ({ document }) => document.secondsToFlush ?? 0,
+    ),
+    gauge('stuck_pages', 'Dirty pages that the origin refuses.', ({ document }) => document.stuckPages),
+    gauge('lost_pages', 'Dirty pages that the cache device lost.', ({ document }) => document.lostPages),
     gauge('serving', '1 if the disk is served through its cache.', ({ document }) =>
       Number(document.state === 'serving'),
     ),

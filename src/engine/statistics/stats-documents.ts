@@ -26,6 +26,9 @@ export function diskStats(
     evictions: counters.get('evictions'),
     reinsertions: counters.get('reinsertions'),
     deviceBytesPerByte: ratio(counters.get('deviceWrittenBytes'), counters.get('admittedBytes')),
+    relocatedBytesPerByte: ratio(counters.get('relocatedBytes'), counters.get('admittedBytes')),
+    barriers: counters.get('barriers'),
+    originBarriers: counters.get('originBarriers'),
     latencyMicroseconds: {
       read: latency(counters.read),
       write: latency(counters.write),

@@ -145,12 +145,17 @@ export class DiskModel {
    * Whether these contents are a state in which a power cut could have left the disk: no write is there that began after a flush had covered
    * another one that is not. With `inOrder` it must be a prefix: no write is there that began after another one, which is not, was acknowledged.
    */
-  ordered(contentOfSector: (sector: number) => number, inOrder: boolean): string | undefined {
+  ordered(
+    contentOfSector: (sector: number) => number,
+    inOrder: boolean,
+    isExempt: (sector: number) => boolean = () => false,
+  ): string | undefined {
     let earliest = Infinity
     let lost = ''
     let latest = 0
     let there = ''
     for (const [sector, { history, maybe }] of this.#sectors) {
+      if (isExempt(sector)) continue
       const content = contentOfSector(sector)
       const begun = this.#writes.get(content)?.begun ?? 0
       if (begun > latest) [latest, there] = [begun, `${content} in sector ${sector}`]
@@ -200,6 +205,28 @@ export class DiskModel {
     const { acked, maybe } = this.#state(sector)
     if ([...acked, ...maybe].some((id) => contentOf(id) === content)) return undefined
     return `sector ${sector} holds ${content}, allowed: ${[...acked, ...maybe].map(contentOf).join(', ')}`
+  }
+
+  /** Nobody knows any more what the sector holds, until it is written anew. */
+  lose(sector: number): void {
+    this.#sectors.set(sector, { acked: [0], flushed: [0], sinceFlush: [], maybe: new Set(), history: [] })
+  }
+
+  /** What was written last was given up: from now on the sector holds `content`, or until that is flushed anything that it ever held. */
+  giveUp(sector: number, content: number): void {
+    const state = this.#state(sector)
+    const before = [...state.flushed, ...state.sinceFlush, ...state.history, ...state.maybe, 0]
+    state.flushed = [...new Set(before)]
+    state.acked = [content]
+    state.sinceFlush = [content]
+    state.history = content === 0 ? [] : [content]
+    state.maybe.clear()
+  }
+
+  /** Whether the sector may hold `content` now, whatever is under way. */
+  mayHold(sector: number, content: number): boolean {
+    const { acked, maybe } = this.#state(sector)
+    return acked.some((id) => contentOf(id) === content) || [...maybe].some((id) => contentOf(id) === content)
   }
 
   crash(): void {

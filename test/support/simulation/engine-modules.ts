@@ -3,6 +3,7 @@
  * purpose.
  */
 import type * as disk from '../../../src/engine/disk/disk.ts'
+import type * as origin from '../../../src/engine/origin/origin.ts'
 import type * as reader from '../../../src/engine/log/log-reader.ts'
 import type * as openLog from '../../../src/engine/log/open-log.ts'
 import type * as recovery from '../../../src/engine/log/recovery.ts'
@@ -12,6 +13,7 @@ import type * as replacement from '../../../src/engine/replacement/modules.ts'
 
 export interface EngineModules {
   readonly Disk: typeof disk.Disk
+  readonly OriginError: typeof origin.OriginError
   readonly LogReader: typeof reader.LogReader
   readonly openLog: typeof openLog.openLog
   readonly planRecovery: typeof recovery.planRecovery
@@ -28,6 +30,7 @@ export async function loadEngine(root: string, extension: 'ts' | 'js'): Promise<
   return Object.assign(
     {},
     await load('engine/disk/disk'),
+    await load('engine/origin/origin'),
     await load('engine/log/log-reader'),
     await load('engine/log/open-log'),
     await load('engine/log/recovery'),

@@ -6,7 +6,7 @@
  * - A *power cut* keeps what a commit covered whose promise was resolved. Every other written sector is there or not, each for
  *   itself, in any combination: lost, reordered and torn writes. Of a sector written several times since, any of the versions may be there.
  * - Sectors of 512 bytes are written whole.
- * - On request a stored bit is flipped, reads or writes fail, or a commit fails.
+ * - On request a stored bit is flipped, or the next read, write or commit fails, and with it the device: it answers nothing until it is back.
  *
  * A `buffered` device answers writes at once and most reads inline; one that is not answers everything later, in any order.
  */
@@ -16,11 +16,14 @@ import type { Scheduler } from './scheduler.ts'
 
 const SECTOR = 512
 
-interface PendingSector {
-  readonly sector: number
+/** What was written and is not on stable storage for certain. */
+interface PendingWrite {
+  readonly offset: number
   readonly bytes: Buffer
   readonly serial: number
 }
+
+export type DeviceCall = 'read' | 'write' | 'commit'
 
 export class SimulatedDevice implements Device {
   readonly path: string
@@ -28,10 +31,13 @@ export class SimulatedDevice implements Device {
   readonly bytes: Buffer
   /** What is on stable storage for certain. */
   readonly #stable: Buffer
-  #pending: PendingSector[] = []
-  #underWay: { offset: number; bytes: Buffer }[] = []
+  #pending: PendingWrite[] = []
+  readonly #underWay = new Set<{ readonly offset: number; readonly bytes: Buffer }>()
   #serial = 0
+  /** What every call gets. */
   failed: Error | undefined
+  /** The next call of this kind fails, and the device with it. */
+  failNext: DeviceCall | undefined
   writtenBytes = 0
   commits = 0
 
@@ -51,6 +57,7 @@ export class SimulatedDevice implements Device {
   tryRead(offset: number, target: Uint8Array, at: number, length: number): boolean {
     this.#check()
     if (!this.buffered || this.random.below(10) === 0) return false
+    this.#check('read')
     this.bytes.copy(target, at, offset, offset + length)
     return true
   }
@@ -58,7 +65,7 @@ export class SimulatedDevice implements Device {
   async read(offset: number, target: Uint8Array, at: number, length: number): Promise<void> {
     this.#check()
     await this.scheduler.delay()
-    this.#check()
+    this.#check('read')
     if (offset + length > this.sizeBytes) throw new Error(`read beyond the end of ${this.name}`)
     this.bytes.copy(target, at, offset, offset + length)
   }
@@ -72,14 +79,16 @@ export class SimulatedDevice implements Device {
     this.writtenBytes += bytes.length
     const copy = Buffer.from(bytes)
     if (this.buffered) {
+      this.#check('write', { offset, bytes: copy })
       this.#apply(offset, copy)
       return undefined
     }
     const write = { offset, bytes: copy }
-    this.#underWay.push(write)
+    this.#underWay.add(write)
     return this.scheduler.delay().then(() => {
       this.#check()
-      this.#underWay = this.#underWay.filter((each) => each !== write)
+      this.#underWay.delete(write)
+      this.#check('write', write)
       this.#apply(offset, copy)
     })
   }
@@ -89,13 +98,26 @@ export class SimulatedDevice implements Device {
     this.commits++
     const serial = this.#serial
     await this.scheduler.delay()
-    this.#check()
-    const covered = (sector: number): boolean =>
-      ranges.some(({ offset, length }) => sector * SECTOR >= offset && sector * SECTOR < offset + length)
-    const kept: PendingSector[] = []
-    for (const pending of this.#pending) {
-      if (pending.serial <= serial && covered(pending.sector)) pending.bytes.copy(this.#stable, pending.sector * SECTOR)
-      else kept.push(pending)
+    this.#check('commit')
+    const kept: PendingWrite[] = []
+    for (const write of this.#pending) {
+      if (write.serial > serial) {
+        kept.push(write)
+        continue
+      }
+      const from = write.offset
+      const to = from + write.bytes.length
+      if (!ranges.some(({ offset, length }) => offset < to && from < offset + length)) kept.push(write)
+      else if (ranges.some(({ offset, length }) => offset <= from && to <= offset + length)) {
+        write.bytes.copy(this.#stable, from)
+      } else {
+        for (const sector of sectorsOf(write)) {
+          const at = sector.offset
+          if (ranges.some(({ offset, length }) => at >= offset && at < offset + length))
+            sector.bytes.copy(this.#stable, at)
+          else kept.push(sector)
+        }
+      }
     }
     this.#pending = kept
   }
@@ -106,18 +128,23 @@ export class SimulatedDevice implements Device {
 
   /** The process dies; the machine lives on. */
   kill(): void {
-    for (const { offset, bytes } of this.#underWay) this.#applySome(offset, bytes)
-    this.#underWay = []
+    for (const write of this.#underWay) this.#applySome(write)
+    this.#underWay.clear()
   }
 
   /** @param keeps whether a sector that no commit covered is there afterwards */
   powerCut(keeps: () => boolean = () => this.random.below(2) === 0): void {
     this.kill()
-    for (const { sector, bytes } of this.#pending) {
-      if (keeps()) bytes.copy(this.#stable, sector * SECTOR)
-    }
+    for (const write of this.#pending)
+      for (const { offset, bytes } of sectorsOf(write)) if (keeps()) bytes.copy(this.#stable, offset)
     this.#pending = []
     this.#stable.copy(this.bytes)
+  }
+
+  /** It was replugged, or its driver reset: it answers again. */
+  comeBack(): void {
+    this.failed = undefined
+    this.failNext = undefined
   }
 
   /** What is on stable storage for certain. */
@@ -129,35 +156,47 @@ export class SimulatedDevice implements Device {
   flip(offset: number): void {
     this.bytes[offset]! ^= 1
     this.#stable[offset] = this.bytes[offset]!
-    this.#pending = this.#pending.filter(({ sector }) => sector !== Math.floor(offset / SECTOR))
+    const at = offset - (offset % SECTOR)
+    this.#drop(at, at + SECTOR)
   }
 
   /** Makes zeroes of what is stored, for good. */
   erase(offset: number, length: number): void {
     this.bytes.fill(0, offset, offset + length)
     this.#stable.fill(0, offset, offset + length)
-    this.#pending = this.#pending.filter(({ sector }) => sector * SECTOR < offset || sector * SECTOR >= offset + length)
+    this.#drop(offset, offset + length)
+  }
+
+  /** Whatever is pending of [from, to) is not written any more. */
+  #drop(from: number, to: number): void {
+    this.#pending = this.#pending.flatMap((write) =>
+      write.offset >= to || write.offset + write.bytes.length <= from
+        ? [write]
+        : [...sectorsOf(write)].filter(({ offset }) => offset < from || offset >= to),
+    )
   }
 
   #apply(offset: number, bytes: Buffer): void {
     bytes.copy(this.bytes, offset)
-    this.#serial++
-    for (let at = 0; at < bytes.length; at += SECTOR) {
-      this.#pending.push({
-        sector: (offset + at) / SECTOR,
-        bytes: bytes.subarray(at, at + SECTOR),
-        serial: this.#serial,
-      })
-    }
+    this.#pending.push({ offset, bytes, serial: ++this.#serial })
   }
 
-  #applySome(offset: number, bytes: Buffer): void {
-    for (let at = 0; at < bytes.length; at += SECTOR) {
-      if (this.random.below(2) === 0) this.#apply(offset + at, bytes.subarray(at, at + SECTOR))
-    }
+  #applySome(write: { readonly offset: number; readonly bytes: Buffer }): void {
+    for (const { offset, bytes } of sectorsOf({ ...write, serial: 0 }))
+      if (this.random.below(2) === 0) this.#apply(offset, bytes)
   }
 
-  #check(): void {
+  #check(call?: DeviceCall, write?: { readonly offset: number; readonly bytes: Buffer }): void {
     if (this.failed !== undefined) throw this.failed
+    if (call === undefined || call !== this.failNext) return
+    this.failNext = undefined
+    this.failed = new Error(`${this.name} failed a ${call}`)
+    if (write !== undefined) this.#applySome(write)
+    throw this.failed
   }
+}
+
+function* sectorsOf({ offset, bytes, serial }: PendingWrite): Generator<PendingWrite> {
+  for (let at = 0; at < bytes.length; at += SECTOR)
+    yield { offset: offset + at, bytes: bytes.subarray(at, at + SECTOR), serial }
 }

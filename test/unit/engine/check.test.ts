@@ -88,7 +88,7 @@ async function live(pages: readonly number[], { close = true } = {}): Promise<Re
       bootId: bootId(),
       source,
       clock: systemClock,
-      counters: { deviceWrittenBytes: 0, deviceReadBytes: 0, evictions: 0, reinsertions: 0, badPages: 0 },
+      counters: { deviceWrittenBytes: 0, deviceReadBytes: 0, evictions: 0, reinsertions: 0, relocatedBytes: 0, badPages: 0 },
       defer: setImmediate,
       onFailed: () => undefined,
     },

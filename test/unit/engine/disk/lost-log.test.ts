@@ -41,12 +41,15 @@ test('D7: a write whose page cannot be read from a failing device reaches the or
     deviceReadBytes: 0,
     evictions: 0,
     reinsertions: 0,
+    relocatedBytes: 0,
     badPages: 0,
     read: ignore,
     write: ignore,
     flush: ignore,
     originRead: ignore,
     originWrite: ignore,
+    barrier: ignore,
+    originBarriers: ignore,
     admitted: ignore,
   }
   const run = async (work: Promise<unknown>): Promise<void> => {

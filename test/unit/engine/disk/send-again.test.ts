@@ -24,12 +24,15 @@ beforeEach(() => {
     deviceReadBytes: 0,
     evictions: 0,
     reinsertions: 0,
+    relocatedBytes: 0,
     badPages: 0,
     read: ignore,
     write: ignore,
     flush: ignore,
     originRead: ignore,
     originWrite: ignore,
+    barrier: ignore,
+    originBarriers: ignore,
     admitted: ignore,
   }
   disk = new Disk({
@@ -98,6 +101,19 @@ describe('D1: a zero that is sent again spares what was written since', () => {
     await run(disk.flush())
     expect(idOf(1)).toBe(0)
   })
+})
+
+test('D3: a read after the reconnect does not find what the server went back to', async () => {
+  do {
+    await write(1, 5)
+    await run(disk.flush())
+    await zero(PAGE, PAGE)
+    origin.reconnect()
+  } while (idOf(1) !== 5)
+  // The server went back to before the zeroes.
+  const target = Buffer.alloc(PAGE, 1)
+  await run(disk.read(PAGE, PAGE, target, 0))
+  expect(target.equals(Buffer.alloc(PAGE))).toBe(true)
 })
 
 test('a range without what was written', () => {

@@ -20,6 +20,7 @@ class Follower {
     deviceReadBytes: 0,
     evictions: 0,
     reinsertions: 0,
+    relocatedBytes: 0,
     badPages: 0,
   }
   /** Offsets of the chunks that are being read. */

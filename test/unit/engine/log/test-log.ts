@@ -72,6 +72,7 @@ export class TestLog {
     deviceReadBytes: 0,
     evictions: 0,
     reinsertions: 0,
+    relocatedBytes: 0,
     badPages: 0,
   }
   source = new Source()

@@ -61,11 +61,17 @@ describe('diskStats', () => {
     counters.add(COUNTER.readHits, 3)
     counters.add(COUNTER.admittedBytes, 1000)
     counters.add(COUNTER.deviceWrittenBytes, 1300)
+    counters.add(COUNTER.relocatedBytes, 200)
     for (let i = 0; i < 98; i++) counters.read.record(64)
     counters.read.record(1100)
     counters.read.record(9000)
     const document = diskStats({ seconds: 300, counters }, now)
-    expect(document).toMatchObject({ seconds: 300, hitRatio: 0.75, deviceBytesPerByte: 1.3 })
+    expect(document).toMatchObject({
+      seconds: 300,
+      hitRatio: 0.75,
+      deviceBytesPerByte: 1.3,
+      relocatedBytesPerByte: 0.2,
+    })
     const { p50, p99, p999 } = document.latencyMicroseconds.read
     expect([p50! / 64, p99! / 1100, p999! / 9000].every((factor) => Math.abs(factor - 1) < 0.05)).toBe(true)
   })

@@ -76,6 +76,9 @@ function disk(name: string): MeasuredDisk {
       cachedBytes: 2 ** 29,
       dirtyBytes: 4096,
       dirtyAgeSeconds: 2.5,
+      secondsToFlush: 4,
+      stuckPages: 2,
+      lostPages: 1,
       state: 'serving',
     },
     counters,
@@ -119,7 +122,9 @@ describe('prometheusText', () => {
     const other = DiskCounters.create()
     other.add(COUNTER.readHits, 7)
     const threads = new Map([...measured.threads, [3, other]])
-    const { samples } = parse(prometheusText([], [{ ...measured, threads }])).get('vmcache_disk_thread_read_hits_total')!
+    const { samples } = parse(prometheusText([], [{ ...measured, threads }])).get(
+      'vmcache_disk_thread_read_hits_total',
+    )!
     expect(samples.map(({ labels, value }) => [labels['thread'], value])).toEqual([
       ['0', 0],
       ['3', 7],

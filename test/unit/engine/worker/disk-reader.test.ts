@@ -50,6 +50,7 @@ async function world(options: { buffered: boolean; phase?: number }): Promise<Wo
     deviceReadBytes: 0,
     evictions: 0,
     reinsertions: 0,
+    relocatedBytes: 0,
     badPages: 0,
     read(_bytes, hit) {
       counted.reads++
@@ -59,6 +60,8 @@ async function world(options: { buffered: boolean; phase?: number }): Promise<Wo
     flush: ignore,
     originRead: ignore,
     originWrite: ignore,
+    barrier: ignore,
+    originBarriers: ignore,
     admitted: ignore,
   }
   const counted = {
