@@ -11,7 +11,7 @@ export const whyRoot: Reason = process.getuid?.() === 0 ? 'root may do everythin
 export function whyNoMounts(): Reason {
   if (whyNotRoot !== null) return whyNotRoot
   try {
-    execFileSync('unshare', ['--mount', 'true'], { stdio: 'ignore' })
+    execFileSync('unshare', ['--mount', '--propagation', 'unchanged', 'true'], { stdio: 'ignore' })
     return null
   } catch {
     return 'needs root that may mount'
