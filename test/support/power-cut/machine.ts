@@ -5,7 +5,7 @@ import type { Random } from '../../../src/base/random.js'
 import type { Mode } from '../../../src/model/mode.js'
 import type { DiskState } from '../../../src/protocol/control/documents.js'
 import { startEngineProcess, type EngineProcess } from '../engine-process.js'
-import { connectSimpleNbd, type SimpleNbdClient } from '../simple-nbd-client.js'
+import { connectSimpleNbd, NbdReplyError, type SimpleNbdClient } from '../simple-nbd-client.js'
 import { compileRecorder } from './compile-recorder.js'
 import { attachRequest, cacheRequest, createFiles, diskFiles, type DiskFiles } from './disk-files.js'
 import { DiskHistory } from './disk-history.js'
@@ -147,7 +147,10 @@ export class Machine {
       await setUp?.(engine)
       disks = await Promise.all(
         this.#disks.map((disk, index) =>
-          this.#use(engine, disk, cuts?.[index] ?? null, beginning.get(disk.originPath)!),
+          this.#use(engine, disk, cuts?.[index] ?? null, beginning.get(disk.originPath)!).catch((error: unknown) => {
+            if (!(error instanceof NbdReplyError)) throw error
+            throw new PowerCutFinding(`${disk.name}, ${disk.mode}: ${error.message}`)
+          }),
         ),
       )
     } finally {

@@ -1,7 +1,7 @@
 import type { PlantedFault } from '../simulation/variant.js'
 
-/** Faults below what the simulation runs: the ways to files and devices, which only the real engine takes. */
-export const DEVICE_FAULTS: readonly Pick<PlantedFault, 'name' | 'edits'>[] = [
+/** Faults that show in the order of what reaches devices and origins; most are below what the simulation runs. */
+export const POWER_CUT_FAULTS: readonly Pick<PlantedFault, 'name' | 'edits'>[] = [
   {
     name: 'a commit of a file device syncs nothing',
     edits: [
@@ -37,12 +37,30 @@ export const DEVICE_FAULTS: readonly Pick<PlantedFault, 'name' | 'edits'>[] = [
     edits: [{ file: 'engine/origin/descriptor-origin.ts', find: `      await fdatasync(file.fd)\n`, replace: `` }],
   },
   {
-    name: 'a flush is answered by one that was under way already',
+    name: 'a commit is answered by one that was under way already',
     edits: [
       {
-        file: 'base/coalesce.ts',
-        find: `    if (next !== undefined) return next\n`,
-        replace: `    if (current !== undefined) return current\n`,
+        file: 'engine/log/log.ts',
+        find: `    this.#nextCommit ??= this.#committing\n`,
+        replace: `    if (this.#nextCommit === undefined) return this.#committing\n    this.#nextCommit ??= this.#committing\n`,
+      },
+    ],
+  },
+  {
+    name: 'write-back answers a flush without a commit',
+    edits: [{ file: 'engine/disk/write-back-path.ts', find: `    else await this.#commit()\n`, replace: `` }],
+  },
+  {
+    name: 'destage does not flush the origin before its log forgets what was dirty',
+    edits: [{ file: 'engine/disk/destage.ts', find: `    await origin.flush()\n    if`, replace: `    if` }],
+  },
+  {
+    name: 'the mark of a touched region is not synced before the origin is written',
+    edits: [
+      {
+        file: 'engine/disk/touch-marks.ts',
+        find: `      .then(() => log.commit())\n`,
+        replace: ``,
       },
     ],
   },
