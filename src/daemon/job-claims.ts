@@ -24,7 +24,7 @@ export function claimsOf<O extends Operation>(operation: O, request: RequestOf<O
   return claims === undefined ? [] : claims(request, names)
 }
 
-const disks = (request: RequestOf<'disk.flush'>, names: ClaimNames): Claim[] =>
+const disks = (request: RequestOf<'disk.invalidate'>, names: ClaimNames): Claim[] =>
   names.disksOf(request).map((name) => sole(`disk ${name}`))
 
 const CLAIMS: { [O in Operation]?: (request: RequestOf<O>, names: ClaimNames) => Claim[] } = {

@@ -1,6 +1,6 @@
 import type { CacheDocument, DiskDocument, EngineDocument } from '../protocol/control/documents.js'
 import type { ControlPlane } from './control-plane.js'
-import { mendBadPages, mendDisk } from './mend-disk.js'
+import { mendBadPages, mendDisk, mendLostPages } from './mend-disk.js'
 import { badDevices, mendDevices } from './why-closed.js'
 
 type Attention = EngineDocument['degraded']
@@ -50,6 +50,18 @@ function ofDisk(plane: ControlPlane, disk: DiskDocument): Attention {
   if (trouble !== undefined) return [{ object, state, reason: trouble.reason, mend: trouble.mend }]
   const mend = mendDisk(plane, disk)
   if (state !== 'serving' && state !== 'recovering') return [{ object, state, reason: disk.reason ?? state, mend }]
+  const { lostPages, stuckPages } = disk
+  if (lostPages > 0) {
+    const what = `${lostPages} of its pages were lost on the cache device before the origin had them`
+    return [{ object, state, reason: what, mend: mendLostPages(disk) }]
+  }
+  if (stuckPages > 0) {
+    const what = `its origin refuses ${stuckPages} dirty pages${disk.reason === null ? '' : `: ${disk.reason}`}`
+    return [{ object, state, reason: what, mend: `mend the origin ${disk.origin}: they are tried again` }]
+  }
+  if (state === 'serving' && disk.reason !== null && disk.dirtyBytes > 0) {
+    return [{ object, state, reason: disk.reason, mend: `mend the origin ${disk.origin}: it is tried again` }]
+  }
   if (disk.badPages > 0) {
     return [{ object, state, reason: `${disk.badPages} of its cached pages were bad`, mend: mendBadPages(disk) }]
   }

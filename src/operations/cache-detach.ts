@@ -1,10 +1,10 @@
 import { VmcacheError } from '../base/errors.js'
-import { formatDuration, formatSize } from '../base/units.js'
+import { formatSize } from '../base/units.js'
 import type { EngineDisk } from '../engine/engine.js'
 import type { RequestOf } from '../protocol/control/routes.js'
 import type { DiskRecord } from '../state/disk-store.js'
-import { asVmcacheError } from './as-vmcache-error.js'
 import type { ControlPlane } from './control-plane.js'
+import { drainDisk } from './drain-disk.js'
 import { exclusively, knownDisk } from './inventory.js'
 import { releaseLease } from './lease.js'
 import { lacksWrites } from './origin-guard.js'
@@ -39,14 +39,15 @@ async function detach(
   record: DiskRecord,
   served: EngineDisk | null,
   { discardDirty, force }: RequestOf<'cache.detach'>,
-  { progress, signal }: OperationContext,
+  context: OperationContext,
 ): Promise<void> {
   const { engine, inventory, locks, sockets, stamps } = plane
   const { name } = record
   if (served !== null) {
-    await engine
-      .detach(name, { keepLog: false, discardDirty, progress, signal })
-      .catch((error: unknown) => Promise.reject(refusedByOrigin(served, error)))
+    const otherwise = `lose it: vmcache cache detach ${name} --discard-dirty`
+    await drainDisk(plane, name, context, otherwise, (draining) =>
+      engine.detach(name, { keepLog: false, discardDirty, ...draining }),
+    )
     inventory.diskTroubles.set(name, {
       state: 'failed',
       reason: 'it is not served any more, but its detaching was not finished',
@@ -96,22 +97,6 @@ function refuseClosedCache(plane: ControlPlane, { name, cache }: DiskRecord, for
   throw new VmcacheError('REFUSED', `disk ${name}: cache ${cache} is not open, so its chunks cannot be freed`, {
     hint: `${trouble?.mend ?? 'see: vmcache status'}; or leave them behind: vmcache cache detach ${name} --force`,
   })
-}
-
-/** What keeps a disk from being detached where its origin does not take what it lacks. */
-function refusedByOrigin({ disk, dirtyBytes, dirtyAgeSeconds }: EngineDisk, error: unknown): VmcacheError {
-  const failure = asVmcacheError(error)
-  if (dirtyBytes === 0 || failure.code !== 'ORIGIN_FAILED') return failure
-  const age = dirtyAgeSeconds === null ? '' : `, the oldest for ${formatDuration(dirtyAgeSeconds)}`
-  return new VmcacheError(
-    'DIRTY_DATA',
-    `disk ${disk} holds ${formatSize(dirtyBytes)} that its origin lacks${age}, and the origin does not take it: ${failure.message}`,
-    {
-      hint: `mend the origin and try again, or lose it: vmcache cache detach ${disk} --discard-dirty`,
-      details: { dirtyBytes, dirtyAgeSeconds },
-      cause: failure,
-    },
-  )
 }
 
 function stepsOf(record: DiskRecord, served: EngineDisk | null, discardDirty: boolean): string[] {

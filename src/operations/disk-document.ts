@@ -1,4 +1,5 @@
 import type { EngineDisk } from '../engine/engine.js'
+import type { ModeState } from '../model/mode.js'
 import type { DiskDocument } from '../protocol/control/documents.js'
 import type { DiskRecord } from '../state/disk-store.js'
 import type { ControlPlane } from './control-plane.js'
@@ -19,16 +20,25 @@ export async function diskDocuments(plane: ControlPlane): Promise<DiskDocument[]
 
 function joined(plane: ControlPlane, record: DiskRecord, served: EngineDisk | undefined): DiskDocument {
   const known = served ?? unservedDisk(plane, record)
-  const withheld = plane.inventory.withheldModes.get(record.name)
   return {
     ...known,
-    mode: withheld === undefined ? known.mode : { wanted: record.mode, inForce: known.mode.inForce, reason: withheld },
+    mode: modeState(plane, record, known),
     vm: null,
     target: null,
     uri: nbdUri(record.name, record.socket),
     lacksWrites: lacksWrites(plane, record.name),
     lease: { host: plane.host.name, epoch: plane.inventory.epochs.get(record.name) ?? 0 },
   }
+}
+
+/** The mode in force, and why it is another than what is wanted: it cannot be had, or not yet. */
+function modeState({ inventory }: ControlPlane, { name, mode }: DiskRecord, known: EngineDisk): ModeState {
+  const { inForce } = known.mode
+  const changing = inventory.changingModes.get(name)
+  if (changing !== undefined && changing !== inForce)
+    return { wanted: changing, inForce, reason: known.reason ?? 'it drains: what is dirty goes to the origin first' }
+  const withheld = inventory.withheldModes.get(name)
+  return withheld === undefined ? known.mode : { wanted: mode, inForce, reason: withheld }
 }
 
 function unservedDisk({ inventory }: ControlPlane, record: DiskRecord): EngineDisk {
@@ -51,6 +61,8 @@ function unservedDisk({ inventory }: ControlPlane, record: DiskRecord): EngineDi
     dirtyBytes: 0,
     dirtyAgeSeconds: null,
     secondsToFlush: null,
+    stuckPages: 0,
+    lostPages: 0,
     badPages: 0,
     phase: null,
     // Without trouble it is on its way.

@@ -5,6 +5,7 @@ import type { RequestOf } from '../protocol/control/routes.js'
 import type { DiskRecord } from '../state/disk-store.js'
 import type { ControlPlane } from './control-plane.js'
 import { diskDocument } from './disk-document.js'
+import { drainDisk } from './drain-disk.js'
 import { disksOf, exclusively, knownCache, knownDisk } from './inventory.js'
 import { checkLimits } from './limits.js'
 import type { Operations } from './operation.js'
@@ -19,7 +20,7 @@ type Settings = Pick<DiskRecord, 'mode' | 'replacement' | 'minBytes' | 'maxBytes
 /** Changes a disk's own settings while it is served. */
 export function diskSet(plane: ControlPlane): Operations['disk.set'] {
   const { engine, inventory, state } = plane
-  return async (request) => {
+  return async (request, context) => {
     const { name, dryRun } = request
     const record = knownDisk(inventory, name)
     const before = settingsOf(record)
@@ -38,7 +39,10 @@ export function diskSet(plane: ControlPlane): Operations['disk.set'] {
         const served = (await engine.disks()).find(({ disk }) => disk === name)
         if (served !== undefined) {
           const mode = served.state === 'direct' ? after.mode : await grantedMode(plane, changed)
-          await engine.change(name, { ...after, mode })
+          inventory.changingModes.set(name, mode)
+          await drainDisk(plane, name, context, null, (draining) =>
+            engine.change(name, { ...after, mode }, draining),
+          ).finally(() => inventory.changingModes.delete(name))
           undo(`set disk ${name} back`, async () =>
             engine.change(name, { ...before, mode: await grantedMode(plane, record) }),
           )

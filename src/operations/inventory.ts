@@ -1,4 +1,5 @@
 import { VmcacheError } from '../base/errors.js'
+import type { Mode } from '../model/mode.js'
 import type { CacheRecord } from '../state/cache-store.js'
 import type { DiskRecord } from '../state/disk-store.js'
 import type { TenureRecord } from '../state/tenure-store.js'
@@ -39,6 +40,8 @@ export interface Inventory {
   readonly stampedLacking: Set<string>
   /** Why disks write through although another mode is wanted of them: their origins cannot be guarded (origin-guard.ts). */
   readonly withheldModes: Map<string, string>
+  /** Modes that disks are being given now. */
+  readonly changingModes: Map<string, Mode>
   /** Disks whose epoch has risen in the stamp, while the state database was away. */
   readonly unsavedEpochs: Set<string>
   /** Changes of one disk's stamp and tenure: each begins when the one before it has ended. */
@@ -58,6 +61,7 @@ export function createInventory(): Inventory {
     diskTroubles: new Map(),
     stampedLacking: new Set(),
     withheldModes: new Map(),
+    changingModes: new Map(),
     unsavedEpochs: new Set(),
     tenureTurns: createTurns(),
     busy: new Set(),

@@ -15,3 +15,8 @@ export function mendDisk(plane: ControlPlane, { disk, cache, state }: DiskDocume
 export function mendBadPages({ cache }: DiskDocument): string {
   return `look at the health of the devices (smartctl -a): vmcache cache show ${cache}`
 }
+
+/** What to do where dirty pages are gone: nobody has them any more, but whoever writes them again. */
+export function mendLostPages({ cache }: DiskDocument): string {
+  return `restore what the guest misses, and look at the devices (smartctl -a): vmcache cache show ${cache}`
+}

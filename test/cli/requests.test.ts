@@ -133,6 +133,7 @@ const changes: [string, string, object][] = [
   ],
   ['cache detach a b* --force', 'cache.detach', { ...targets, names: ['a', 'b*'], force: true, discardDirty: false }],
   ['disk flush --all --exclude a --exclude b', 'disk.flush', { ...targets, all: true, exclude: ['a', 'b'] }],
+  ['disk flush a --hold 10m', 'disk.flush', { ...targets, names: ['a'], holdSeconds: 600 }],
   ['disk flush a --dry-run', 'disk.flush', { ...targets, names: ['a'], dryRun: true }],
   ['disk invalidate a', 'disk.invalidate', { ...targets, names: ['a'] }],
   [

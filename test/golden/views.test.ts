@@ -42,8 +42,10 @@ const views: Record<string, (screen: Screen) => string | Promise<string>> = {
   'disk-list-of-vms': (screen) =>
     diskTable([{ ...sample.web, vm: 'web01', target: 'vda' }, sample.db], sample.stats.disks, screen),
   'disk-show': (screen) => diskProperties(sample.db, screen),
+  'disk-show-in-write-back': (screen) => diskProperties(sample.mail, screen),
   'policy-show': (screen) => diskPolicy(sample.db, screen),
   stats: (screen) => statsTable(sample.stats, [sample.db, sample.web], screen),
+  'stats-of-slow-storage': (screen) => statsTable(sample.slowStats, [sample.mail], screen),
   'stats-latency': (screen) => latencyTable(sample.stats, screen),
   'job-list': (screen) => jobTable([sample.job, sample.failedJob], screen),
   'job-show': (screen) => jobProperties(sample.failedJob, screen),

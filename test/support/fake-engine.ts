@@ -73,7 +73,15 @@ export interface FakeEngine extends Engine {
     values: Partial<
       Pick<
         EngineDisk,
-        'dirtyBytes' | 'dirtyAgeSeconds' | 'secondsToFlush' | 'cachedBytes' | 'badPages' | 'state' | 'reason'
+        | 'dirtyBytes'
+        | 'dirtyAgeSeconds'
+        | 'secondsToFlush'
+        | 'cachedBytes'
+        | 'stuckPages'
+        | 'lostPages'
+        | 'badPages'
+        | 'state'
+        | 'reason'
       >
     >,
   ): void
@@ -83,6 +91,8 @@ export interface FakeEngine extends Engine {
   failDevice(path: string): Promise<void>
   /** From now on the origin takes no writes. */
   refuseWrites(origin: string): void
+  /** From now on whoever waits until the origin has everything waits until it is cancelled. */
+  hangWrites(origin: string): void
   settingsOf(disk: string): DiskSettings | undefined
   readonly closed: boolean
 }
@@ -110,7 +120,10 @@ interface OpenCache {
 interface Attached {
   settings: DiskSettings
   readonly sizeBytes: number
-  extra: Pick<EngineDisk, 'dirtyAgeSeconds' | 'secondsToFlush' | 'badPages' | 'state' | 'reason'>
+  extra: Pick<
+    EngineDisk,
+    'dirtyAgeSeconds' | 'secondsToFlush' | 'stuckPages' | 'lostPages' | 'badPages' | 'state' | 'reason'
+  >
 }
 
 export function createFakeEngine(storage: FakeStorage = createFakeStorage()): FakeEngine {
@@ -120,6 +133,7 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
   const caches = new Map<string, OpenCache>()
   const attached = new Map<string, Attached>()
   const refusing = new Set<string>()
+  const hanging = new Set<string>()
   const failed = new Set<string>()
   let raiseEpoch: (disk: string) => Promise<void> = () => Promise.reject(new Error('nobody can raise an epoch'))
   let closed = false
@@ -296,6 +310,7 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
       }
     },
     refuseWrites: (origin) => void refusing.add(origin),
+    hangWrites: (origin) => void hanging.add(origin),
     settingsOf: (disk) => attached.get(disk)?.settings,
     async createCache(settings, options) {
       if (!options.dryRun) enter('createCache', settings, options)
@@ -434,6 +449,8 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
         extra: {
           dirtyAgeSeconds: null,
           secondsToFlush: null,
+          stuckPages: 0,
+          lostPages: 0,
           badPages: 0,
           state: reason === null ? 'serving' : 'direct',
           reason,
@@ -471,9 +488,10 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
     },
 
     async flush(name, options) {
-      enter('flush', name)
+      enter('flush', name, options.holdMilliseconds ?? 0)
       const { settings } = attachedDisk(name)
       options.signal.throwIfAborted()
+      if (hanging.has(settings.origin)) await raised(options.signal)
       if (refusing.has(settings.origin)) fail('ORIGIN_FAILED', `origin ${settings.origin} refuses writes`)
       storage.logs.get(settings.logId)!.dirtyBytes = 0
       options.progress(1, 1, 'items')
@@ -484,9 +502,18 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
       storage.logs.get(attachedDisk(name).settings.logId)!.cachedBytes = 0
     },
 
-    async change(name, settings) {
+    async change(name, settings, options) {
       enter('change', name, settings)
       const disk = attachedDisk(name)
+      const log = storage.logs.get(disk.settings.logId)
+      const leaves =
+        disk.settings.mode === 'write-back' && settings.mode !== undefined && settings.mode !== 'write-back'
+      if (leaves && log !== undefined && log.dirtyBytes > 0) {
+        if (refusing.has(disk.settings.origin)) fail('ORIGIN_FAILED', `origin ${disk.settings.origin} refuses writes`)
+        if (hanging.has(disk.settings.origin)) await raised(options?.signal)
+        options?.progress(log.dirtyBytes, log.dirtyBytes, 'bytes')
+        log.dirtyBytes = 0
+      }
       disk.settings = { ...disk.settings, ...settings }
     },
 
@@ -518,6 +545,15 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
   }
 }
 
+/** Rejects as the engine does for who does not wait any longer. */
+function raised(signal: AbortSignal | undefined): Promise<never> {
+  return new Promise((_, reject) => {
+    const cancelled = (): void => reject(new VmcacheError('INTERRUPTED', 'cancelled'))
+    if (signal?.aborted === true) cancelled()
+    signal?.addEventListener('abort', cancelled)
+  })
+}
+
 function isUsable({ state }: { readonly state: string }): boolean {
   return state === 'ok'
 }
@@ -543,6 +579,9 @@ function emptyStats({ name, cache }: DiskSettings): DiskStatsDocument {
     evictions: 0,
     reinsertions: 0,
     deviceBytesPerByte: null,
+    relocatedBytesPerByte: null,
+    barriers: 0,
+    originBarriers: 0,
     latencyMicroseconds: { read: latency, write: latency, flush: latency },
   }
 }

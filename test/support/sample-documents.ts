@@ -89,6 +89,8 @@ export const web: DiskDocument = {
   dirtyAgeSeconds: null,
   secondsToFlush: null,
   lacksWrites: false,
+  stuckPages: 0,
+  lostPages: 0,
   badPages: 0,
   phase: { sectors: 0, source: 'partitions' },
   state: 'serving',
@@ -110,10 +112,25 @@ export const db: DiskDocument = {
   dirtyAgeSeconds: 38,
   secondsToFlush: 9,
   lacksWrites: true,
+  stuckPages: 2,
+  lostPages: 1,
   badPages: 3,
   phase: { sectors: 1, source: 'traffic' },
   state: 'direct',
   reason: 'device nvme-SAMSUNG_MZQL2960HCJR_B failed',
+}
+
+/** A disk in write-back whose guest sets more barriers than its origin passes. */
+export const mail: DiskDocument = {
+  ...web,
+  disk: 'mail',
+  mode: { wanted: 'write-through', inForce: 'write-back', reason: 'it drains: what is dirty goes to the origin first' },
+  writeBack: { ...DEFAULT_WRITE_BACK, dirtyHighBytes: 4 * GIB },
+  dirtyBytes: 300 * MIB,
+  dirtyAgeSeconds: 6,
+  secondsToFlush: 3,
+  lacksWrites: true,
+  state: 'draining',
 }
 
 const latency = (p50: number, p99: number, p999: number): LatencyDocument => ({ p50, p99, p999 })
@@ -138,6 +155,9 @@ const webStats: DiskStatsDocument = {
   evictions: 1000,
   reinsertions: 200,
   deviceBytesPerByte: 1.1,
+  relocatedBytesPerByte: 0.04,
+  barriers: 0,
+  originBarriers: 0,
   latencyMicroseconds: {
     read: latency(62, 1100, 2400),
     write: latency(180, 2000, 9000),
@@ -155,6 +175,22 @@ const dbStats: DiskStatsDocument = {
   dirtyBytes: db.dirtyBytes,
   dirtyAgeSeconds: db.dirtyAgeSeconds,
   latencyMicroseconds: { read: NEVER, write: NEVER, flush: NEVER },
+}
+
+/** The same load in write-back, on storage that flushes slowly. */
+export const slowStats: StatsDocument = {
+  window: '5m',
+  disks: [
+    {
+      ...webStats,
+      disk: 'mail',
+      dirtyBytes: mail.dirtyBytes,
+      dirtyAgeSeconds: 6,
+      barriers: 90_000,
+      originBarriers: 3000,
+    },
+  ],
+  caches: [],
 }
 
 export const stats: StatsDocument = {

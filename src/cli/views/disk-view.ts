@@ -68,6 +68,11 @@ export function diskProperties(disk: DiskDocument, screen: Screen): string {
       ['cache', disk.cache],
       ['cached', `${formatSize(disk.cachedBytes)} in ${formatSize(disk.allocatedBytes)} of chunks`],
       ['dirty', `${dirty(disk.dirtyBytes, paint)}${oldest}${toFlush}`],
+      ['stuck pages', disk.stuckPages === 0 ? null : paint.bad(`${disk.stuckPages}, refused by the origin`)],
+      [
+        'lost pages',
+        disk.lostPages === 0 ? null : paint.bad(`${disk.lostPages}, not to be read until they are written again`),
+      ],
       ['bad pages', disk.badPages === 0 ? null : paint.warning(`${disk.badPages}, read from the origin instead`)],
       ['phase', disk.phase === null ? null : phase(disk.phase)],
       ['vm', disk.vm === null ? null : `${disk.vm} ${disk.target ?? NONE}`],

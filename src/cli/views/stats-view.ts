@@ -39,11 +39,48 @@ export async function statsTable(
         disk.seconds > 0 ? `${perSecond(disk.originReads, disk)}/${perSecond(disk.originWrites, disk)}` : NONE,
       spare: 3,
     },
+    { head: 'DEVICE/BYTE', value: deviceBytes, spare: 7 },
+    ...(stats.disks.some(({ barriers }) => barriers > 0) ? [barrierColumn] : []),
     { head: 'DIRTY', value: ({ dirtyBytes }) => dirty(dirtyBytes, paint) },
     { head: 'OLDEST', value: ({ dirtyAgeSeconds }) => age(dirtyAgeSeconds), spare: 6 },
     { head: 'TO FLUSH', value: ({ disk }) => age(secondsToFlush(disk)), spare: 5 },
   ]
-  return `${heading(stats, screen)}\n${await renderTable(columns, stats.disks, screen)}`
+  const advice = stats.disks.flatMap((each) =>
+    destageAdvice(
+      each,
+      disks.find(({ disk }) => disk === each.disk),
+    ),
+  )
+  const table = await renderTable(columns, stats.disks, screen)
+  return [heading(stats, screen), table, ...advice.map((line) => paint.warning(line))].join('\n')
+}
+
+/** Bytes written to the cache device for each that the guest wrote or a miss filled, pages that were moved apart. */
+function deviceBytes({ deviceBytesPerByte: all, relocatedBytesPerByte: moved }: DiskStatsDocument): string {
+  if (all === null) return NONE
+  const part = moved ?? 0
+  return `${(all - part).toFixed(2)}${part < 0.005 ? '' : ` + ${part.toFixed(2)}`}`
+}
+
+const barrierColumn: Column<DiskStatsDocument> = {
+  head: 'BARRIERS/s in/out',
+  value: (disk) => `${perSecond(disk.barriers, disk)}/${perSecond(disk.originBarriers, disk)}`,
+  spare: 4,
+}
+
+/** Below it a difference is chance. */
+const BARRIERS_THAT_COUNT = 100
+
+/** What would help a disk whose origin passes fewer barriers than its guest sets, and what that costs. */
+function destageAdvice(stats: DiskStatsDocument, disk: DiskDocument | undefined): string[] {
+  const { barriers, originBarriers, dirtyBytes } = stats
+  const isBehind = barriers > BARRIERS_THAT_COUNT && originBarriers < barriers * 0.8 && dirtyBytes > 0
+  if (!isBehind || disk === undefined || disk.mode.inForce !== 'write-back' || disk.writeBack.order !== 'ordered')
+    return []
+  return [
+    `${stats.disk}: its guest sets ${perSecond(barriers, stats)} barriers a second, its origin passes ${perSecond(originBarriers, stats)}. ` +
+      `vmcache policy set --disk ${stats.disk} --destage relaxed writes many at a time; should the cache be lost, the origin may then be in a state that the disk never had`,
+  ]
 }
 
 /** `vmcache stats --latency`. */

@@ -630,7 +630,7 @@ export class Disk implements ServedDisk {
 
   #stopDraining(writeBack: WriteBackPath): void {
     if (this.#writeBack !== writeBack) return
-    writeBack.endDraining()
+    if (this.#options.clock.monotonic() >= this.#heldUntil) writeBack.endDraining()
     if (this.#state === 'draining') this.#setState('serving', null)
   }
 

@@ -69,6 +69,10 @@ export interface DiskDocument {
    * that is not served, whose dirty bytes nobody knows.
    */
   lacksWrites: boolean
+  /** Dirty pages that the origin refuses while it takes others: they are tried again, and hold nothing else. */
+  stuckPages: number
+  /** Dirty pages that the cache device lost before the origin had them: reading them is an I/O error until they are written again. */
+  lostPages: number
   /** Cached pages that did not have their checksum when they were read, since the disk is served: read from the origin instead. */
   badPages: number
   /** Null where the disk is not served. */
@@ -107,6 +111,11 @@ export interface DiskStatsDocument {
   reinsertions: number
   /** Bytes written to the cache device per byte that the guest wrote or a miss filled; null where nothing was. */
   deviceBytesPerByte: number | null
+  /** The part of that for pages that were appended again to be kept. */
+  relocatedBytesPerByte: number | null
+  /** In write-back: flushes and FUA that made something stable, and how many of them the origin has passed. */
+  barriers: number
+  originBarriers: number
   latencyMicroseconds: { read: LatencyDocument; write: LatencyDocument; flush: LatencyDocument }
 }
 

@@ -38,7 +38,8 @@ export interface Routes {
   >
   'cache.attach': Post<documents.AttachRequest, documents.ChangeResult & { disk: documents.DiskDocument | null }>
   'cache.detach': Post<Changing<documents.Targets & { discardDirty: boolean; force: boolean }>, Results>
-  'disk.flush': Post<Changing<documents.Targets>, Results>
+  /** `holdSeconds`: so long a write is answered when the origin has it, so that the origin stays current. */
+  'disk.flush': Post<Changing<documents.Targets & { holdSeconds?: number }>, Results>
   'disk.invalidate': Post<Changing<documents.Targets>, Results>
   /** Live change of a disk's own settings; a key that is absent stays. */
   'disk.set': Post<

@@ -30,6 +30,9 @@ const targets = { names: texts.default([]), all: flag, exclude: texts.default([]
 const nothing = z.strictObject({})
 const named = z.strictObject({ name })
 
+/** A hold makes a disk as slow as its origin: nobody means longer. */
+const LONGEST_HOLD_SECONDS = 7 * 86_400
+
 /** Waiting is bounded; whoever wants to wait longer asks again. */
 const waitMilliseconds = (initial: number) =>
   z
@@ -91,7 +94,11 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
     dryRun: flag,
   }),
   'cache.detach': z.strictObject({ ...targets, discardDirty: flag, force: flag, dryRun: flag }),
-  'disk.flush': z.strictObject({ ...targets, dryRun: flag }),
+  'disk.flush': z.strictObject({
+    ...targets,
+    holdSeconds: z.number().int().min(0).max(LONGEST_HOLD_SECONDS).optional(),
+    dryRun: flag,
+  }),
   'disk.invalidate': z.strictObject({ ...targets, dryRun: flag }),
   'disk.set': z.strictObject({
     name,

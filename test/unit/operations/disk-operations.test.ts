@@ -1,5 +1,5 @@
 import { renameSync } from 'node:fs'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { VmcacheError } from '../../../src/base/errors.js'
 import { DEFAULT_WRITE_BACK } from '../../../src/model/write-back.js'
 import { attachRequest, context, createRequest, GIB, MIB, targets, testHost, type TestHost } from './test-host.js'
@@ -56,6 +56,80 @@ describe('disk flush', () => {
       steps: [expect.stringContaining('origin')],
     })
     expect((await show(host)).dirtyBytes).toBe(MIB)
+  })
+})
+
+describe('what waits for the origin', () => {
+  const dirtyHost = async (): Promise<{ host: TestHost; image: string }> => {
+    const host = await testHost()
+    await host.operations['cache.create'](createRequest(), context)
+    const image = host.image('a.img')
+    await host.operations['cache.attach'](attachRequest(image, { mode: 'write-back' }), context)
+    host.engine.setDisk('a', { dirtyBytes: MIB, dirtyAgeSeconds: 40 })
+    return { host, image }
+  }
+  const leave = (host: TestHost, signal = context.signal) =>
+    host.operations['disk.set']({ name: 'a', mode: 'write-through', dryRun: false }, { ...context, signal })
+
+  test('the mode changes, and nothing guards the origin any more', async () => {
+    const { host, image } = await dirtyHost()
+    expect(host.locks).toContain(image)
+    expect((await leave(host)).disk).toMatchObject({
+      mode: { inForce: 'write-through' },
+      dirtyBytes: 0,
+      lacksWrites: false,
+    })
+    expect(host.locks).not.toContain(image)
+  })
+
+  test('D5: an origin that refuses it keeps the mode as it was', async () => {
+    const { host, image } = await dirtyHost()
+    host.engine.refuseWrites(image)
+    await expect(leave(host)).rejects.toMatchObject({
+      code: 'DIRTY_DATA',
+      exit: 7,
+      message: expect.stringMatching(/1 MB that its origin lacks, the oldest for 40 s.*refuses writes/),
+    })
+    expect(await show(host)).toMatchObject({ mode: { wanted: 'write-back', inForce: 'write-back' }, dirtyBytes: MIB })
+    expect(host.locks).toContain(image)
+    const flushed = await host.operations['disk.flush'](targets(['a']), context)
+    expect(flushed.results).toMatchObject([{ ok: false, error: { code: 'DIRTY_DATA', exit: 7 } }])
+  })
+
+  test('wanted and current mode are shown meanwhile, and the change can be cancelled', async () => {
+    const { host, image } = await dirtyHost()
+    host.engine.hangWrites(image)
+    const abort = new AbortController()
+    const leaving = leave(host, abort.signal)
+    await vi.waitFor(() => expect(host.engine.changes()).toContain('change'))
+    expect((await show(host)).mode).toEqual({
+      wanted: 'write-through',
+      inForce: 'write-back',
+      reason: 'it drains: what is dirty goes to the origin first',
+    })
+    abort.abort()
+    await expect(leaving).rejects.toMatchObject({ code: 'INTERRUPTED' })
+    expect((await show(host)).mode).toEqual({ wanted: 'write-back', inForce: 'write-back', reason: null })
+  })
+
+  test('an origin that takes nothing for a minute, and says why, is refused', async () => {
+    const { host, image } = await dirtyHost()
+    host.engine.hangWrites(image)
+    host.engine.setDisk('a', { reason: 'the origin does not take what is dirty: no space' })
+    const leaving = leave(host)
+    const refused = expect(leaving).rejects.toMatchObject({
+      code: 'DIRTY_DATA',
+      message: expect.stringContaining('no space'),
+    })
+    await vi.waitFor(() => expect(host.engine.changes()).toContain('change'))
+    host.aheadMonotonic += 61_000
+    await refused
+  })
+
+  test('a hold goes to the engine', async () => {
+    const { host } = await dirtyHost()
+    await host.operations['disk.flush']({ ...targets(['a']), holdSeconds: 600 }, context)
+    expect(host.engine.calls.find(({ method }) => method === 'flush')?.args).toEqual(['a', 600_000])
   })
 })
 

@@ -50,6 +50,8 @@ export interface TestHost {
   prepare: (engine: FakeEngine) => void
   /** Milliseconds by which the clock is ahead of the machine's. */
   ahead: number
+  /** The same of the clock that only runs. */
+  aheadMonotonic: number
   /** Makes an image file; returns its path. */
   image(name: string, bytes?: number): string
   start(end?: Partial<PreviousEnd>, machine?: Partial<Machine>, withoutCaches?: string): Promise<void>
@@ -93,7 +95,11 @@ export async function testHost(options: TestHostOptions = {}): Promise<TestHost>
   const sockets = new Set<string>()
   const locks = new Set<string>()
   const jobs: JobDocument[] = []
-  const clock: Clock = { ...systemClock, now: () => systemClock.now() + host.ahead }
+  const clock: Clock = {
+    ...systemClock,
+    now: () => systemClock.now() + host.ahead,
+    monotonic: () => systemClock.monotonic() + host.aheadMonotonic,
+  }
 
   const host: Mutable<TestHost> = {
     directory,
@@ -104,6 +110,7 @@ export async function testHost(options: TestHostOptions = {}): Promise<TestHost>
     jobs,
     prepare: () => {},
     ahead: 0,
+    aheadMonotonic: 0,
     failSockets: null,
     failSocketClose: null,
     failLocks: null,
