@@ -92,10 +92,13 @@ export async function reviewGuards(plane: ControlPlane): Promise<void> {
   const served = new Map((await engine.disks()).map((disk) => [disk.disk, disk]))
   for (const disk of [...inventory.disks.values()]) {
     const { name } = disk
-    const isWithheld = inventory.withheldModes.has(name) && served.get(name)?.state === 'serving'
-    if (inventory.busy.has(`disk ${name}`) || !(isWithheld || lacksWrites(plane, name))) continue
+    const now = served.get(name)
+    // The mode was not granted, or the disk could not take it up: its origin did not answer, its cache had no room.
+    const isBehind = inventory.withheldModes.has(name) || now?.mode.inForce !== now?.mode.wanted
+    const tries = isBehind && now?.state === 'serving'
+    if (inventory.busy.has(`disk ${name}`) || !(tries || lacksWrites(plane, name))) continue
     await exclusively(inventory, `disk ${name}`, async () => {
-      if (isWithheld) {
+      if (tries) {
         const mode = await grantedMode(plane, disk)
         if (mode === disk.mode) await engine.change(name, { mode })
       }

@@ -113,7 +113,7 @@ describe('write-back', () => {
     host.engine.setDisk('web01', { dirtyBytes: MIB, state: 'draining' })
     await setMode(host, 'write-through')
     expect(await guards(host, image)).toEqual(GUARDED)
-    host.engine.setDisk('web01', { state: 'serving' })
+    host.engine.setDisk('web01', { state: 'direct' })
     await host.handle.retry()
     expect(await guards(host, image)).toEqual(GUARDED)
     host.engine.setDisk('web01', { dirtyBytes: 0, state: 'draining' })
