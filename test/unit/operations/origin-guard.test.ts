@@ -113,7 +113,10 @@ describe('write-back', () => {
     host.engine.setDisk('web01', { dirtyBytes: MIB, state: 'draining' })
     await setMode(host, 'write-through')
     expect(await guards(host, image)).toEqual(GUARDED)
-    host.engine.setDisk('web01', { state: 'direct' })
+    host.engine.setDisk('web01', {
+      state: 'serving',
+      mode: { wanted: 'write-through', inForce: 'write-through', reason: null },
+    })
     await host.handle.retry()
     expect(await guards(host, image)).toEqual(GUARDED)
     host.engine.setDisk('web01', { dirtyBytes: 0, state: 'draining' })
