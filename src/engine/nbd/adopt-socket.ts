@@ -1,9 +1,18 @@
 import { Socket, type OnReadOpts } from 'node:net'
 import { checked, systemCall } from '../../base/system/libc.js'
-import { duplicateDescriptor } from '../../base/system-calls.js'
+import { addressOf, duplicateDescriptor } from '../../base/system-calls.js'
+import type { ByteSink } from './gathered-output.js'
+
+/**
+ * What the kernel may hold of replies that the client has not read, beside its own overhead (it doubles the number). Linux
+ * wakes a writer when three quarters have been read: with the usual 208 KiB a thread waits for its client within every large reply.
+ */
+const SEND_BUFFER_BYTES = 512 * 1024
 
 export interface AdoptedSocket {
   readonly socket: Socket
+  /** The writing side of `socket`, which sends at once what there is room for. */
+  readonly sink: ByteSink
   /** Whether the other end has closed, or will send no more; known at once, also while much is still unread. */
   peerHasLeft(): boolean
 }
@@ -44,7 +53,44 @@ export function descriptorOf(accepted: Socket): number {
 }
 
 function adopted(socket: Socket, handle: PrivateHandle | null): AdoptedSocket {
-  return { socket, peerHasLeft: () => socket.destroyed || handle === null || hasHungUp(handle.fd) }
+  if (handle !== null) enlargeSendBuffer(handle.fd)
+  const native = send.bare()
+  return {
+    socket,
+    sink: {
+      write: (bytes, done) => socket.write(bytes, done),
+      cork: () => socket.cork(),
+      uncork: () => socket.uncork(),
+      trySend(bytes) {
+        if (handle === null || socket.destroyed) return 0
+        // A socket that failed says so at the write that follows.
+        return Math.max(0, native(handle.fd, addressOf(bytes), bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL))
+      },
+    },
+    peerHasLeft: () => socket.destroyed || handle === null || hasHungUp(handle.fd),
+  }
+}
+
+const SOL_SOCKET = 1
+const SO_SNDBUF = 7
+const SO_SNDBUFFORCE = 32
+const MSG_DONTWAIT = 0x40
+const MSG_NOSIGNAL = 0x4000
+
+const send = systemCall<[number, number, number, number]>('send', ['int', 'uintptr_t', 'uint64', 'int'])
+const setsockopt = systemCall<[number, number, number, Uint8Array, number]>(
+  'setsockopt',
+  ['int', 'int', 'int', 'void *', 'uint'],
+  'int',
+)
+
+/** As far as the system lets us: beyond net.core.wmem_max only with CAP_NET_ADMIN. */
+function enlargeSendBuffer(fd: number): void {
+  const bytes = Buffer.alloc(4)
+  bytes.writeInt32LE(SEND_BUFFER_BYTES)
+  if (setsockopt.now(fd, SOL_SOCKET, SO_SNDBUFFORCE, bytes, bytes.length) < 0) {
+    setsockopt.now(fd, SOL_SOCKET, SO_SNDBUF, bytes, bytes.length)
+  }
 }
 
 const POLLERR = 0x8

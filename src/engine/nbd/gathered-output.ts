@@ -2,6 +2,11 @@ import type { BufferPool } from './buffer-pool.js'
 
 /** The writing side of a socket, as much of net.Socket as is needed. */
 export interface ByteSink {
+  /**
+   * Where the sink can do that: sends as many of `bytes` as there is room for, without waiting, and returns how many; only called while
+   * no write is under way. An error shows at the next write.
+   */
+  trySend?(bytes: Uint8Array): number
   write(bytes: Uint8Array, done: (error?: Error | null) => void): unknown
   cork(): void
   uncork(): void
@@ -26,7 +31,7 @@ export class GatheredOutput {
   #writing = false
   #closed = false
 
-  /** `onWritten` is called after each write that the socket has taken; a write that fails closes the output. */
+  /** `onWritten` is called after each write that the socket took its time for; a write that fails closes the output. */
   constructor(
     private readonly sink: ByteSink,
     private readonly pool: BufferPool,
@@ -84,12 +89,16 @@ export class GatheredOutput {
     this.#heldBytes += pooled?.length ?? bytes.length
   }
 
-  /** Writes what was gathered, unless a write is under way. */
-  flush(): void {
-    if (this.#writing || this.#closed) return
+  /**
+   * Writes what was gathered, unless a write is under way. Returns true where there was something and all of it has been taken
+   * at once; `onWritten` is not called for that.
+   */
+  flush(): boolean {
+    if (this.#writing || this.#closed) return false
     this.#seal()
+    if (this.#pieces.length === 0) return false
+    if (this.#sendNow()) return true
     const pieces = this.#pieces
-    if (pieces.length === 0) return
     const pooled = this.#pooled
     const held = this.#heldBytes
     this.#pieces = []
@@ -98,12 +107,33 @@ export class GatheredOutput {
     const done = (error?: Error | null): void => this.#written(error, pooled, held)
     if (pieces.length === 1) {
       this.sink.write(pieces[0]!, done)
-      return
+      return false
     }
     this.sink.cork()
     for (let index = 0; index < pieces.length - 1; index++) this.sink.write(pieces[index]!, ignore)
     this.sink.write(pieces[pieces.length - 1]!, done)
     this.sink.uncork()
+    return false
+  }
+
+  /** Sends what there is room for, and returns whether that was all; what is left stays to be written. */
+  #sendNow(): boolean {
+    const { sink } = this
+    if (sink.trySend === undefined) return false
+    const pieces = this.#pieces
+    for (let index = 0; index < pieces.length; index++) {
+      const piece = pieces[index]!
+      const sent = sink.trySend(piece)
+      if (sent === piece.length) continue
+      pieces[index] = piece.subarray(sent)
+      pieces.splice(0, index)
+      return false
+    }
+    for (const buffer of this.#pooled) this.pool.give(buffer)
+    pieces.length = 0
+    this.#pooled.length = 0
+    this.#heldBytes = 0
+    return true
   }
 
   #written(error: Error | null | undefined, pooled: Buffer[], held: number): void {

@@ -76,7 +76,7 @@ export class NbdConnection {
     })
     this.#adopted = adopt({ buffer: this.#bytes, callback: (count) => this.#received(count) })
     this.#socket = this.#adopted.socket
-    this.#output = new GatheredOutput(this.#socket, context.pool, () => this.#written())
+    this.#output = new GatheredOutput(this.#adopted.sink, context.pool, () => this.#written())
     this.#socket.on('error', (error) => context.logger.debug({ err: error }, 'an NBD connection failed'))
     this.#socket.on('close', () => this.#closed())
     this.#cancelTimeout = clock.after(limits.handshakeMilliseconds, () => this.#drop('the handshake took too long'))
@@ -134,7 +134,13 @@ export class NbdConnection {
       if (!(error instanceof NbdProtocolError)) throw error
       this.#drop(messageOf(error))
     }
-    this.#output.flush()
+    this.#send()
+  }
+
+  /** Sends what was gathered. What the socket takes at once makes room, too; it is used in the next turn of the event loop. */
+  #send(): void {
+    if (!this.#output.flush()) return
+    if (this.#start < this.#end || this.#stalled || this.#phase === 'finishing') setImmediate(() => this.#written())
   }
 
   #negotiate(): void {
@@ -161,7 +167,7 @@ export class NbdConnection {
 
   #sendNegotiation(): void {
     for (const bytes of this.#negotiation.takeOutput()) this.#output.append(bytes, null)
-    this.#output.flush()
+    this.#send()
   }
 
   #transmit(): void {
@@ -170,7 +176,7 @@ export class NbdConnection {
     if (transmission.disconnected) this.finish()
   }
 
-  /** A write has reached the socket. */
+  /** The socket has taken what was gathered. */
   #written(): void {
     this.#continue()
     this.#endIfFinished()
@@ -195,7 +201,7 @@ export class NbdConnection {
     this.#flushScheduled = true
     setImmediate(() => {
       this.#flushScheduled = false
-      this.#output.flush()
+      this.#send()
       this.#endIfFinished()
     })
   }

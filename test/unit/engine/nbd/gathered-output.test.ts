@@ -1,4 +1,4 @@
-import { beforeEach, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
 import { BufferPool } from '../../../../src/engine/nbd/buffer-pool.js'
 import { GatheredOutput, type ByteSink } from '../../../../src/engine/nbd/gathered-output.js'
 
@@ -120,4 +120,71 @@ test('after a write that failed nothing is written or held any more', () => {
   output.flush()
   expect(sink.writes).toEqual(['one'])
   expect(written).toBe(0)
+})
+
+describe('on a socket that has room', () => {
+  /** What was sent at once, and how many bytes more there is room for. */
+  let sent: string
+  let room: number
+
+  beforeEach(() => {
+    sent = ''
+    room = Infinity
+    const quick = Object.assign(sink, {
+      trySend(bytes: Uint8Array): number {
+        const taken = Math.min(room, bytes.length)
+        sent += Buffer.from(bytes).toString('latin1', 0, taken)
+        room -= taken
+        return taken
+      },
+    })
+    output = new GatheredOutput(quick, pool, () => written++)
+  })
+
+  test('all is sent at once, and its memory is free at once', () => {
+    const buffer = pool.take(5)
+    buffer.write('LARGE')
+    put('one')
+    output.append(buffer.subarray(0, 5), buffer)
+    put('two')
+    expect(output.flush()).toBe(true)
+    expect(sent).toBe('oneLARGEtwo')
+    expect(sink.calls).toEqual([])
+    expect(output.idle).toBe(true)
+    expect(output.heldBytes).toBe(0)
+    expect(pool.keptBytes).toBeGreaterThan(256 * 1024)
+    expect(written).toBe(0)
+    expect(output.flush()).toBe(false)
+  })
+
+  test.each([0, 2, 3, 5, 10])('what there is no room for is written: room for %i of 11 bytes', (bytes) => {
+    room = bytes
+    const buffer = pool.take(5)
+    buffer.write('LARGE')
+    put('one')
+    output.append(buffer.subarray(0, 5), buffer)
+    put('two')
+    expect(output.flush()).toBe(false)
+    expect(sent + sink.writes.join('')).toBe('oneLARGEtwo')
+    expect(sent).toHaveLength(bytes)
+    expect(pool.keptBytes).toBe(0)
+    sink.finish()
+    expect(output.idle).toBe(true)
+    expect(output.heldBytes).toBe(0)
+    expect(written).toBe(1)
+  })
+
+  test('nothing is sent past a write that is under way', () => {
+    room = 1
+    put('one')
+    output.flush()
+    room = Infinity
+    put('two')
+    expect(output.flush()).toBe(false)
+    expect(sent).toBe('o')
+    sink.finish()
+    expect(sink.writes).toEqual(['ne'])
+    expect(sent).toBe('otwo')
+    expect(output.idle).toBe(true)
+  })
 })

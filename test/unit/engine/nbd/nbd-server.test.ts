@@ -4,7 +4,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { listenUnix, receiveDescriptor, sendDescriptor, socketPair } from '../../../../src/base/system-calls.js'
 import { DiskError } from '../../../../src/engine/disk/served-disk.js'
 import { singleExport } from '../../../../src/engine/nbd/export-table.js'
-import { NbdServer } from '../../../../src/engine/nbd/nbd-server.js'
+import { DEFAULT_NBD_SERVER_LIMITS, NbdServer } from '../../../../src/engine/nbd/nbd-server.js'
 import { ChunkType, Command, CommandFlag, Option, TransmissionFlag } from '../../../../src/protocol/nbd/constants.js'
 import { encodeOption } from '../../../../src/protocol/nbd/option.js'
 import { decodeBlockStatus, decodeReplyError } from '../../../../src/protocol/nbd/reply.js'
@@ -395,6 +395,16 @@ describe('clients that misbehave', () => {
     for (let cookie = 1; cookie <= 100; cookie++) expect(await lazy.chunk()).toMatchObject({ cookie })
   })
 
+  test('replies that the socket takes at once make room for the requests behind them', async () => {
+    const { socket } = await serving.serve(new MemoryDisk().fill(), { limits: { bytesInFlight: 8192 } })
+    const client = await serving.connect(socket)
+    await client.negotiate()
+    client.socket.cork()
+    for (let cookie = 1; cookie <= 200; cookie++) client.request({ command: Command.read, cookie, length: 4096 })
+    client.socket.uncork()
+    for (let cookie = 1; cookie <= 200; cookie++) expect(await client.chunk()).toMatchObject({ cookie })
+  })
+
   test('requests in flight are limited, and all are served in the end', async () => {
     const disk = new MemoryDisk()
     const gate = new Gate()
@@ -430,6 +440,18 @@ describe('clients that misbehave', () => {
 })
 
 describe('the end of a connection', () => {
+  test('a connection closes at once when its client has been answered', async () => {
+    const client = await open(new MemoryDisk().fill())
+    client.socket.cork()
+    client.request({ command: Command.read, cookie: 1, length: 4096 })
+    client.request({ command: Command.disconnect })
+    client.socket.uncork()
+    expect(await client.chunk()).toMatchObject({ cookie: 1 })
+    const begun = performance.now()
+    await client.closed
+    expect(performance.now() - begun).toBeLessThan(DEFAULT_NBD_SERVER_LIMITS.closeMilliseconds / 2)
+  })
+
   test('what was asked before DISC is answered, then the connection closes', async () => {
     const disk = new MemoryDisk()
     const gate = new Gate()
