@@ -114,6 +114,7 @@ describe('write-back', () => {
     await setMode(host, 'write-through')
     expect(await guards(host, image)).toEqual(GUARDED)
     host.engine.setDisk('web01', {
+      dirtyBytes: MIB,
       state: 'serving',
       mode: { wanted: 'write-through', inForce: 'write-through', reason: null },
     })
