@@ -1,22 +1,32 @@
 /** Stock clients work on a cached disk as on any other: nothing is refused, lost or changed on the way. */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { startCachedDisk, type CachedDisk } from '../support/cached-disk.js'
 import { startGuest } from '../support/guest/guest.js'
 import { whyNoGuest } from '../support/guest/kernel.js'
 import { describeWith, pathOf } from '../support/packages.js'
 import { must } from '../support/processes.js'
+import { connectSimpleNbd } from '../support/simple-nbd-client.js'
 
 const MEBIBYTE = 1024 * 1024
 const SIZE = 64 * MEBIBYTE
 
-describe('foreign clients over a cached disk', () => {
+const MODES = ['write-through', 'write-back'] as const
+
+describe.each(MODES)('foreign clients over a cached disk in %s', (mode) => {
   let disk: CachedDisk
-  const origin = (): string => join(disk.directory, 'origin.img')
+  /** The image, which has all that was written. */
+  const origin = async (): Promise<string> => {
+    await disk.cli.ask('disk', 'flush', 'disk')
+    return join(disk.directory, 'origin.img')
+  }
 
   beforeAll(async () => {
-    disk = await startCachedDisk({ origin: (directory) => sparseImage(join(directory, 'origin.img')) })
+    disk = await startCachedDisk({
+      origin: (directory) => sparseImage(join(directory, 'origin.img')),
+      attachFlags: ['--mode', mode],
+    })
   })
   afterAll(() => disk?.stop())
 
@@ -30,21 +40,21 @@ describe('foreign clients over a cached disk', () => {
 
     test('compare finds the disk equal to its origin, twice', async () => {
       for (let pass = 0; pass < 2; pass++) {
-        expect(await image('compare', '-f', 'raw', '-F', 'raw', '-U', disk.uri, origin())).toMatch(/identical/)
+        expect(await image('compare', '-f', 'raw', '-F', 'raw', '-U', disk.uri, await origin())).toMatch(/identical/)
       }
     })
 
     test('convert reads all of it', async () => {
       const copy = join(disk.directory, 'copy.qcow2')
       await image('convert', '-f', 'raw', '-O', 'qcow2', disk.uri, copy)
-      expect(await image('compare', '-U', copy, origin())).toMatch(/identical/)
+      expect(await image('compare', '-U', copy, await origin())).toMatch(/identical/)
     })
 
     test('convert writes all of it', async () => {
       const other = await sparseImage(join(disk.directory, 'other.img'))
       await image('convert', '-n', '-f', 'raw', '-O', 'raw', other, disk.uri)
       expect(await image('compare', '-f', 'raw', '-F', 'raw', '-U', disk.uri, other)).toMatch(/identical/)
-      expect(await image('compare', '-U', '-f', 'raw', '-F', 'raw', origin(), other)).toMatch(/identical/)
+      expect(await image('compare', '-U', '-f', 'raw', '-F', 'raw', await origin(), other)).toMatch(/identical/)
     })
   })
 
@@ -81,16 +91,33 @@ describe('foreign clients over a cached disk', () => {
       expect(extents.length).toBeGreaterThan(1)
     })
 
+    test('nbdinfo --map shows what was just written, zeroed and trimmed', async () => {
+      const client = await connectSimpleNbd(disk.socket)
+      await client.write(40 * MEBIBYTE, Buffer.alloc(3 * MEBIBYTE, 1))
+      await client.writeZeroes(41 * MEBIBYTE, MEBIBYTE)
+      await client.trim(42 * MEBIBYTE, MEBIBYTE / 2)
+      await client.close()
+      const extents = JSON.parse(await must(pathOf('nbdinfo'), ['--map', '--json', disk.uri])) as {
+        offset: number
+        length: number
+        type: number
+      }[]
+      const zeroAt = (at: number): boolean =>
+        ((extents.find(({ offset, length }) => offset <= at && at < offset + length)?.type ?? 0) & 2) !== 0
+      const mebibytes = [39.5, 40.5, 41.5, 42.25, 42.75, 43.5]
+      expect(mebibytes.map((at) => zeroAt(at * MEBIBYTE))).toEqual([true, false, true, true, false, true])
+    })
+
     test('nbdcopy reads what is there, and writes what is read back', async () => {
       const copy = join(disk.directory, 'copy.img')
       await must(pathOf('nbdcopy'), [disk.uri, copy])
-      expect((await readFile(copy)).equals(await readFile(origin()))).toBe(true)
+      expect((await readFile(copy)).equals(await readFile(await origin()))).toBe(true)
 
       const other = await sparseImage(join(disk.directory, 'another.img'))
       await must(pathOf('nbdcopy'), ['--flush', other, disk.uri])
       await must(pathOf('nbdcopy'), [disk.uri, copy])
       expect((await readFile(copy)).equals(await readFile(other))).toBe(true)
-      expect((await readFile(origin())).equals(await readFile(other))).toBe(true)
+      expect((await readFile(await origin())).equals(await readFile(other))).toBe(true)
     })
   })
 
@@ -125,15 +152,16 @@ describeWith(
   'a guest on a cached disk',
   () => {
     let disk: CachedDisk
-    beforeAll(async () => {
-      disk = await startCachedDisk({ origin: (directory) => sparseImage(join(directory, 'origin.img')) })
-    })
-    afterAll(() => disk?.stop())
+    afterEach(() => disk?.stop())
 
-    test(
-      'makes a file system, writes through a kill of the engine, and finds every file again',
+    test.each(MODES)(
+      'makes a file system, writes through a kill of the engine, and finds every file again (%s)',
       { timeout: 300_000 },
-      async () => {
+      async (mode) => {
+        disk = await startCachedDisk({
+          origin: (directory) => sparseImage(join(directory, 'origin.img')),
+          attachFlags: ['--mode', mode],
+        })
         const { directory, socket } = disk
         const guest = await startGuest({ directory, disks: [{ socket }], programs: ['mke2fs', 'e2fsck'] })
         try {
@@ -152,6 +180,7 @@ describeWith(
         } finally {
           await guest.stop()
         }
+        await disk.cli.ask('disk', 'flush', 'disk')
         await must(pathOf('e2fsck'), ['-fn', join(directory, 'origin.img')])
         expect((await disk.stats()).readHits).toBeGreaterThan(0)
       },

@@ -1,12 +1,24 @@
-/** The guest harness itself, against nbdkit: what a cached disk is compared with. */
+/**
+ * The guest harness itself, against nbdkit: what a cached disk is compared with. And what write-back is for: a guest that writes stamped
+ * blocks and works on a database sees no error, and loses nothing, over kills and restarts of the engine.
+ *
+ * VMCACHE_TEST_KILLS and VMCACHE_TEST_RESTARTS say how often (100 and 20 for the long run).
+ */
 import { access, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { startGuest, type Guest } from '../support/guest/guest.js'
+import { startCachedDisk, type CachedDisk } from '../support/cached-disk.js'
+import { BANK_AUDIT, BANK_OPENING, BANK_SCRIPT } from '../support/guest/bank.js'
+import { startGuest, type Guest, type GuestCommand } from '../support/guest/guest.js'
 import { whyNoGuest } from '../support/guest/kernel.js'
+import { checkStamps, stampScript } from '../support/guest/stamps.js'
 import { describeWith, pathOf } from '../support/packages.js'
 import { must, Processes, until } from '../support/processes.js'
+
+const KILLS = Number(process.env['VMCACHE_TEST_KILLS'] ?? 3)
+const RESTARTS = Number(process.env['VMCACHE_TEST_RESTARTS'] ?? 1)
+const noGuest = await whyNoGuest()
 
 describeWith(
   ['qemu-system-x86_64', 'busybox', 'nbdkit', 'mke2fs', 'e2fsck'],
@@ -58,5 +70,80 @@ describeWith(
       },
     )
   },
-  await whyNoGuest(),
+  noGuest,
+)
+
+describeWith(
+  ['qemu-system-x86_64', 'busybox', 'sqlite3', 'mke2fs', 'e2fsck'],
+  'D1 D2 S1: a guest on a disk in write-back',
+  () => {
+    let disk: CachedDisk | null = null
+    let guest: Guest | null = null
+    afterEach(async () => {
+      await guest?.stop()
+      await disk?.stop()
+    })
+
+    test(
+      `sees no error and loses nothing over ${KILLS} kills and ${RESTARTS} restarts of the engine`,
+      { timeout: 300_000 + (KILLS + RESTARTS) * 60_000 },
+      async () => {
+        const [fileSystemMebibytes, stamped] = [96, { first: (96 * 1024) / 4, blocks: 101 }]
+        disk = await startCachedDisk({
+          origin: async (directory) => {
+            const image = join(directory, 'origin.img')
+            await must('truncate', ['-s', '100M', image])
+            return image
+          },
+          attachFlags: ['--mode', 'write-back'],
+        })
+        const { directory, socket, cli } = disk
+        guest = await startGuest({
+          directory,
+          disks: [{ socket }],
+          programs: ['mke2fs', 'e2fsck', 'sqlite3'],
+          reconnectSeconds: 300,
+        })
+        await guest.run(
+          `/sbin/mke2fs -q -F -t ext4 /dev/vda ${fileSystemMebibytes}M && mount -t ext4 /dev/vda /mnt && ${BANK_OPENING}`,
+        )
+        const loads: GuestCommand[] = [stampScript('/dev/vda', stamped), BANK_SCRIPT].map((script) =>
+          guest!.start(script),
+        )
+        const progress = (): number[] => loads.map((load) => load.lines().length)
+        const every = Math.floor((KILLS + RESTARTS) / RESTARTS)
+        const ends = Array.from({ length: KILLS + RESTARTS }, (_, end) =>
+          (end + 1) % every === 0 ? 'restart' : 'kill',
+        )
+        for (const [index, end] of ends.entries()) {
+          const before = progress()
+          await until(`both loads going on after ${index} ends of the engine`, () =>
+            progress().every((lines, load) => lines > before[load]! + 1),
+          )
+          if (end === 'kill') await disk.killEngine()
+          else await cli.ask('engine', 'restart')
+        }
+        const before = progress()
+        await until('both loads going on', () => progress().every((lines, load) => lines > before[load]! + 1))
+        await guest.run('touch /tmp/stop')
+        for (const load of loads) expect(await load.ended).toMatchObject({ code: 0 })
+
+        const [stamps, transfers] = loads.map((load) =>
+          Number(/\d+$/.exec(load.lines().findLast((line) => /^(stamp|transfer) \d+$/.test(line))!)![0]),
+        )
+        process.stderr.write(`a guest in write-back: ${stamps} stamped blocks and ${transfers} transfers\n`)
+        await guest.run('sync; echo 3 > /proc/sys/vm/drop_caches')
+        expect(Number(await guest.run(BANK_AUDIT))).toBe(transfers)
+        await guest.run('umount /mnt && /sbin/e2fsck -fn /dev/vda')
+        expect(await guest.run('dmesg | grep -iE "i/o error|ext4-fs (error|warning)|remount" || true')).toBe('')
+        expect(guest.monitor.events.filter((event) => /ERROR|STOP/.test(event))).toEqual([])
+        await guest.stop()
+        await cli.ask('disk', 'flush', 'disk')
+        const image = join(directory, 'origin.img')
+        expect(await checkStamps(image, stamped)).toEqual({ newest: stamps, wrong: [] })
+        await must(pathOf('e2fsck'), ['-fn', image])
+      },
+    )
+  },
+  noGuest,
 )

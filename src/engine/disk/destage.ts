@@ -24,6 +24,10 @@ const MOST_IN_FLIGHT = 16
 /** After a failure of the origin: the first and the longest wait. */
 const FIRST_RETRY_MILLISECONDS = 100
 const LONGEST_RETRY_MILLISECONDS = 10_000
+/** An origin that answers nothing for so long is told of. */
+const SILENT_MILLISECONDS = 5000
+/** Who wanted nothing for so long is idle. */
+const IDLE_MILLISECONDS = 100
 /** A write that the origin refused so often while it took others is *stuck*. */
 const REFUSALS_UNTIL_STUCK = 3
 /** How often what is stuck is tried again. */
@@ -57,6 +61,8 @@ export interface DestageOptions {
   readonly onSettled: () => void
   /** Why it stands still, or null when it goes on. */
   readonly onTrouble: (reason: string | null) => void
+  /** Whether a human wants all that is left of a damaged log. */
+  readonly pastDamage?: boolean
   /** It cannot go on: what is dirty is not to be had. */
   readonly onDamage: (error: Error) => void
 }
@@ -89,6 +95,8 @@ export class Destage {
   #stopped = false
   #running: Promise<void>
   #retryMilliseconds = 0
+  #isSilent = false
+  #stopListening: (() => void) | undefined
   #bytesPerSecond = FIRST_BYTES_PER_SECOND
   /** Pages that the origin refused, and how often; those that are stuck, and when they are tried again. */
   readonly #refusals = new Map<number, number>()
@@ -97,11 +105,16 @@ export class Destage {
   constructor(options: DestageOptions) {
     this.#options = options
     const { log, clock } = options
-    this.#replay = LogReplay.at(log)
+    this.#replay = LogReplay.at(log, options.pastDamage)
     this.#settled = this.#replay.position
     if (log.dirtyBytes > 0) this.#ages.note(log.settledLsn, clock.monotonic() - options.limits().ageMilliseconds)
     log.onStarved = () => this.hurry()
     this.#running = this.#run()
+  }
+
+  /** Places where frames could not be read. */
+  get damages(): number {
+    return this.#replay.damages
   }
 
   /** Pages that the origin refuses. */
@@ -194,8 +207,9 @@ export class Destage {
       }
       try {
         const isDone = await this.#step()
-        if (this.#retryMilliseconds > 0) {
+        if (this.#retryMilliseconds > 0 || this.#isSilent) {
           this.#retryMilliseconds = 0
+          this.#isSilent = false
           this.#options.onTrouble(null)
         }
         if (isDone) this.#starved = false
@@ -213,6 +227,8 @@ export class Destage {
         this.#retryMilliseconds = Math.min(doubled, LONGEST_RETRY_MILLISECONDS)
         this.#options.onTrouble(`the origin does not take what is dirty: ${messageOf(error)}`)
         await this.#sleep(this.#retryMilliseconds)
+      } finally {
+        this.#stopListening?.()
       }
     }
     this.#replay.rest()
@@ -236,6 +252,20 @@ export class Destage {
     return oldest === undefined ? 0 : Math.max(0, oldest + ageMilliseconds - clock.monotonic())
   }
 
+  /** A call to the origin begins, or has ended: should nothing come of it for long, somebody is told. */
+  #listen(): void {
+    const { clock, onTrouble } = this.#options
+    this.#stopListening?.()
+    this.#stopListening = clock.after(SILENT_MILLISECONDS, () => {
+      this.#isSilent = true
+      onTrouble(`the origin has not answered for ${SILENT_MILLISECONDS / 1000} s`)
+    })
+  }
+
+  get #isGuestIdle(): boolean {
+    return this.#options.clock.monotonic() - this.#options.guestAt() > IDLE_MILLISECONDS
+  }
+
   /** Pressure from 0 to 1: how near the dirty limit is. */
   get #pressure(): number {
     const { log, limits } = this.#options
@@ -246,9 +276,8 @@ export class Destage {
 
   /** With little pressure a guest that is at work has the origin for itself half of the time. */
   async #giveWay(): Promise<void> {
-    const { clock, guestAt } = this.#options
     const pressure = this.#pressure
-    if (pressure > 0.5 || clock.monotonic() - guestAt() > 100) return
+    if (pressure > 0.5 || this.#isGuestIdle) return
     await this.#sleep(20 * (1 - pressure))
   }
 
@@ -275,6 +304,7 @@ export class Destage {
     }
     const isBehind = this.#replay.position.lsn < log.stableLsn
     if (barrier === 'answer' && isBehind && startedAt - this.#flushedAt < FLUSH_MILLISECONDS) return false
+    this.#listen()
     await origin.flush()
     if (origin.session !== session)
       throw new OriginError(`the origin of disk ${this.#options.name} was reconnected before it had flushed`)
@@ -305,11 +335,11 @@ export class Destage {
       const end = Math.min(limit, (page + count) * PAGE_BYTES - phaseBytes)
       if (start >= end) continue
       fills.cancel(page, page + count - 1)
+      this.#listen()
       if (trim) await origin.trim(start, end - start)
       else await origin.zero(start, end - start, { mayTrim: true, fast: false })
     }
     const refused: { start: number; data: Buffer; error: Error }[] = []
-    let succeeded = 0
     const write = async (start: number, data: Buffer): Promise<void> => {
       const first = Math.floor(start / PAGE_BYTES)
       const last = Math.floor((start + data.length - 1) / PAGE_BYTES)
@@ -320,20 +350,24 @@ export class Destage {
       }
       try {
         await origin.write(start - phaseBytes, data)
-        succeeded++
+        this.#listen()
         if (this.#refusals.size > 0) this.#taken(start, data.length)
       } catch (error) {
         refused.push({ start, data, error: error as Error })
       }
     }
+    this.#listen()
     const inFlight = new Set<Promise<void>>()
-    const most = LEAST_IN_FLIGHT + Math.floor((MOST_IN_FLIGHT - LEAST_IN_FLIGHT) * this.#pressure)
+    const pressure = this.#isGuestIdle ? 1 : this.#pressure
+    const most = LEAST_IN_FLIGHT + Math.floor((MOST_IN_FLIGHT - LEAST_IN_FLIGHT) * pressure)
     for (const { start, data } of span.runs(RUN_BYTES)) {
       while (inFlight.size >= most) await Promise.race(inFlight)
       const written = write(start, data).finally(() => inFlight.delete(written))
       inFlight.add(written)
     }
     await Promise.all(inFlight)
+    // An origin that takes nothing at all is waited for.
+    if (refused.length > 0 && !(await flushes(origin))) throw refused[0]!.error
     // A run that was refused is tried page by page: one bad place must not hold its neighbours.
     for (const { start, data } of refused.splice(0)) {
       for (let at = start; at < start + data.length;) {
@@ -342,8 +376,7 @@ export class Destage {
         at = end
       }
     }
-    // An origin that takes nothing at all is waited for.
-    const works = refused.length > 0 && (succeeded > 0 || (await flushes(origin)))
+    const works = refused.length > 0 && (await flushes(origin))
     for (const { start, error } of refused) {
       const page = Math.floor(start / PAGE_BYTES)
       const times = (this.#refusals.get(page) ?? 0) + (works ? 1 : 0)
@@ -391,8 +424,8 @@ export class Destage {
 
   /** Pages that cannot be read back and that nothing newer replaces are lost, and nobody may read what is older. */
   async #giveUp(pages: readonly number[]): Promise<void> {
-    const { log, locks } = this.#options
-    if (pages.length + log.badPages.size > MOST_BAD_PAGES)
+    const { log, locks, pastDamage } = this.#options
+    if (pastDamage !== true && pages.length + log.badPages.size > MOST_BAD_PAGES)
       throw new Error(`${pages.length + log.badPages.size} dirty pages cannot be read back from the cache device`)
     for (const page of pages) {
       const lock = await locks.acquire(page, page)
