@@ -17,15 +17,21 @@ export interface OpenedLog {
 
 /**
  * Carries out a recovery plan, up to its commit point. What `keepPages` is false for is dropped as if the log were new; the caller has made
- * sure that nothing in it is dirty. What is dirty is in the index when this ends.
+ * sure that nothing in it is dirty. What is dirty is in the index when this ends. A log with damage where it is dirty is opened only to be
+ * destaged `pastDamage` and given back: its chunks stay unsealed, so that an opening after a crash finds the damage again.
  */
 export async function openLog(
   plan: RecoveryPlan,
   options: LogOptions,
-  settings: { readonly replacement: LaidReplacement; readonly maximumChunks: number; readonly keepPages: boolean },
+  settings: {
+    readonly replacement: LaidReplacement
+    readonly maximumChunks: number
+    readonly keepPages: boolean
+    readonly pastDamage?: boolean
+  },
 ): Promise<OpenedLog> {
   const { source, clock } = options
-  assert(!plan.isDirtyDamaged, 'a log whose dirty part is damaged is not opened')
+  assert(!plan.isDirtyDamaged || settings.pastDamage, 'a log whose dirty part is damaged is not opened')
   assert(settings.keepPages || plan.dirtyBytes === 0, 'a dirty log is not dropped')
   const keep = settings.keepPages ? plan.chunks : []
   const newest = plan.chunks.at(-1)
@@ -70,6 +76,7 @@ export async function openLog(
     adopted.push({ chunk, recovered })
     if (recovered.sealed) continue
     chunk.columns = recovered.columns
+    if (plan.isDirtyDamaged) continue
     await sealRecovered(chunk, options.identity.logId, source.chunkBytes, plan.settledLsn, clock)
   }
   for (const { chunk } of [...plan.dropped, ...(settings.keepPages ? [] : plan.chunks.map(({ found }) => found))]) {

@@ -113,6 +113,11 @@ export interface RecoveryContext {
   readonly chunkBytes: number
   /** Boot of this host now. */
   readonly bootId: string
+  /**
+   * A human wants what is left: chunks that are older than damage stay in the log, so that what is dirty in them can be written to the
+   * origin. Such a log is never served: what its pages are nobody knows.
+   */
+  readonly pastDamage?: boolean
 }
 
 /** Reads the chunks of one log and decides; writes nothing. Rejects where a device does not answer. */
@@ -121,7 +126,7 @@ export async function planRecovery(found: readonly FoundChunk[], context: Recove
   const nextSequence = 1 + Math.max(0, ...found.map(({ header }) => header.sequence))
   const { members, dropped } = orderChunks(found)
   const trailers = await mapConcurrently(members, (member) => readTrailer(member, context.chunkBytes))
-  const walk = new Walk(context.chunkBytes)
+  const walk = new Walk(context.chunkBytes, context.pastDamage === true)
   for (const [index, member] of members.entries()) {
     const laterProof = members.some(
       (later, at) => at > index && trailers[at] !== undefined && later.header.session >= member.header.session,
@@ -228,7 +233,10 @@ class Walk {
   #ended = false
   #sessionBegun = true
 
-  constructor(readonly chunkBytes: number) {}
+  constructor(
+    readonly chunkBytes: number,
+    readonly pastDamage: boolean,
+  ) {}
 
   /** @param stable frames below it are known to have been stable */
   async visit(member: FoundChunk, trailer: SummaryTrailer | undefined, stable: number): Promise<void> {
@@ -283,6 +291,7 @@ class Walk {
   #damage(lsn: number): void {
     this.damages++
     this.damagedLsn = lsn
+    if (this.pastDamage) return
     for (const { found } of this.chunks.splice(0)) this.dropped.push(found)
   }
 
@@ -333,7 +342,7 @@ class Walk {
         // The frame had been stable. Where its headers are whole, its bad pages are found out, one by one, when they are read.
         if (frame === undefined) {
           // Go on behind it: no page that is older than it may be served.
-          columns = columnsAfterDamage(header)
+          if (!this.pastDamage) columns = columnsAfterDamage(header)
           if (behind === 'nothing whole') {
             this.#damage(Infinity)
             break

@@ -38,24 +38,30 @@ export class LogReplay {
   #windowChunk: LogChunk | undefined
   #windowOffset = 0
   #windowLength = 0
+  /** Places that could not be read as frames where there should have been some, with `pastDamage`. */
+  damages = 0
+  #isInDamage = false
 
   /** @param position where the first frame at or above `settledLsn` begins, or some frame before that */
   constructor(
     readonly log: Log,
     position: ReplayPosition,
+    /** Whether it goes on behind what cannot be read. */
+    readonly pastDamage = false,
   ) {
     this.#position = position
   }
 
   /** Begins at the first frame above `settledLsn`. */
-  static at(log: Log): LogReplay {
+  static at(log: Log, pastDamage = false): LogReplay {
     const { settledLsn, chunks } = log
     const last = chunks.at(-1)!
     if (settledLsn === last.nextLsn) {
-      return new LogReplay(log, { sequence: last.sequence, offset: last.writtenOffset, lsn: settledLsn })
+      return new LogReplay(log, { sequence: last.sequence, offset: last.writtenOffset, lsn: settledLsn }, pastDamage)
     }
     const chunk = chunks.find(({ nextLsn }) => nextLsn > settledLsn)!
-    return new LogReplay(log, { sequence: chunk.sequence, offset: CHUNK_HEADER_BYTES, lsn: chunk.firstLsn })
+    const begin = { sequence: chunk.sequence, offset: CHUNK_HEADER_BYTES, lsn: chunk.firstLsn }
+    return new LogReplay(log, begin, pastDamage)
   }
 
   get position(): ReplayPosition {
@@ -82,6 +88,7 @@ export class LogReplay {
     const { log } = this
     const span = new Span(log, memory)
     const stableLsn = log.stableLsn
+    const begunAt = this.#position.lsn
     let first: number | undefined
     while (this.#position.lsn < stableLsn && span.bytes < memory.length) {
       const { sequence, offset, lsn } = this.#position
@@ -89,12 +96,18 @@ export class LogReplay {
       if (chunk === undefined || offset >= chunk.deviceOffset) {
         const next = this.#chunkAt(sequence + 1) ?? log.chunks.find((each) => each.sequence > sequence)
         if (next === undefined) break
-        this.#position = { sequence: next.sequence, offset: CHUNK_HEADER_BYTES, lsn }
+        this.#isInDamage = false
+        // What was lost at the end of a chunk is passed with it.
+        const nextLsn = this.pastDamage ? Math.max(lsn, next.firstLsn) : lsn
+        this.#position = { sequence: next.sequence, offset: CHUNK_HEADER_BYTES, lsn: nextLsn }
         continue
       }
       const found = await this.#frameAt(chunk, offset)
       if (found === undefined) {
-        if (chunk.firstLsn >= log.settledLsn || lsn >= log.settledLsn) {
+        if (this.pastDamage) {
+          if (!this.#isInDamage) this.damages++
+          this.#isInDamage = true
+        } else if (chunk.firstLsn >= log.settledLsn || lsn >= log.settledLsn) {
           throw new ReplayDamage(
             `a frame at ${offset} of chunk ${sequence} cannot be read back, and the origin lacks what it held`,
           )
@@ -102,6 +115,7 @@ export class LogReplay {
         this.#position = { sequence, offset: offset + chunk.chunk.device.logicalBlockBytes, lsn }
         continue
       }
+      this.#isInDamage = false
       const { frame, at } = found
       const { local, portable } = frame
       const behind = { sequence, offset: offset + local.frameBytes, lsn: portable.lsn + portable.lsnUnits }
@@ -115,7 +129,8 @@ export class LogReplay {
       this.#position = behind
     }
     span.end = this.#position
-    return first === undefined ? undefined : span
+    const passed = this.pastDamage && this.#position.lsn > begunAt
+    return first === undefined && !passed ? undefined : span
   }
 
   /** Chunks of a log are numbered without gaps. */
