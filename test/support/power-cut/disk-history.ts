@@ -57,6 +57,12 @@ export class DiskHistory {
     return flush
   }
 
+  /** When flushes and writes with FUA were answered. */
+  barriers(): number[] {
+    const fua = new Set([...this.#changes.values()].flat().filter((change) => change.fua))
+    return [...this.#flushes, ...fua].map(({ answeredAt }) => answeredAt).filter(Number.isFinite)
+  }
+
   /** A change or a flush was answered. */
   end(request: Change | Flush): void {
     request.answeredAt = now()

@@ -110,8 +110,12 @@ export class Machine {
     const events = life.events.filter(({ call }) => disk.paths.includes(this.#paths[call.file]!))
     // Who creates a cache and attaches a disk hears only at the end that they are there.
     const moments = before === null ? events.filter(({ at }) => at >= settledAt) : events
-    // Right before an event or right after it.
-    const cutAt = moments[random.below(moments.length)]!.at - random.below(2)
+    const barriers = history.barriers()
+    // Right before an event or right after it; or when a client has just been told that its data is safe.
+    const cutAt =
+      barriers.length > 0 && random.below(3) === 0
+        ? barriers[random.below(barriers.length)]!
+        : moments[random.below(moments.length)]!.at - random.below(2)
     const wallAtZero = Date.now() - now() / 1e6
     let changedAt = modifiedAt
     for (const path of disk.paths) {
