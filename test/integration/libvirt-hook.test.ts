@@ -9,6 +9,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { imageLockListPath } from '../../src/daemon/image-lock-list.js'
 import { LIBVIRT_HOOK, libvirtHook } from '../../src/daemon/libvirt-hook.js'
 import { formatStamp } from '../../src/operations/stamp.js'
+import { describeUnless, whyNoPrivateMounts } from '../support/conditions.js'
 import { describeWith } from '../support/packages.js'
 import { run } from '../support/processes.js'
 
@@ -76,12 +77,8 @@ ${lines.join('\n')}
 /** Each question as `NAME: yes` or `NAME: no`. */
 const asking = (name: string, command: string) => `if ${command}; then echo '${name}: yes'; else echo '${name}: no'; fi`
 
-const isRoot = process.getuid?.() === 0
-
-describeWith(
-  ['libvirtd', 'virsh', 'qemu-system-x86_64', 'unshare'],
-  'a domain whose image lacks writes',
-  () => {
+describeUnless(whyNoPrivateMounts(), 'in namespaces of its own', () => {
+  describeWith(['libvirtd', 'virsh', 'qemu-system-x86_64', 'unshare'], 'a domain whose image lacks writes', () => {
     test(
       'is neither started nor restored by libvirt, which says what to do; a complete one is',
       { timeout: TIMEOUT },
@@ -116,6 +113,5 @@ describeWith(
         expect(output).toContain('which the cache of this host holds for disk db/vdb')
       },
     )
-  },
-  isRoot ? null : 'only root can make the namespaces that it runs in',
-)
+  })
+})

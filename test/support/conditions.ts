@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { describe, test } from 'vitest'
 
 /** Why this machine cannot do a test, in a few words; null where it can. */
@@ -9,13 +9,22 @@ export const whyRoot: Reason = process.getuid?.() === 0 ? 'root may do everythin
 
 /** Why nothing can be mounted here: root in a container may lack the capability. */
 export function whyNoMounts(): Reason {
-  if (whyNotRoot !== null) return whyNotRoot
-  try {
-    execFileSync('unshare', ['--mount', '--propagation', 'unchanged', 'true'], { stdio: 'ignore' })
-    return null
-  } catch {
-    return 'needs root that may mount'
-  }
+  return (
+    whyNotRoot ??
+    (succeeds('unshare', '--mount', '--propagation', 'unchanged', 'true') ? null : 'needs root that may mount')
+  )
+}
+
+/** Why there are no mounts that only some processes see: in a chroot the root directory need not be a mount point. */
+export function whyNoPrivateMounts(): Reason {
+  return (
+    whyNoMounts() ??
+    (succeeds('unshare', '--mount', '--propagation', 'private', 'true') ? null : 'needs a root that is a mount point')
+  )
+}
+
+function succeeds(program: string, ...args: string[]): boolean {
+  return spawnSync(program, args, { stdio: 'ignore' }).status === 0
 }
 
 /** A suite that is skipped with the reason where there is one. */
