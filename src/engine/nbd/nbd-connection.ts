@@ -10,6 +10,7 @@ import type { BufferPool } from './buffer-pool.js'
 import { informationOf, type ExportTable } from './export-table.js'
 import { GatheredOutput } from './gathered-output.js'
 import { Transmission, type TransmissionLimits } from './transmission.js'
+import { threadWakefulness } from './wakefulness.js'
 
 export interface ConnectionLimits extends TransmissionLimits {
   /** From the connect to the end of the handshake. */
@@ -111,7 +112,9 @@ export class NbdConnection {
   #received(count: number): boolean {
     this.#start = 0
     this.#end = count
+    threadWakefulness.received()
     this.#work()
+    threadWakefulness.answered()
     this.#paused = !this.#wantsMore
     return !this.#paused
   }
