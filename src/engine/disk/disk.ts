@@ -112,6 +112,7 @@ export class Disk implements ServedDisk {
   readonly #gate = new Gate()
   readonly #stored: StoredPages
   #log: Log | undefined
+  #lostLog: Log | undefined
   #path: ModePath
   /** While the log is in write-back. */
   #writeBack: WriteBackPath | undefined
@@ -204,6 +205,10 @@ export class Disk implements ServedDisk {
   }
   get log(): Log | undefined {
     return this.#log
+  }
+  /** The one that it left last: what it has is not believed, but may be all that there is of what was dirty. */
+  get lostLog(): Log | undefined {
+    return this.#lostLog
   }
   get mode(): Mode {
     return this.#path.mode
@@ -413,17 +418,22 @@ export class Disk implements ServedDisk {
 
   /** For so long a change is answered only when the origin has it, so that the origin stays current for whoever reads it there. */
   async hold(milliseconds: number): Promise<void> {
-    const writeBack = this.#writeBack
-    if (writeBack !== undefined) {
-      const { clock } = this.#options
-      this.#heldUntil = Math.max(this.#heldUntil, clock.monotonic() + milliseconds)
-      writeBack.beginDraining()
-      clock.after(milliseconds, () => {
-        if (this.#writeBack !== writeBack || this.#state === 'draining' || clock.monotonic() < this.#heldUntil) return
-        writeBack.endDraining()
-      })
-    }
+    this.#heldUntil = Math.max(this.#heldUntil, this.#options.clock.monotonic() + milliseconds)
+    this.#keepHeld()
     await this.flushOrigin()
+  }
+
+  /** A disk stays held whatever becomes of its log meanwhile. */
+  #keepHeld(): void {
+    const writeBack = this.#writeBack
+    const { clock } = this.#options
+    const milliseconds = this.#heldUntil - clock.monotonic()
+    if (writeBack === undefined || milliseconds <= 0) return
+    writeBack.beginDraining()
+    clock.after(milliseconds, () => {
+      if (this.#writeBack !== writeBack || this.#state === 'draining' || clock.monotonic() < this.#heldUntil) return
+      writeBack.endDraining()
+    })
   }
 
   #markLater(): void {
@@ -483,6 +493,7 @@ export class Disk implements ServedDisk {
       onTrouble: (reason) => this.#trouble(reason),
       onDamage: (error) => void this.#logLost(error),
     })
+    this.#keepHeld()
   }
 
   /** Says why something stands still while requests go on. */
@@ -540,6 +551,7 @@ export class Disk implements ServedDisk {
     // What was not written was not answered.
     const lostBytes = log.isWriteBack ? (log.writtenLsn - log.settledLsn) * SECTOR_BYTES : 0
     this.#log = undefined
+    this.#lostLog = log
     this.#writeBack = undefined
     this.#marks.clear()
     log.abandon()
@@ -591,20 +603,44 @@ export class Disk implements ServedDisk {
         await this.#flusher.flushUnheard()
         this.#useLog(await this.#options.newLog())
       } else if (!path.logs && log !== undefined) {
-        this.#log = undefined
-        this.#marks.clear()
-        await log.destroy()
+        this.#refuseToForget(log)
+        await this.#giveBack(log)
       }
       if (this.#writesBack(path) && this.#log !== undefined && !this.#log.isWriteBack)
         await this.#enterWriteBack(this.#log)
       this.#path = path
       if (this.#state === 'draining') this.#setState('serving', null)
     } catch (error) {
+      const isOut = this.#log?.failure === undefined && this.#log?.isWriteBack === false
+      if (isOut && this.#writesBack(this.#path)) await this.#reenterWriteBack(this.#log!)
       if (this.#writeBack !== undefined) this.#stopDraining(this.#writeBack)
       throw error
     } finally {
       this.#gate.open()
     }
+  }
+
+  /** Gives the log back, so that nothing in it can be found later; where the device fails in that, the log is lost instead. */
+  async #giveBack(log: Log): Promise<void> {
+    this.#log = undefined
+    this.#marks.clear()
+    try {
+      await log.destroy()
+    } catch (error) {
+      this.#log ??= log
+      await this.#logLost(error)
+      throw error
+    }
+  }
+
+  /** Only the log knows which pages were lost: without it older ones would be read from the origin. */
+  #refuseToForget({ badPages }: Log): void {
+    if (badPages.size === 0) return
+    throw new VmcacheError(
+      'WRONG_STATE',
+      `disk ${this.name} cannot leave its log: ${badPages.size} pages were lost on the cache device before the origin had them`,
+      { hint: 'write them anew, or detach the disk, which gives them up' },
+    )
   }
 
   #refuseLost(): void {
@@ -660,9 +696,11 @@ export class Disk implements ServedDisk {
         return
       }
       if (this.#log !== log) return
-      this.#log = undefined
-      this.#marks.clear()
-      await log.destroy()
+      if (log.badPages.size > 0) {
+        if (this.#writesBack(this.#path)) await this.#reenterWriteBack(log)
+        return
+      }
+      await this.#giveBack(log)
       const opened = await this.#options.newLog(phase)
       // What is read ahead knows its pages by the old phase.
       this.#reads.readAhead.clear()
@@ -670,6 +708,7 @@ export class Disk implements ServedDisk {
       this.#useLog({ ...opened, isNew: false })
       if (this.#writesBack(this.#path)) await this.#reenterWriteBack(opened.log)
     } catch (error) {
+      if (this.#state === 'direct' || this.#state === 'failed') return
       this.#log ??= log
       void this.#logLost(error)
     } finally {

@@ -181,6 +181,7 @@ export class WriteBackPath {
 
   endDraining(): void {
     this.#isDraining = false
+    this.#pace.resume()
   }
 
   /** Nothing is sent to the origin any more, and nobody waits. */

@@ -58,7 +58,12 @@ export class WritePace {
     for (const resolve of this.#waiting.splice(0)) resolve()
   }
 
-  /** Nobody waits any more: the disk leaves write-back, or has failed. */
+  /** The limits count again. */
+  resume(): void {
+    this.#released = false
+  }
+
+  /** Nobody waits for room: the disk drains, leaves write-back, or has failed. */
   release(): void {
     this.#released = true
     for (const resolve of this.#waiting.splice(0)) resolve()
