@@ -12,7 +12,7 @@ _vmcache_verbs() {
     cache) echo 'attach check create delete detach import list show' ;;
     config) echo 'check show' ;;
     device) echo 'list' ;;
-    disk) echo 'flush invalidate list show' ;;
+    disk) echo 'flush invalidate list resolve show' ;;
     engine) echo 'install restart start status stop uninstall' ;;
     event) echo 'list' ;;
     job) echo 'cancel list show' ;;
@@ -35,9 +35,10 @@ _vmcache_flags() {
     'config check') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'config show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'device list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
-    'disk flush') echo '--all --config --dry-run --exclude --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'disk flush') echo '--all --config --dry-run --exclude --hold --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'disk invalidate') echo '--all --config --dry-run --exclude --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'disk list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'disk resolve') echo '--config --discard-dirty --dry-run --host --json --keep --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'disk show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'doctor') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'engine install') echo '--config --dry-run --host --json --no-color --no-wait --quiet --root --run-dir --state-dir --timeout --user --yes --help' ;;
@@ -73,6 +74,7 @@ _vmcache_value() {
     --state-dir) _vmcache_files -d ;;
     --device) _vmcache_files -f ;;
     --exclude) _vmcache_names disk ;;
+    --keep) _vmcache_words 'cache origin' ;;
     --root) _vmcache_files -d ;;
     --disk) _vmcache_names disk ;;
     --window) _vmcache_words '5m 1h 24h all' ;;
@@ -92,6 +94,7 @@ _vmcache_argument() {
     'config check:'0) _vmcache_files -f ;;
     'disk flush:'*) _vmcache_names disk ;;
     'disk invalidate:'*) _vmcache_names disk ;;
+    'disk resolve:'0) _vmcache_names disk ;;
     'disk show:'0) _vmcache_names disk ;;
     'job cancel:'0) _vmcache_names running-job ;;
     'job show:'0) _vmcache_names job ;;
@@ -104,7 +107,7 @@ _vmcache_argument() {
 
 _vmcache_takes_value() {
   case $1 in
-    --block-size|--chunk-size|--config|--destage|--destage-barrier|--device|--dirty-age|--dirty-high|--dirty-low|--disk|--exclude|--host|--max|--min|--mode|--name|--replacement|--root|--run-dir|--shares|--since|--state-dir|--timeout|--vm|--window) return 0 ;;
+    --block-size|--chunk-size|--config|--destage|--destage-barrier|--device|--dirty-age|--dirty-high|--dirty-low|--disk|--exclude|--hold|--host|--keep|--max|--min|--mode|--name|--replacement|--root|--run-dir|--shares|--since|--state-dir|--timeout|--vm|--window) return 0 ;;
     *) return 1 ;;
   esac
 }

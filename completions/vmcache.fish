@@ -10,7 +10,7 @@ function __vmcache_words
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --block-size --chunk-size --config --destage --destage-barrier --device --dirty-age --dirty-high --dirty-low --disk --exclude --host --max --min --mode --name --replacement --root --run-dir --shares --since --state-dir --timeout --vm --window
+        else if contains -- $word --block-size --chunk-size --config --destage --destage-barrier --device --dirty-age --dirty-high --dirty-low --disk --exclude --hold --host --keep --max --min --mode --name --replacement --root --run-dir --shares --since --state-dir --timeout --vm --window
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -64,8 +64,9 @@ complete -c vmcache -n '__vmcache_at device' -a list -d 'List the devices of all
 complete -c vmcache -n '__vmcache_at disk' -a flush -d 'Write what the origins still lack; afterwards they are current.'
 complete -c vmcache -n '__vmcache_at disk' -a invalidate -d 'Forget the clean pages of disks, so that they are read from the origins again.'
 complete -c vmcache -n '__vmcache_at disk' -a list -d 'List the disks that are served through the caches of this host.'
+complete -c vmcache -n '__vmcache_at disk' -a resolve -d 'Let a disk go on that waits because its cache and its origin do not fit together.'
 complete -c vmcache -n '__vmcache_at disk' -a show -d 'Show one disk: where it is served, what is cached, and why it is in its state.'
-complete -c vmcache -n '__vmcache_at engine' -a install -d 'Make the engine a service of this machine (offline): systemd units, group, directories, libvirt hook.'
+complete -c vmcache -n '__vmcache_at engine' -a install -d 'Make the engine a service of this machine (offline): units, group, directories, libvirt hook.'
 complete -c vmcache -n '__vmcache_at engine' -a restart -d 'Replace the engine by a new one behind the open sockets of its disks.'
 complete -c vmcache -n '__vmcache_at engine' -a start -d 'Start the engine of this host.'
 complete -c vmcache -n '__vmcache_at engine' -a status -d 'Show the engine: version, socket, threads, caches, and whether a reboot is safe.'
@@ -232,6 +233,7 @@ complete -c vmcache -n '__vmcache_in disk flush' -l all -d 'All of them.'
 complete -c vmcache -n '__vmcache_in disk flush' -l config -r -F -d 'Configuration file (/etc/vmcache/config.yaml, if there).'
 complete -c vmcache -n '__vmcache_in disk flush' -l dry-run -d 'Say what would be done, and do nothing.'
 complete -c vmcache -n '__vmcache_in disk flush' -l exclude -r -f -a '(__vmcache_names disk)' -d 'All but this one (name or quoted glob; may be given several times).'
+complete -c vmcache -n '__vmcache_in disk flush' -l hold -r -f -d 'Keep the origins current for so long: writes are answered when the origin has them.'
 complete -c vmcache -n '__vmcache_in disk flush' -l host -r -f -d 'The host that the command is about; this one where not given.'
 complete -c vmcache -n '__vmcache_in disk flush' -l json -d 'Print one JSON document on standard output.'
 complete -c vmcache -n '__vmcache_in disk flush' -l no-color -d 'Print no colours (also: NO_COLOR).'
@@ -267,6 +269,21 @@ complete -c vmcache -n '__vmcache_in disk list' -l run-dir -r -f -a '(__fish_com
 complete -c vmcache -n '__vmcache_in disk list' -l state-dir -r -f -a '(__fish_complete_directories)' -d 'Directory of the state (/var/lib/vmcache).'
 complete -c vmcache -n '__vmcache_in disk list' -l timeout -r -f -d 'Wait no longer than this (30s, 10m, 1h); what was begun goes on.'
 complete -c vmcache -n '__vmcache_in disk list' -l user -d 'Use a private engine of this user, for trying things out.'
+complete -c vmcache -n '__vmcache_in disk resolve' -l config -r -F -d 'Configuration file (/etc/vmcache/config.yaml, if there).'
+complete -c vmcache -n '__vmcache_in disk resolve' -l discard-dirty -d 'Lose what the origin still lacks.'
+complete -c vmcache -n '__vmcache_in disk resolve' -l dry-run -d 'Say what would be done, and do nothing.'
+complete -c vmcache -n '__vmcache_in disk resolve' -l host -r -f -d 'The host that the command is about; this one where not given.'
+complete -c vmcache -n '__vmcache_in disk resolve' -l json -d 'Print one JSON document on standard output.'
+complete -c vmcache -n '__vmcache_in disk resolve' -l keep -r -f -a 'cache origin' -d 'What the disk goes on from.'
+complete -c vmcache -n '__vmcache_in disk resolve' -l no-color -d 'Print no colours (also: NO_COLOR).'
+complete -c vmcache -n '__vmcache_in disk resolve' -l no-wait -d 'Print the job and do not wait for its end.'
+complete -c vmcache -n '__vmcache_in disk resolve' -l quiet -d 'Say nothing but results and errors.'
+complete -c vmcache -n '__vmcache_in disk resolve' -l run-dir -r -f -a '(__fish_complete_directories)' -d 'Directory of the sockets (/run/vmcache).'
+complete -c vmcache -n '__vmcache_in disk resolve' -l state-dir -r -f -a '(__fish_complete_directories)' -d 'Directory of the state (/var/lib/vmcache).'
+complete -c vmcache -n '__vmcache_in disk resolve' -l timeout -r -f -d 'Wait no longer than this (30s, 10m, 1h); what was begun goes on.'
+complete -c vmcache -n '__vmcache_in disk resolve' -l user -d 'Use a private engine of this user, for trying things out.'
+complete -c vmcache -n '__vmcache_in disk resolve' -l yes -d 'Answer yes to questions that lose no data.'
+complete -c vmcache -n '__vmcache_in disk resolve; and __vmcache_argument 0' -f -a '(__vmcache_names disk)'
 complete -c vmcache -n '__vmcache_in disk show' -l config -r -F -d 'Configuration file (/etc/vmcache/config.yaml, if there).'
 complete -c vmcache -n '__vmcache_in disk show' -l host -r -f -d 'The host that the command is about; this one where not given.'
 complete -c vmcache -n '__vmcache_in disk show' -l json -d 'Print one JSON document on standard output.'

@@ -39,6 +39,7 @@ const CLAIMS: { [O in Operation]?: (request: RequestOf<O>, names: ClaimNames) =>
   'disk.flush': disks,
   'disk.invalidate': disks,
   'disk.set': ({ name }) => [sole(`disk ${name}`)],
+  'disk.resolve': ({ name }) => [sole(`disk ${name}`)],
   'lease.take': ({ origin }) => [sole(`origin ${origin}`)],
   'engine.stop': () => [sole('engine process')],
   'engine.restart': () => [sole('engine process')],

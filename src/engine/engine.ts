@@ -69,6 +69,24 @@ export interface FoundLog {
   readonly epoch: number
 }
 
+/** What a log that is not served holds that its origin lacks. */
+export interface DirtyLog {
+  readonly dirtyBytes: number
+  /** When its newest frame was written, in milliseconds since 1970. */
+  readonly newestFrameAt: number
+  /** Something of it cannot be read back. */
+  readonly isDamaged: boolean
+}
+
+/** What was written of a log to its origin. */
+export interface DestagedLog {
+  readonly writtenBytes: number
+  /** Pages (4 KiB) of the disk, counted from its phase, whose last version could not be read: the origin has an older one. */
+  readonly lostPages: readonly number[]
+  /** Places where whole frames could not be read: nobody knows what they held. */
+  readonly damages: number
+}
+
 export interface Engine {
   readonly ioThreads: number
   readonly ioBackend: string
@@ -96,6 +114,17 @@ export interface Engine {
    * a recovery does before the first answer.
    */
   newestFrameAt(cache: string, logId: string): Promise<number | null>
+  /** What such a log holds that its origin lacks; null where there is no such log. Reads as {@link newestFrameAt} does. */
+  dirtyOf(cache: string, logId: string): Promise<DirtyLog | null>
+  /**
+   * Writes what such a log holds to its origin, in the order of the log, also past damage, and frees its chunks. What was written stays
+   * written where it fails or is cancelled. ORIGIN_SIZE where the origin is another image.
+   */
+  destageLog(
+    cache: string,
+    logId: string,
+    options: { disk: string; epoch: number; origin: string; progress: Progress; signal: AbortSignal },
+  ): Promise<DestagedLog>
   /** Frees the chunks of a log of an open cache whose disk is not attached; does nothing where there is no such log. */
   discardLog(cache: string, logId: string): Promise<void>
   closeCache(cache: string): Promise<void>

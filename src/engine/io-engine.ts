@@ -9,13 +9,25 @@ import { bootId } from '../base/system-calls.js'
 import type { ChunkHeader } from '../format/chunk-header.js'
 import { MINIMUM_SHARE_CHUNKS, PAGE_BYTES } from '../model/geometry.js'
 import type { Device } from './device/device.js'
-import type { Chunk } from './log/chunk-source.js'
 import { lockDevice, type DeviceLock } from './device/lock-device.js'
 import { openDevice } from './device/open-device.js'
-import type { DeviceIdentity, DiskSettings, Engine, EngineCache, EngineDisk, FoundLog, Progress } from './engine.js'
+import { destageLog } from './disk/destage-log.js'
+import type {
+  DestagedLog,
+  DeviceIdentity,
+  DirtyLog,
+  DiskSettings,
+  Engine,
+  EngineCache,
+  EngineDisk,
+  FoundLog,
+  Progress,
+} from './engine.js'
 import { writeFreeHeader } from './log/log.js'
-import { planRecovery } from './log/recovery.js'
-import { Pool, chunkOffset, formatDevices, type FoundChunkPlace } from './pool/pool.js'
+import { planRecovery, type FoundChunk } from './log/recovery.js'
+import { openOrigin } from './origin/open-origin.js'
+import { PoolChunks, chunkAt } from './pool/pool-chunks.js'
+import { Pool, formatDevices, type FoundChunkPlace } from './pool/pool.js'
 import { closePrepared, planDevices, prepareDevices } from './pool/prepare-devices.js'
 import { eraseSuperblocks, readSuperblock } from './pool/superblocks.js'
 import { watchDevice } from './pool/watch-device.js'
@@ -28,6 +40,8 @@ import type { MainCalls, ThreadCalls, ThreadDiskStatus, ThreadLogPlace } from '.
 
 /** How often a wait for the origin says how far it is. */
 const PROGRESS_MILLISECONDS = 500
+/** How long it waits for an origin that does not answer when it is closed. */
+const ORIGIN_CLOSE_MILLISECONDS = 10_000
 /** Of whom nobody sees the progress, and who is not cancelled. */
 const UNWATCHED = { progress: () => undefined, signal: new AbortController().signal }
 
@@ -266,12 +280,45 @@ class IoEngine implements Engine {
   }
 
   async newestFrameAt(name: string, logId: string): Promise<number | null> {
+    return (await this.dirtyOf(name, logId))?.newestFrameAt ?? null
+  }
+
+  async dirtyOf(name: string, logId: string): Promise<DirtyLog | null> {
     const { pool } = this.#cache(name)
     const found = pool.logs.get(logId)
     if (found === undefined) return null
-    const chunks = found.map((place) => ({ chunk: chunkAt(pool, place), header: place.header }))
-    const { lastWrittenAt } = await planRecovery(chunks, { chunkBytes: pool.chunkBytes, bootId: bootId() })
-    return lastWrittenAt
+    const plan = await planRecovery(foundChunks(pool, found), {
+      chunkBytes: pool.chunkBytes,
+      bootId: bootId(),
+      pastDamage: true,
+    })
+    const { dirtyBytes, lastWrittenAt, isDirtyDamaged } = plan
+    return { dirtyBytes, newestFrameAt: lastWrittenAt, isDamaged: isDirtyDamaged }
+  }
+
+  async destageLog(
+    name: string,
+    logId: string,
+    { disk, epoch, origin: uri, progress, signal }: Parameters<Engine['destageLog']>[2],
+  ): Promise<DestagedLog> {
+    const { pool } = this.#cache(name)
+    const { clock } = this.options
+    const found = pool.claim(logId)
+    const source = new PoolChunks(pool, found)
+    const wanted = { name: disk, epoch, source, bootId: bootId(), clock, pastDamage: true, progress, signal }
+    try {
+      const origin = await openOrigin(uri, { readOnly: false, imageFormatAllowed: true })
+      try {
+        const { log, ...destaged } = await destageLog(foundChunks(pool, found), { ...wanted, origin })
+        await log?.destroy()
+        return destaged
+      } finally {
+        await origin.close(ORIGIN_CLOSE_MILLISECONDS)
+      }
+    } finally {
+      // Nothing of a log that was destroyed; a log that had nothing dirty, or all of one that was not written, can be found again.
+      await pool.returnLog(source.chunks)
+    }
   }
 
   async discardLog(name: string, logId: string): Promise<void> {
@@ -642,9 +689,8 @@ class IoEngine implements Engine {
   }
 }
 
-function chunkAt(pool: Pool, { deviceIndex, index, generation }: FoundChunkPlace): Chunk {
-  const { device, superblock } = pool.devices[deviceIndex]!
-  return { device, deviceIndex, index, offset: chunkOffset(superblock, index), generation }
+function foundChunks(pool: Pool, places: readonly FoundChunkPlace[]): FoundChunk[] {
+  return places.map((place) => ({ chunk: chunkAt(pool, place), header: place.header }))
 }
 
 function badPagesEvent({ settings }: AttachedDisk, count: number): Parameters<EventListener>[0] {

@@ -28,3 +28,7 @@ export const DEFAULT_WRITE_BACK: WriteBackSettings = {
   dirtyHighBytes: null,
   dirtyAgeSeconds: 10,
 }
+
+/** From what a disk goes on whose cache and origin do not fit together. */
+export const DISK_PARTS = ['cache', 'origin'] as const
+export type DiskPart = (typeof DISK_PARTS)[number]

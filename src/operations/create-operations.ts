@@ -10,6 +10,7 @@ import type { ControlPlane, OperationsDependencies } from './control-plane.js'
 import { diskFlush } from './disk-flush.js'
 import { diskInvalidate } from './disk-invalidate.js'
 import { diskList, diskShow } from './disk-list.js'
+import { diskResolve } from './disk-resolve.js'
 import { diskSet } from './disk-set.js'
 import { doctor } from './doctor.js'
 import { engineStatus } from './engine-status.js'
@@ -102,6 +103,7 @@ function operationsOf(plane: ControlPlane): Operations {
       disk: result?.disk?.disk ?? name,
     })),
     'disk.set': recorded(journal, 'disk.set', diskSet(plane), ({ name }) => ({ disk: name })),
+    'disk.resolve': recorded(journal, 'disk.resolve', diskResolve(plane), ({ name }) => ({ disk: name })),
     'cache.detach': recordedForEach(journal, 'cache.detach', cacheDetach(plane)),
     'disk.flush': recordedForEach(journal, 'disk.flush', diskFlush(plane)),
     'disk.invalidate': recordedForEach(journal, 'disk.invalidate', diskInvalidate(plane)),

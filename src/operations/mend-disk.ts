@@ -6,7 +6,8 @@ import { whyClosed } from './why-closed.js'
 export function mendDisk(plane: ControlPlane, { disk, cache, state }: DiskDocument): string {
   const known = plane.inventory.diskTroubles.get(disk)?.mend
   if (known !== undefined) return known
-  if (state === 'failed') return 'vmcache engine restart'
+  if (state === 'failed')
+    return `vmcache engine restart; where that does not help: vmcache disk resolve ${disk} --keep cache|origin`
   const closed = state === 'direct' ? whyClosed(plane, cache) : null
   return closed?.mend ?? `vmcache disk show ${disk}`
 }

@@ -111,7 +111,7 @@ async function mark(plane: ControlPlane, { name, origin }: DiskRecord, lacksWrit
   const { host, inventory, stamps, state } = plane
   const tenure = knownTenure(plane, name)
   const { epoch, stampId } = tenure
-  if (tenure.lacksWrites === lacksWrites) return
+  if (tenure.lacksWrites === lacksWrites && !inventory.stampedLacking.has(name)) return
   if (stampId !== null) {
     const stamp = { id: stampId, hostId: host.id, hostName: host.name, disk: name, epoch, lacksWrites }
     if (!(await stamps.write(origin, stamp))) {

@@ -158,7 +158,15 @@ function refuseWithoutWholeLog(
   }
   const missing = withoutLog ?? (isCut ? `a device of cache ${cache} is missing` : null)
   if (missing === null) return
-  throw new VmcacheError('DIRTY_DATA', `disk ${name} waits for what its origin lacks: ${missing}`)
+  throw new VmcacheError(
+    'DIRTY_DATA',
+    `disk ${name} waits for what its origin lacks: ${missing}`,
+    isCut
+      ? {
+          hint: `bring it back; or go on without it, from what is there or from the origin: vmcache disk resolve ${name} --keep cache|origin`,
+        }
+      : {},
+  )
 }
 
 function originChanged({ name, origin }: DiskRecord, reason: string): VmcacheError {
@@ -166,7 +174,7 @@ function originChanged({ name, origin }: DiskRecord, reason: string): VmcacheErr
     'ORIGIN_CHANGED',
     `disk ${name}: its cache holds writes that origin ${origin} lacks, and ${reason}`,
     {
-      hint: `find out who wrote it; to keep the origin as it is and lose what is in the cache: vmcache cache detach ${name} --discard-dirty`,
+      hint: `find out who wrote it; then let it go on from what the cache has, or from the origin: vmcache disk resolve ${name} --keep cache|origin`,
       details: { disk: name },
     },
   )

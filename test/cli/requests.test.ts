@@ -30,6 +30,7 @@ const answers: Answers = {
   'disk.flush': results,
   'disk.invalidate': results,
   'disk.set': { changed: true, disk: sample.db },
+  'disk.resolve': { changed: true, disk: sample.web, writtenBytes: 0, lostPages: [], damages: 0 },
   'job.cancel': { changed: true, job: { ...sample.job, state: 'cancelled' } },
 }
 
@@ -161,6 +162,8 @@ const changes: [string, string, object][] = [
       writeBack: { ...DEFAULT_WRITE_BACK, dirtyHighBytes: 4 * GIB },
     },
   ],
+  ['disk resolve d --keep cache', 'disk.resolve', { name: 'd', keep: 'cache', discardDirty: false, dryRun: false }],
+  ['disk resolve d --keep origin', 'disk.resolve', { name: 'd', keep: 'origin', discardDirty: false, dryRun: false }],
   ['job cancel 0d9f6c1e', 'job.cancel', { id: '0d9f6c1e' }],
 ]
 

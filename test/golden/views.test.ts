@@ -6,7 +6,7 @@ import type { Screen } from '../../src/cli/screen.js'
 import { cacheProperties, cacheTable, createdText } from '../../src/cli/views/cache-view.js'
 import { configurationTable } from '../../src/cli/views/configuration-view.js'
 import { deviceTable } from '../../src/cli/views/device-view.js'
-import { diskPolicy, diskProperties, diskTable } from '../../src/cli/views/disk-view.js'
+import { diskPolicy, diskProperties, diskTable, resolvedText } from '../../src/cli/views/disk-view.js'
 import { doctorText } from '../../src/cli/views/doctor-view.js'
 import { eventLine, eventTable } from '../../src/cli/views/event-view.js'
 import { jobProperties, jobTable } from '../../src/cli/views/job-view.js'
@@ -43,6 +43,8 @@ const views: Record<string, (screen: Screen) => string | Promise<string>> = {
     diskTable([{ ...sample.web, vm: 'web01', target: 'vda' }, sample.db], sample.stats.disks, screen),
   'disk-show': (screen) => diskProperties(sample.db, screen),
   'disk-show-in-write-back': (screen) => diskProperties(sample.mail, screen),
+  'disk-resolve': () =>
+    resolvedText({ changed: true, disk: sample.web, writtenBytes: 3 * 2 ** 20, lostPages: [17, 4711], damages: 1 }),
   'policy-show': (screen) => diskPolicy(sample.db, screen),
   stats: (screen) => statsTable(sample.stats, [sample.db, sample.web], screen),
   'stats-of-slow-storage': (screen) => statsTable(sample.slowStats, [sample.mail], screen),

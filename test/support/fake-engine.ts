@@ -39,6 +39,8 @@ export interface FakeLog extends FoundLog {
   chunks: number
   cachedBytes: number
   dirtyBytes: number
+  /** Part of what is dirty cannot be read: a disk that wants the log waits. */
+  isDamaged?: boolean
   /** Milliseconds since 1970; null: the log does not say. */
   newestFrameAt: number | null
 }
@@ -101,6 +103,7 @@ const CHANGES: readonly Method[] = [
   'createCache',
   'openCache',
   'discardLog',
+  'destageLog',
   'closeCache',
   'eraseCache',
   'attach',
@@ -261,6 +264,7 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
   ): void {
     const cache = openCacheNamed(cacheName)
     const known = storage.logs.get(logId)
+    if (known?.isDamaged === true) fail('CORRUPT', `the log of disk ${name} is damaged where its origin lacks it`)
     if (known === undefined && cacheDocument(cacheName, cache).chunks.free < MINIMUM_SHARE_CHUNKS)
       fail('NO_SPACE', `cache ${cacheName} is full`)
     storage.logs.set(logId, {
@@ -396,6 +400,25 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
       enter('newestFrameAt', name, logId)
       openCacheNamed(name)
       return storage.logs.get(logId)?.newestFrameAt ?? null
+    },
+
+    async dirtyOf(name, logId) {
+      enter('dirtyOf', name, logId)
+      openCacheNamed(name)
+      const log = storage.logs.get(logId)
+      if (log === undefined) return null
+      return { dirtyBytes: log.dirtyBytes, newestFrameAt: log.newestFrameAt ?? 0, isDamaged: log.isDamaged ?? false }
+    },
+
+    async destageLog(name, logId, options) {
+      enter('destageLog', name, logId, options)
+      openCacheNamed(name)
+      options.signal.throwIfAborted()
+      if (refusing.has(options.origin)) fail('ORIGIN_FAILED', `origin ${options.origin} refuses writes`)
+      const writtenBytes = storage.logs.get(logId)?.dirtyBytes ?? 0
+      options.progress(writtenBytes, writtenBytes, 'bytes')
+      storage.logs.delete(logId)
+      return { writtenBytes, lostPages: [], damages: 0 }
     },
 
     async discardLog(name, logId) {

@@ -1,10 +1,10 @@
 import { formatDuration, formatSize } from '../../base/units.js'
 import type { DiskPhase, PhaseSource } from '../../model/phase.js'
 import type { DestageBarrier } from '../../model/write-back.js'
-import type { DiskDocument, DiskStatsDocument } from '../../protocol/control/documents.js'
+import type { ChangeResult, DiskDocument, DiskStatsDocument, ResolvedDisk } from '../../protocol/control/documents.js'
 import type { Screen } from '../screen.js'
 import { renderProperties, renderTable, type Column } from '../table.js'
-import { age, dirty, NONE, orNone, ratio, state } from './text.js'
+import { age, count, dirty, NONE, orNone, ratio, state } from './text.js'
 
 function mode({ mode: { wanted, inForce } }: DiskDocument): string {
   return wanted === inForce ? inForce : `${inForce} (not ${wanted})`
@@ -127,4 +127,24 @@ function writeBackRows({ mode, writeBack }: Pick<DiskDocument, 'mode' | 'writeBa
       `low ${limit(dirtyLowBytes)}, high ${limit(dirtyHighBytes)}, age ${formatDuration(dirtyAgeSeconds)}`,
     ],
   ]
+}
+
+/** What `vmcache disk resolve` did. */
+export function resolvedText({ disk, changed, writtenBytes, lostPages, damages }: ChangeResult & ResolvedDisk): string {
+  if (!changed) return `${disk.disk} is served: there is nothing to resolve`
+  const lost = [
+    ...(lostPages.length === 0 ? [] : [`${count(lostPages.length, 'page')} could not be read: ${pageList(lostPages)}`]),
+    ...(damages === 0 ? [] : [`in ${count(damages, 'place')} of the log nobody knows what was written`]),
+  ]
+  const written = writtenBytes === 0 ? '' : `, ${formatSize(writtenBytes)} written to its origin`
+  return [`${disk.disk} is ${disk.state} again${written}`, ...lost].join('\n')
+}
+
+const MOST_PAGES_NAMED = 8
+
+function pageList(pages: readonly number[]): string {
+  const named = pages.slice(0, MOST_PAGES_NAMED).join(', ')
+  return pages.length > MOST_PAGES_NAMED
+    ? `${named} and ${pages.length - MOST_PAGES_NAMED} more (--json names all)`
+    : named
 }

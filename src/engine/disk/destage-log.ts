@@ -3,7 +3,7 @@ import type { Clock } from '../../base/clock.js'
 import { formatSize } from '../../base/units.js'
 import { PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
 import { DEFAULT_WRITE_BACK, type WriteBackSettings } from '../../model/write-back.js'
-import type { Progress } from '../engine.js'
+import type { DestagedLog, Progress } from '../engine.js'
 import type { ChunkSource } from '../log/chunk-source.js'
 import type { Log, LogCounters } from '../log/log.js'
 import { openLog } from '../log/open-log.js'
@@ -37,15 +37,6 @@ export interface DestageLogOptions {
   readonly pastDamage: boolean
   readonly progress: Progress
   readonly signal: AbortSignal
-}
-
-/** What was written to an origin of a log. */
-export interface DestagedLog {
-  readonly writtenBytes: number
-  /** Pages whose last version could not be read: the origin has an older one. */
-  readonly lostPages: readonly number[]
-  /** Places where whole frames could not be read: nobody knows what they held. */
-  readonly damages: number
 }
 
 /**

@@ -225,7 +225,8 @@ export class ThreadDisk {
     await (this.#serverClosed ??= Promise.all([this.server.close(), this.sharing?.close()]))
     await this.disk.close({ ...options, keepDirty: options.drainMilliseconds !== null })
     await this.origin.close(ORIGIN_CLOSE_MILLISECONDS)
-    return (this.disk.log?.chunks ?? []).map(({ chunk }) => placeOf(chunk))
+    const log = this.disk.log ?? (options.keepLog ? this.disk.lostLog : undefined)
+    return (log?.chunks ?? []).map(({ chunk }) => placeOf(chunk))
   }
 
   async #drain({ discardDirty, drainMilliseconds }: CloseOptions): Promise<void> {

@@ -257,6 +257,16 @@ export interface AttachRequest {
   dryRun: boolean
 }
 
+/** What `disk resolve --keep cache` wrote to the origin. */
+export interface ResolvedDisk {
+  disk: DiskDocument
+  writtenBytes: number
+  /** Pages (4 KiB, counted from the disk's phase) whose last version could not be read: the origin has an older one. */
+  lostPages: number[]
+  /** Places of the log where nobody knows what they held. */
+  damages: number
+}
+
 /** Names or globs; `all` with `exclude`. A name without wildcard that fits nothing is an error. */
 export interface Targets {
   names: string[]

@@ -1,4 +1,4 @@
-import type { WriteBackSettings } from '../../model/write-back.js'
+import type { DiskPart, WriteBackSettings } from '../../model/write-back.js'
 import type * as documents from './documents.js'
 
 /**
@@ -53,6 +53,11 @@ export interface Routes {
       writeBack?: Partial<WriteBackSettings>
     }>,
     documents.ChangeResult & { disk: documents.DiskDocument }
+  >
+  /** Without `discardDirty` `origin` is kept only where nothing is lost. */
+  'disk.resolve': Post<
+    Changing<{ name: string; keep: DiskPart; discardDirty: boolean }>,
+    documents.ChangeResult & documents.ResolvedDisk
   >
   /** `fenced`: the holder is off and stays off; `discardDirty` gives up what only its cache has. */
   'lease.take': Post<

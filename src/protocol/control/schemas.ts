@@ -1,7 +1,7 @@
 import * as z from 'zod'
 import { VmcacheError } from '../../base/errors.js'
 import { MODES } from '../../model/mode.js'
-import { DEFAULT_WRITE_BACK, DESTAGE_BARRIERS, DESTAGE_ORDERS } from '../../model/write-back.js'
+import { DEFAULT_WRITE_BACK, DESTAGE_BARRIERS, DESTAGE_ORDERS, DISK_PARTS } from '../../model/write-back.js'
 import { methodOf, type Operation, type RequestOf } from './routes.js'
 
 /**
@@ -110,6 +110,7 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
     writeBack: z.strictObject(writeBack).partial().optional(),
     dryRun: flag,
   }),
+  'disk.resolve': z.strictObject({ name, keep: z.enum(DISK_PARTS), discardDirty: flag, dryRun: flag }),
   'lease.take': z.strictObject({ origin: name, fenced: flag, discardDirty: flag, dryRun: flag }),
   'job.cancel': z.strictObject({ id: name }),
   'engine.stop': z.strictObject({ detach: flag, force: flag }),
