@@ -110,21 +110,31 @@ describeWith(
         const loads: GuestCommand[] = [stampScript('/dev/vda', stamped), BANK_SCRIPT].map((script) =>
           guest!.start(script),
         )
-        const progress = (): number[] => loads.map((load) => load.lines().length)
+        let ended = false
+        for (const load of loads) void load.ended.then(() => (ended = true))
+        /** Ends when each load has done two steps more. */
+        const goOn = async (): Promise<void> => {
+          const before = loads.map((load) => load.lines().length)
+          await until(
+            'two more steps of both loads',
+            () => ended || loads.every((load, index) => load.lines().length > before[index]! + 1),
+            180_000,
+          ).catch(async (error: unknown) => {
+            const [status, talk] = [await cli.read('disk', 'show', 'disk'), await guest!.run('dmesg | tail -n 20')]
+            throw new Error(`${String(error)}\n${status}\n${talk}`)
+          })
+          if (ended) throw new Error(loads.map((load) => load.lines().slice(-5).join('\n')).join('\n---\n'))
+        }
         const every = Math.floor((KILLS + RESTARTS) / RESTARTS)
         const ends = Array.from({ length: KILLS + RESTARTS }, (_, end) =>
           (end + 1) % every === 0 ? 'restart' : 'kill',
         )
-        for (const [index, end] of ends.entries()) {
-          const before = progress()
-          await until(`both loads going on after ${index} ends of the engine`, () =>
-            progress().every((lines, load) => lines > before[load]! + 1),
-          )
+        for (const end of ends) {
+          await goOn()
           if (end === 'kill') await disk.killEngine()
           else await cli.ask('engine', 'restart')
         }
-        const before = progress()
-        await until('both loads going on', () => progress().every((lines, load) => lines > before[load]! + 1))
+        await goOn()
         await guest.run('touch /tmp/stop')
         for (const load of loads) expect(await load.ended).toMatchObject({ code: 0 })
 

@@ -9,7 +9,9 @@ import { describeWith } from '../../support/packages.js'
 import type { SimpleNbdClient } from '../../support/simple-nbd-client.js'
 import {
   MIB,
+  KEPT_DIRTY,
   PAGE,
+  findPages,
   makeImage,
   overwrite,
   pageOf,
@@ -23,6 +25,7 @@ import {
 
 const PAGES = 64
 const CHANGED = 7
+const pagesWithVersion1 = Array.from({ length: PAGES }, (_, page) => pageOf(page, 1))
 /** After so long without a write the log says that the origin has all of it. */
 const SETTLE_MILLISECONDS = 300
 
@@ -167,3 +170,32 @@ function overwriteLater(image: string): void {
   const later = Date.now() / 1000 + 60
   utimesSync(image, later, later)
 }
+
+describe('D3: an image that was written while the cache held what it lacks', () => {
+  test('stops its disk, and neither the image nor the dirty data is touched', { timeout: 120_000 }, async () => {
+    const host = await startHost()
+    await host.createCache()
+    const image = await makeImage(join(host.directory, 'web.img'), PAGES * PAGE)
+    await host.attach('web', image, { mode: 'write-back', writeBack: KEPT_DIRTY })
+    const client = await host.connect('web')
+    await client.write(0, pagesOf(0, PAGES, 1))
+    await client.flush()
+    await client.close()
+    const pid = host.enginePid()
+    await host.end('SIGKILL')
+    process.kill(pid, 'SIGKILL')
+    overwriteLater(image)
+
+    const next = await startHost({ directory: host.directory })
+    expect(await next.disk('web')).toMatchObject({ state: 'changed', reason: expect.stringContaining('web.img') })
+    await expect(next.connect('web')).rejects.toThrow()
+    for (const force of [false, true]) {
+      await expect(next.detach('web', { force })).rejects.toMatchObject({
+        code: expect.stringMatching(/DIRTY|CHANGED/),
+      })
+    }
+    expect(findPages(image, [pageOf(CHANGED, 2)])).toEqual([CHANGED * PAGE])
+    expect(findPages(image, [pageOf(CHANGED, 1), pageOf(0, 1)])).toEqual([])
+    expect(findPages(host.deviceFile, pagesWithVersion1)).toHaveLength(PAGES)
+  })
+})

@@ -10,6 +10,7 @@ import { must, run, until } from '../../support/processes.js'
 import type { SimpleNbdClient } from '../../support/simple-nbd-client.js'
 import {
   MIB,
+  KEPT_DIRTY,
   PAGE,
   makeImage,
   overwrite,
@@ -316,4 +317,81 @@ describe('D7: a device that is not there when the engine starts', () => {
       expect(bytes.equals(pageOf(page, page < 64 ? 4 : 2)), `page ${page}`).toBe(true)
     await client.close()
   })
+})
+
+/** Ends when the disk is in this state, and its document. */
+const inState = (host: Host, name: string, state: string) =>
+  until(`${name} ${state}`, async () => {
+    const disk = await host.disk(name)
+    return disk.state === state ? disk : null
+  })
+
+describeUnless(why, 'D7: a device that fails under disks in write-back', () => {
+  test(
+    'stops the one whose origin lacks writes, with errors, and costs the clean one only its cache',
+    { timeout: 120_000 },
+    async () => {
+      const host = await startHost()
+      const device = await breakableDevice()
+      await host.createCache({ path: device.path, sizeBytes: null })
+      const images = { dirty: join(host.directory, 'dirty.img'), clean: join(host.directory, 'clean.img') }
+      for (const [name, image] of Object.entries(images))
+        await host.attach(name, await makeImage(image, 16 * MIB), { mode: 'write-back', writeBack: KEPT_DIRTY })
+      const [dirty, clean] = [await host.connect('dirty'), await host.connect('clean')]
+      await exercise(clean, 1)
+      await host.flush('clean')
+      await exercise(dirty, 1)
+      await device.fail()
+      await expect(dirty.write(0, pagesOf(0, 64, 2)).then(() => dirty.flush())).rejects.toMatchObject({ errno: 5 })
+      await inState(host, 'dirty', 'failed')
+      // Nobody is told an older state.
+      await expect(dirty.read(0, PAGE)).rejects.toMatchObject({ errno: 5 })
+      expect((await host.disk('dirty')).reason).toMatch(/origin lacks/)
+      await clean.write(0, pagesOf(0, 8, 2)).catch(() => undefined)
+      await until('the clean disk going on', async () =>
+        ['direct', 'failed'].includes((await host.disk('clean')).state),
+      )
+      for (const { mend } of await host.attention()) expect(mend).not.toBe('')
+      await expect(host.detach('dirty')).rejects.toMatchObject({ code: expect.stringMatching(/DIRTY|FAILED/) })
+    },
+  )
+})
+
+describe('D7: a device that vanishes with dirty data', () => {
+  test(
+    'makes its disk wait, whatever is insisted on; when it is back, so is all that was written',
+    { timeout: 120_000 },
+    async () => {
+      const host = await startHost()
+      await host.createCache()
+      const image = await makeImage(join(host.directory, 'web.img'), 16 * MIB)
+      await host.attach('web', image, { mode: 'write-back', writeBack: KEPT_DIRTY })
+      const client = await host.connect('web')
+      await exercise(client, 1)
+      await client.close()
+      const pid = host.enginePid()
+      await host.end('SIGKILL')
+      process.kill(pid, 'SIGKILL')
+      await rename(host.deviceFile, `${host.deviceFile}.away`)
+
+      const second = await startHost({ directory: host.directory })
+      expect(await second.disk('web')).toMatchObject({
+        state: expect.stringMatching(/waiting|failed/),
+        reason: expect.stringContaining('ssd.img'),
+      })
+      await expect(second.detach('web', { force: true })).rejects.toMatchObject({
+        code: expect.stringContaining('DIRTY'),
+      })
+      expect((await second.client.get('engine.status', {})).safeToReboot.now).toBe(false)
+      await rename(`${host.deviceFile}.away`, host.deviceFile)
+      const request = { devices: [host.deviceFile], missing: false, dryRun: false }
+      await second.client.post('cache.import', request, { waitMilliseconds: 20_000 })
+      await inState(second, 'web', 'serving')
+      const reader = await second.connect('web')
+      for (const [page, bytes] of (await readPages(reader, 64)).entries())
+        expect(bytes.equals(pageOf(page, 1)), `page ${page}`).toBe(true)
+      await reader.close()
+      await second.detach('web')
+    },
+  )
 })

@@ -24,6 +24,8 @@ import { connectSimpleNbd, type SimpleNbdClient } from '../../support/simple-nbd
 
 export const PAGE = 4096
 export const MIB = 1024 * 1024
+/** Nothing dirty goes to the origin by itself while a test looks. */
+export const KEPT_DIRTY = { ...DEFAULT_WRITE_BACK, dirtyAgeSeconds: 3600 }
 const WAIT = { waitMilliseconds: 30_000 }
 
 /** An engine with a supervisor of its own, and words for what tests do with it. */
@@ -32,6 +34,8 @@ export interface Host extends EngineProcess {
   createCache(...devices: { path: string; sizeBytes: number | null }[]): Promise<void>
   attach(name: string, origin: string, changes?: Partial<AttachRequest>): Promise<DiskDocument>
   detach(name: string, flags?: { force?: boolean; discardDirty?: boolean }): Promise<void>
+  /** Ends when the origin has all that was written. */
+  flush(name: string): Promise<void>
   /** What is seen of it now. */
   disk(name: string): Promise<DiskDocument>
   cache(): Promise<CacheDocument>
@@ -98,6 +102,12 @@ export async function startHost(options: EngineProcessOptions = {}): Promise<Hos
     async detach(name, { force = false, discardDirty = false } = {}) {
       const request = { names: [name], all: false, exclude: [], dryRun: false, force, discardDirty }
       const { result } = await client.post('cache.detach', request, WAIT)
+      const error = result!.results[0]!.error
+      if (error !== null) throw Object.assign(new Error(error.message), error)
+    },
+    async flush(name) {
+      const request = { names: [name], all: false, exclude: [], dryRun: false }
+      const { result } = await client.post('disk.flush', request, { waitMilliseconds: 60_000 })
       const error = result!.results[0]!.error
       if (error !== null) throw Object.assign(new Error(error.message), error)
     },

@@ -30,7 +30,8 @@ while [ ! -e /tmp/stop ]; do
         COMMIT;
         SELECT 'transfer $n';"
     done
-  } | ${DATABASE} || exit 1
+  } > /tmp/bank.sql
+  ${DATABASE} < /tmp/bank.sql || exit 1
   sum=$(${DATABASE} 'SELECT sum(balance) FROM account') || exit 1
   [ "$sum" = ${SUM} ] || { echo "the sum is $sum"; exit 1; }
 done`
