@@ -7,7 +7,7 @@
  * processes: more seconds make it as good. With VMCACHE_POWER_CUT_KEEP=1 the files of a finding stay, and the message says where.
  *
  * That this can fail: VMCACHE_POWER_CUT_FAULTS=1 plants faults into copies of the build, one after the other, and expects each to be
- * found: those of power-cut/planted-faults.ts, and of the simulation's those that are named below.
+ * found: those of power-cut/planted-faults.ts, and of the simulation's those that are named below. Each was, within 90 s of a busy machine.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -15,7 +15,7 @@ import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { SeededRandom } from '../../src/base/random.js'
 import { SECTOR_BYTES } from '../../src/model/geometry.js'
-import { MODES, type Mode } from '../../src/model/mode.js'
+import type { Mode } from '../../src/model/mode.js'
 import { PLANTED_FAULTS } from '../simulation/planted-faults.js'
 import { DiskHistory } from '../support/power-cut/disk-history.js'
 import { Machine, PowerCutFinding, type Life } from '../support/power-cut/machine.js'
@@ -30,13 +30,14 @@ const SEED = Number(process.env['VMCACHE_POWER_CUT_SEED'] ?? Date.now() % 2 ** 3
 const FILE = 'test/integration/power-cut.test.ts'
 /** Disks that are cut together. */
 const DISKS = 6
-/** What leaves pages in the cache more often than what leaves none; what goes past it not at all. */
-const CACHING = MODES.filter((mode) => mode !== 'pass-through' && mode !== 'write-around')
+/** They leave pages in the cache; write-around does only where it is not written. */
+const CACHING: readonly Mode[] = ['write-through', 'write-back']
 const TESTED = Array.from({ length: DISKS }, (_, index) =>
   index === 0 ? 'write-around' : CACHING[index % CACHING.length]!,
 )
 const KEEPS = process.env['VMCACHE_POWER_CUT_KEEP'] !== undefined
-const START_SECONDS = 60
+/** For the first life and the last, on a busy machine. */
+const START_SECONDS = 120
 
 interface Run {
   readonly modes: readonly Mode[]

@@ -34,5 +34,5 @@ function faultsBack({ disk, origin }: Found, { history, cutAt }: Cut): string[] 
 
 /** What is wrong with a disk after a power cut, by the promises D1 to D4 for its mode; empty where nothing is. */
 export function faultsOf(mode: Mode, found: Found, cut: Cut): string[] {
-  return (mode as string) === 'write-back' ? faultsBack(found, cut) : faultsThrough(found, cut)
+  return mode === 'write-back' ? faultsBack(found, cut) : faultsThrough(found, cut)
 }
