@@ -6,7 +6,19 @@ import { PLANTED_FAULTS } from './planted-faults.ts'
 
 /** Runs after which a fault counts as not noticed. A fault that is noticed is noticed much earlier. */
 const MAXIMUM_RUNS = Number(process.env['VMCACHE_FAULT_RUNS'] ?? 1500)
+/** Runs in which a sound copy must be found sound: what notices everything notices nothing. */
+const CONTROL_RUNS = 5
 const SOURCE = fileURLToPath(new URL('../../src', import.meta.url))
+
+test('a copy without a fault is no finding', async () => {
+  const { modules, remove } = await plant(SOURCE, { name: 'none', seed: 1, edits: [] })
+  try {
+    for (let seed = 1; seed <= CONTROL_RUNS; seed++)
+      expect((await new World(seed, modules).run(4)).findings).toEqual([])
+  } finally {
+    await remove()
+  }
+}, 600_000)
 
 describe('the simulation notices', () => {
   for (const fault of PLANTED_FAULTS) {

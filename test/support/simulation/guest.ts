@@ -59,6 +59,8 @@ export class Guest {
   #meter: DiskMeter = newMeter()
   #epoch = 1
   #nextId = 1
+  /** The last session that was used. */
+  #session = 0
   /** The log was left because its device failed; all that it has is at the origin. */
   #hasLeftLog = false
   /** The disk was in write-back since it was opened. */
@@ -67,6 +69,8 @@ export class Guest {
   readonly #rotten = new Set<number>()
   /** Sectors that the origin refused: they are behind all others there. */
   readonly #refused = new Set<number>()
+  /** Until when a change may have to wait for the origin. */
+  #holdsUntil = 0
   /** Until when a change is answered only when the origin has it, unless the mode changes meanwhile. */
   #heldUntil = 0
   readonly #names = new Set<string>()
@@ -132,16 +136,22 @@ export class Guest {
         defer: this.scheduler.defer,
         onFailed: (error) => this.disk?.logFailed(error),
       }
-      newLog = async () =>
-        this.modules.openLog(await this.modules.planRecovery([], context), options, { ...laid(), keepPages: false })
+      newLog = async () => {
+        const empty = await this.modules.planRecovery([], context)
+        const plan = { ...empty, newestSession: this.#session++ }
+        return this.modules.openLog(plan, options, { ...laid(), keepPages: false })
+      }
       if (source.pool.doubtfulLogs.has(this.logId)) {
         this.refusal = 'a damaged chunk may have been its newest'
         return
       }
+      // What others wrote and the origin could still lose must not be cached: nothing marks it as touched.
+      await this.origin.flush()
       const found = source.pool
         .claim(this.logId)
         .map((place) => ({ chunk: source.chunkAt(place), header: place.header }))
       const plan = await this.modules.planRecovery(found, context)
+      this.#session = Math.max(this.#session, plan.newestSession + 1)
       if (plan.isDirtyDamaged) {
         this.refusal = 'its dirty part is damaged'
         return
@@ -210,6 +220,11 @@ export class Guest {
   /** What is under way, for a finding. */
   get waiting(): string {
     return [...this.#names].map((name) => `${this.name}: ${name}`).join('; ')
+  }
+
+  /** Whether a change may have to wait for the origin, by request. */
+  get isHeld(): boolean {
+    return this.scheduler.monotonic() < this.#holdsUntil
   }
 
   get isWriteBack(): boolean {
@@ -302,7 +317,7 @@ export class Guest {
       await disk.setMode(mode)
     } catch (error) {
       // An origin that takes nothing keeps the disk in write-back; a lost log, or none to be had, in what it is.
-      if (!this.deviceFailed && !/refuses|keep back/.test((error as Error).message)) this.#expect(error)
+      if (!this.deviceFailed && !/refuses|keep back|leave its log/.test((error as Error).message)) this.#expect(error)
       return
     } finally {
       this.#heldUntil = 0
@@ -313,6 +328,7 @@ export class Guest {
   async #hold(): Promise<void> {
     const milliseconds = [10, 100, 5000][this.random.below(3)]!
     const disk = this.disk!
+    this.#holdsUntil = Math.max(this.#holdsUntil, this.scheduler.monotonic() + milliseconds)
     if (disk.mode === 'write-back' && this.exclusive === 0)
       this.#heldUntil = Math.max(this.#heldUntil, this.scheduler.monotonic() + milliseconds)
     await disk.hold(milliseconds).catch((error: unknown) => {

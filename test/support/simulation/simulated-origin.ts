@@ -3,7 +3,7 @@
  * under way at a kill took effect or did not, for each of its sectors. A *power cut* keeps what a flush covered; every other sector
  * that changed since has any of its versions, but for an origin that is `durable`, which loses nothing. A *reconnect* is a power cut of the
  * origin alone: the session rises, calls under way go on. On request a write or a read fails (a write that fails took effect for any subset
- * of its sectors), some sectors are refused until they are mended, or everything hangs until it goes on.
+ * of its sectors), data for some sectors is refused until they are mended, or everything hangs until it goes on.
  *
  * A sector holds a number (the id of the write that put it there), repeated; 0 is zeroes.
  */
@@ -101,7 +101,7 @@ export class SimulatedOrigin implements Origin {
     const bytes = Buffer.from(data.buffer, data.byteOffset, data.length)
     const ids = new Uint32Array(data.length / SECTOR)
     for (let index = 0; index < ids.length; index++) ids[index] = stampOf(bytes, index * SECTOR)
-    await this.#change({ first: offset / SECTOR, ids })
+    await this.#change({ first: offset / SECTOR, ids }, true)
   }
 
   trim(offset: number, length: number): Promise<void> {
@@ -112,7 +112,7 @@ export class SimulatedOrigin implements Origin {
     return this.#change({ first: offset / SECTOR, ids: new Uint32Array(length / SECTOR) })
   }
 
-  async #change(change: Change): Promise<void> {
+  async #change(change: Change, isData = false): Promise<void> {
     this.#check()
     for (const other of this.#underWay) {
       if (other.first < change.first + change.ids.length && change.first < other.first + other.ids.length)
@@ -128,7 +128,7 @@ export class SimulatedOrigin implements Origin {
     const end = first + ids.length
     const isRefused = (sector: number): boolean =>
       this.#refused.some((range) => range.first <= sector && sector < range.end)
-    if (this.#refused.some((range) => range.first < end && first < range.end)) {
+    if (isData && this.#refused.some((range) => range.first < end && first < range.end)) {
       this.#apply(change, (index) => !isRefused(first + index) && this.random.below(2) === 0)
       throw this.#error('refusal of some sectors')
     }

@@ -36,12 +36,9 @@ export async function plant(
         text = text.replace(find, () => replace)
         planted++
       }
-      const { outputText } = ts.transpileModule(text, {
-        compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true },
-      })
       const target = join(directory, path.replace(/\.ts$/, '.js'))
       await mkdir(dirname(target), { recursive: true })
-      await writeFile(target, outputText)
+      await writeFile(target, compiled(text))
     }
   }
   if (planted !== fault.edits.length) throw new Error(`fault "${fault.name}": a file of it does not exist`)
@@ -51,4 +48,20 @@ export async function plant(
     modules: await loadEngine(pathToFileURL(directory).href, 'js'),
     remove: () => rm(directory, { recursive: true }),
   }
+}
+
+/** What was compiled before: all but one file of a variant is as in the others. */
+const compiledTexts = new Map<string, string>()
+
+function compiled(text: string): string {
+  let known = compiledTexts.get(text)
+  if (known === undefined) {
+    const compilerOptions = {
+      target: ts.ScriptTarget.ES2023,
+      module: ts.ModuleKind.ESNext,
+      verbatimModuleSyntax: true,
+    }
+    compiledTexts.set(text, (known = ts.transpileModule(text, { compilerOptions }).outputText))
+  }
+  return known
 }

@@ -109,6 +109,8 @@ export class World {
   // -------------------------------------------------------------------------------------------------------- life times
 
   async #open(): Promise<void> {
+    // A disk that is stuck in a full log may keep the other one from its first chunk.
+    if (this.guests.length > 1) this.#mend()
     let opened = false
     await this.#until(
       () => opened,
@@ -128,7 +130,7 @@ export class World {
     }
     const source = new PoolSource(await this.modules.Pool.open(this.devices, { allowMissing: false }))
     const bootId = this.#boot.toString(16).padStart(32, '0')
-    for (const guest of this.guests) await guest.open(source, bootId)
+    await Promise.all(this.guests.map((guest) => guest.open(source, bootId)))
   }
 
   /** All requests end; then the engine closes the disks, in one of the ways that there are. */
@@ -142,6 +144,8 @@ export class World {
     for (const guest of this.guests) await this.#goOnBesideRefusals(guest)
     this.#mend()
     await this.#check('close', false)
+    // What was stuck is tried again after a while, and taken.
+    await this.#until(() => this.guests.every(({ disk }) => disk!.dirty.stuckPages === 0))
     if (last) return
     for (const guest of this.guests) {
       const way = this.random.below(8)
@@ -264,7 +268,8 @@ export class World {
       guest.isWriteBack &&
       log!.dirtyBytes < guest.writeBack.dirtyHighBytes! / 2 &&
       this.devices.every(({ failed }) => !failed)
-    if (!isRoomy || guest.exclusive > 0 || disk!.state !== 'serving' || disk!.mode !== 'write-back') return
+    if (!isRoomy || guest.exclusive > 0 || guest.isHeld || disk!.state !== 'serving' || disk!.mode !== 'write-back')
+      return
     if (log!.chunkCount > 4 || this.guests.length > 1 || guest.writeBack.dirtyHighBytes! <= CHUNK_BYTES) return
     let done = false
     await this.#until(
@@ -306,7 +311,7 @@ export class World {
         guest.noteRot(first, count)
       }
       this.#flip(chosen, columns.unit[ordinal]! * SECTOR + this.random.below(SECTOR))
-    } else if (isClean(chosen)) {
+    } else if (isClean(chosen) && (!log.isWriteBack || isOnRecord(chosen, log.chunks))) {
       const at = this.random.below(CHUNK_BYTES)
       this.#isHeaderDamaged ||= at < CHUNK_HEADER_BYTES
       this.#flip(chosen, at)
@@ -447,4 +452,9 @@ function isProven(chunk: LogChunk, chunks: readonly LogChunk[]): boolean {
       ({ sequence, state, session }) => sequence > chunk.sequence && state === 'sealed' && session >= chunk.session,
     ).length >= 2
   )
+}
+
+/** Whether stable storage says that the origin needs nothing of a chunk. */
+function isOnRecord({ nextLsn }: LogChunk, chunks: readonly LogChunk[]): boolean {
+  return chunks.some(({ state, settledLsn }) => state === 'sealed' && settledLsn >= nextLsn)
 }
