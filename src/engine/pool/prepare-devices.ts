@@ -10,6 +10,7 @@ import { lockDevice, type DeviceLock } from '../device/lock-device.js'
 import { openDevice } from '../device/open-device.js'
 import type { Progress } from '../engine.js'
 import { chunksOf } from './pool.js'
+import { refuseDirty } from './refuse-dirty.js'
 import { readSuperblock } from './superblocks.js'
 
 export interface WantedDevice {
@@ -79,7 +80,10 @@ export interface PreparedDevice {
   readonly usedBytes: number
 }
 
-/** Creates missing files, refuses what holds anything unless `force`, and opens and locks the devices. Closes them again where one fails. */
+/**
+ * Creates missing files, refuses what holds anything unless `force`, and what an origin lacks in any case (DIRTY_DATA), and opens and locks the
+ * devices. Closes them again where one fails.
+ */
 export async function prepareDevices(
   wanted: readonly WantedDevice[],
   options: { readonly force: boolean; readonly progress: Progress; readonly signal: AbortSignal },
@@ -95,7 +99,7 @@ export async function prepareDevices(
         throw error
       })
       prepared.push({ device, lock, usedBytes: sizeBytes ?? device.sizeBytes })
-      if (exists && !options.force) await refuseContent(device, options.signal)
+      if (exists) await refuseContent(device, options)
       if (exists && (await describeDevice(path)).kind === 'file')
         await writeFull(device, sizeBytes ?? device.sizeBytes, options)
     }
@@ -123,11 +127,16 @@ async function existsAt(path: string): Promise<boolean> {
   }
 }
 
-async function refuseContent(device: Device, signal: AbortSignal): Promise<void> {
+async function refuseContent(
+  device: Device,
+  { force, signal }: { readonly force: boolean; readonly signal: AbortSignal },
+): Promise<void> {
   const superblock = await readSuperblock(device).catch((error: unknown) => {
     if (error instanceof VmcacheError && error.code === 'CORRUPT') return undefined
     throw error
   })
+  if (superblock !== undefined) await refuseDirty(device, superblock, signal)
+  if (force) return
   if (superblock !== undefined) {
     throw new VmcacheError('DEVICE_NOT_EMPTY', `device ${device.path} belongs to cache ${superblock.cacheName}`, {
       hint: `vmcache cache import --device ${device.path} opens it; --force destroys it`,
