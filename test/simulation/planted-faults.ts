@@ -38,7 +38,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
       },
       {
         file: 'engine/log/recovery.ts',
-        find: `          columns = columnsAfterDamage(header)
+        find: `          if (!this.pastDamage) columns = columnsAfterDamage(header)
 `,
         replace: ``,
       },

@@ -336,10 +336,11 @@ class Walk {
         else if (isWrite && (portable.lsn !== nextLsn || portable.previousWriteChecksum !== lastWriteChecksum))
           frame = undefined
       }
-      if (frame === undefined || !hasItsData(buffer, at, frame)) {
+      // Of a frame that is known to have been stable the headers are enough: its bad pages are found out, one by one, when they are read.
+      if (frame === undefined || (frame.local.frame >= stable && !hasItsData(buffer, at, frame))) {
         const behind = lookBehind(buffer, at + SECTOR_BYTES, header, nextFrame, stable)
         if (behind === 'the end') break
-        // The frame had been stable. Where its headers are whole, its bad pages are found out, one by one, when they are read.
+        // It had been stable all the same.
         if (frame === undefined) {
           // Go on behind it: no page that is older than it may be served.
           if (!this.pastDamage) columns = columnsAfterDamage(header)
