@@ -667,9 +667,9 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
     edits: [
       {
         file: 'engine/disk/disk.ts',
-        find: `    if (dirtyBytes > 0) {
+        find: `    if (lostBytes > 0) {
 `,
-        replace: `    if (dirtyBytes < 0) {
+        replace: `    if (lostBytes < 0) {
 `,
       },
     ],
