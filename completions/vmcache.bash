@@ -9,7 +9,7 @@ _vmcache_names() {
 
 _vmcache_verbs() {
   case $1 in
-    cache) echo 'attach check create delete detach import list show' ;;
+    cache) echo 'attach check create delete detach import list recover show' ;;
     config) echo 'check show' ;;
     device) echo 'list' ;;
     disk) echo 'flush invalidate list resolve show' ;;
@@ -31,6 +31,7 @@ _vmcache_flags() {
     'cache detach') echo '--all --config --discard-dirty --dry-run --exclude --force --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'cache import') echo '--allow-missing --config --device --dry-run --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'cache list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'cache recover') echo '--config --device --disk --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'cache show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'config check') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'config show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
@@ -74,9 +75,9 @@ _vmcache_value() {
     --state-dir) _vmcache_files -d ;;
     --device) _vmcache_files -f ;;
     --exclude) _vmcache_names disk ;;
+    --disk) _vmcache_names disk ;;
     --keep) _vmcache_words 'cache origin' ;;
     --root) _vmcache_files -d ;;
-    --disk) _vmcache_names disk ;;
     --window) _vmcache_words '5m 1h 24h all' ;;
     *) : ;;
   esac
@@ -90,6 +91,7 @@ _vmcache_argument() {
     'cache check:'*) _vmcache_files -f ;;
     'cache delete:'0) _vmcache_names cache ;;
     'cache detach:'*) _vmcache_names disk ;;
+    'cache recover:'0) _vmcache_names cache ;;
     'cache show:'0) _vmcache_names cache ;;
     'config check:'0) _vmcache_files -f ;;
     'disk flush:'*) _vmcache_names disk ;;

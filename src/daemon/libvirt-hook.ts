@@ -151,7 +151,7 @@ incomplete() {
   printf '%s\n' "image $path may lack writes, which the cache of $1 holds for disk $2. On that host" \
     "    vmcache cache detach $2" \
     "completes the image and ends the caching; where no engine can run there:" \
-    "    vmcache cache recover DEVICE..." \
+    "    vmcache cache recover --device PATH..." \
     "If that host and its cache are gone for good, this gives up what the image lacks:" \
     "    vmcache lease take '$path' --fenced --discard-dirty"
 }

@@ -1,6 +1,4 @@
-import { readFile } from 'node:fs/promises'
 import type { Clock } from '../base/clock.js'
-import { messageOf, VmcacheError } from '../base/errors.js'
 import type { Logger } from '../base/logger.js'
 import type { Random } from '../base/random.js'
 import type { Engine } from '../engine/engine.js'
@@ -21,6 +19,7 @@ import { socketGroups } from './groups.js'
 import { hostId } from './host-id.js'
 import { openJobs } from './jobs.js'
 import type { LoadedConfiguration } from './load-configuration.js'
+import { statePassword } from './state-password.js'
 import type { SupervisorLink } from './supervisor-link.js'
 import type { PreviousEnd } from '../operations/previous-end.js'
 import { VERSION } from './version.js'
@@ -74,7 +73,7 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
   const server = await openControlServer(controlSocket, { mode: 0o660, gid }, service, logger)
   closers.push(() => server.close(ANSWER_MILLISECONDS))
 
-  const state = await openState(values['state-url'], await password(values))
+  const state = await openState(values['state-url'], await statePassword(values))
   closers.push(() => state.close())
   const engine = await options.openEngine({
     ioThreads: values['io-threads'],
@@ -131,16 +130,6 @@ function report({ caches, disks }: RestoreReport, logger: Logger): void {
   for (const { name, reason } of caches) if (reason !== null) logger.warn({ cache: name, reason }, 'cache is not open')
   for (const { name, reason } of disks) if (reason !== null) logger.warn({ disk: name, reason }, 'disk is not served')
   logger.info({ caches: caches.length, disks: disks.length }, 'engine runs')
-}
-
-async function password(values: Configuration): Promise<{ password?: string }> {
-  const path = values['state-password-file']
-  if (path === null) return {}
-  try {
-    return { password: (await readFile(path, 'utf8')).trimEnd() }
-  } catch (error) {
-    throw new VmcacheError('BAD_CONFIG', `state-password-file ${path} cannot be read: ${messageOf(error)}`)
-  }
 }
 
 /** What is known of an engine before its state and devices are open. */

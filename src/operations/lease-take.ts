@@ -55,7 +55,7 @@ function refuse(
     'DIRTY_DATA',
     `origin ${origin} ${lacksWrites === null ? 'may lack' : 'lacks'} writes that the cache of ${holder} holds for disk ${disk}; how much, only that cache knows`,
     {
-      hint: `complete the origin there: vmcache cache detach ${disk}, or without an engine: vmcache cache recover DEVICE...; or lose those writes: --discard-dirty`,
+      hint: `complete the origin there: vmcache cache detach ${disk}, or without an engine: vmcache cache recover --device PATH...; or lose those writes: --discard-dirty`,
       details: { host: name, disk, lacksWrites },
     },
   )

@@ -169,7 +169,7 @@ export function formatStamp(stamp: StampDocument): string {
         'This completes it and goes on caching: it is complete as long as nothing writes:',
         `    vmcache disk flush ${disk}`,
         'Where no engine can run there any more, with the devices of the cache:',
-        '    vmcache cache recover DEVICE...',
+        '    vmcache cache recover --device PATH...',
         'If that host and its cache are gone for good, those writes are lost with them. Only then, on the host that takes over:',
         '    vmcache lease take IMAGE --fenced --discard-dirty',
         'The image is then a disk as a power cut could have left it.',

@@ -1,5 +1,6 @@
 /** Documents of a made-up host, as an engine would answer them: a healthy cache and one with a failed device. */
 import { DEFAULT_WRITE_BACK } from '../../src/model/write-back.js'
+import type { CacheRecoverDocument } from '../../src/protocol/control/cache-recover.js'
 import type {
   CacheDocument,
   DiskDocument,
@@ -118,6 +119,37 @@ export const db: DiskDocument = {
   phase: { sectors: 1, source: 'traffic' },
   state: 'direct',
   reason: 'device nvme-SAMSUNG_MZQL2960HCJR_B failed',
+}
+
+/** What was written to origins without an engine; one of them was in use. */
+export const recovered: CacheRecoverDocument = {
+  cache: 'fast',
+  cacheId: '11112222333344445555666677778888',
+  changed: true,
+  disks: [
+    {
+      disk: 'db01/vda',
+      logId: '0'.repeat(32),
+      origin: '/images/db01.raw',
+      dirtyBytes: 12 * MIB,
+      newestWriteAt: '2026-11-20T03:00:00.000Z',
+      writtenBytes: 0,
+      lostPages: [],
+      ok: false,
+      error: { code: 'IN_USE', exit: 4, message: 'image /images/db01.raw is in use', hint: null, details: {} },
+    },
+    {
+      disk: 'web01/vda',
+      logId: '1'.repeat(32),
+      origin: '/images/web01.raw',
+      dirtyBytes: 300 * MIB,
+      newestWriteAt: '2026-11-20T03:00:00.000Z',
+      writtenBytes: 300 * MIB,
+      lostPages: [17],
+      ok: true,
+      error: null,
+    },
+  ],
 }
 
 /** A disk in write-back whose guest sets more barriers than its origin passes. */

@@ -31,6 +31,7 @@ const SEEN_WITHOUT_ENGINE: Readonly<Record<string, string>> = {
   'daemon/load-configuration.ts': 'both sides find the directories in the same way',
   'daemon/install.ts': '`engine install` lays down what starts the engine',
   'daemon/service-files.ts': '`engine start` asks systemd where its unit is laid down',
+  'daemon/recover-offline.ts': '`cache recover` writes to origins while no engine runs',
   'engine/check/check-cache.ts': '`cache check` reads devices that no engine has open',
   'format/superblock.ts': 'vmcache-format(5) is made of its field tables',
   'format/chunk-header.ts': 'vmcache-format(5) is made of its field tables',

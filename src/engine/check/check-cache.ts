@@ -75,7 +75,8 @@ async function checkOpened(
   }
 }
 
-async function readHeaders(
+/** The chunks of each log, by the headers on the devices; reads only. */
+export async function readHeaders(
   devices: readonly CheckableDevice[],
   findings: Findings,
 ): Promise<{ logs: Map<string, FoundChunk[]>; damaged: number }> {
