@@ -58,7 +58,8 @@ function run(program, args) {
   const { status, stdout, stderr, error } = spawnSync(program, args, {
     cwd: root,
     encoding: 'utf8',
-    env: { ...process.env, OCLIF_DISABLE_UPDATE_NOTIFIER: '1', NO_COLOR: '1' },
+    // The compiler would keep compiled code of its own in /tmp.
+    env: { ...process.env, OCLIF_DISABLE_UPDATE_NOTIFIER: '1', NO_COLOR: '1', NODE_DISABLE_COMPILE_CACHE: '1' },
   })
   if (status === 0) return
   throw new Error(`${relative(root, program)} ${args.join(' ')} failed\n${error?.message ?? stdout + stderr}`)
