@@ -64,6 +64,7 @@ export class DiskOnDevice {
       deviceReadBytes: 0,
       evictions: 0,
       reinsertions: 0,
+      relocatedBytes: 0,
       badPages: 0,
       read: (_bytes, hit) => {
         this.reads++
@@ -73,6 +74,8 @@ export class DiskOnDevice {
       flush: () => undefined,
       originRead: (bytes) => void (this.originReadBytes += bytes),
       originWrite: () => undefined,
+      barrier: () => undefined,
+      originBarriers: () => undefined,
       admitted: (bytes) => void (this.admittedBytes += bytes),
     }
   }

@@ -75,6 +75,7 @@ export interface FakeEngine extends Engine {
     values: Partial<
       Pick<
         EngineDisk,
+        | 'mode'
         | 'dirtyBytes'
         | 'dirtyAgeSeconds'
         | 'secondsToFlush'
@@ -123,10 +124,11 @@ interface OpenCache {
 interface Attached {
   settings: DiskSettings
   readonly sizeBytes: number
-  extra: Pick<
-    EngineDisk,
-    'dirtyAgeSeconds' | 'secondsToFlush' | 'stuckPages' | 'lostPages' | 'badPages' | 'state' | 'reason'
-  >
+  extra: Partial<Pick<EngineDisk, 'mode'>> &
+    Pick<
+      EngineDisk,
+      'dirtyAgeSeconds' | 'secondsToFlush' | 'stuckPages' | 'lostPages' | 'badPages' | 'state' | 'reason'
+    >
 }
 
 export function createFakeEngine(storage: FakeStorage = createFakeStorage()): FakeEngine {

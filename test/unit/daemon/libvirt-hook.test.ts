@@ -101,7 +101,7 @@ describe.each(SHELLS.filter(([name]) => findProgram(name) !== null).map((shell) 
           `vmcache: domain web must not be started here: image ${path} may lack writes, which the cache of host kvm07 holds for disk web01/vda. On that host`,
           '    vmcache cache detach web01/vda',
           'completes the image and ends the caching; where no engine can run there:',
-          '    vmcache cache recover DEVICE...',
+          '    vmcache cache recover --device PATH...',
           'If that host and its cache are gone for good, this gives up what the image lacks:',
           `    vmcache lease take '${path}' --fenced --discard-dirty`,
           '',
