@@ -11,7 +11,8 @@ import { parseArgs } from 'node:util'
 import { commandLine } from '../support/command-line.js'
 import { must, Processes } from '../support/processes.js'
 import { findProgram } from '../support/programs.js'
-import { compare, median, type Result } from './compare.js'
+import { bar, runCase, type Case } from './case.js'
+import { median } from './compare.js'
 import { fio, type Load } from './fio.js'
 import { attach, foreignServers, type Server } from './servers.js'
 
@@ -19,14 +20,6 @@ const MEBIBYTE = 1024 * 1024
 const DISK_BYTES = 256 * MEBIBYTE
 const CACHE = 'bench'
 const STARTS = 11
-
-/** A comparison and the bar it is held to: the rate of `vmcache`, as a share of that of `against`. */
-interface Case {
-  readonly name: string
-  readonly servers: readonly Server[]
-  readonly load: Load
-  readonly bar: { readonly of: string; readonly against: string; readonly least: number }
-}
 
 interface CacheShow {
   indexBytes: number
@@ -81,29 +74,29 @@ async function run(): Promise<object> {
   const behind = { against: 'vmcache pass-through', least: 0.9 }
   const reads = { rw: 'randread', blockBytes: 4096, sizeBytes: DISK_BYTES, seconds } as const
   const cases: Case[] = [
-    { name: '4 KiB reads, QD32', servers: hits, load: { ...reads, depth: 32 }, bar: { ...against, least: 1 } },
-    { name: '4 KiB reads, QD1', servers: hits, load: { ...reads, depth: 1 }, bar: { ...against, least: 0.85 } },
+    { name: '4 KiB reads, QD32', servers: hits, load: { ...reads, depth: 32 }, bars: [{ ...against, least: 1 }] },
+    { name: '4 KiB reads, QD1', servers: hits, load: { ...reads, depth: 1 }, bars: [{ ...against, least: 0.85 }] },
     {
       name: '1 MiB reads, QD4',
       servers: hits,
       load: { ...reads, blockBytes: MEBIBYTE, depth: 4 },
-      bar: { ...against, least: 0.8 },
+      bars: [{ ...against, least: 0.8 }],
     },
     {
       name: '4 KiB writes, QD32',
       servers: [...foreign, through, warm],
       load: { ...reads, rw: 'randwrite', depth: 32 },
-      bar: { of: warm.name, ...behind },
+      bars: [{ of: warm.name, ...behind }],
     },
     {
       name: '4 KiB misses, QD32, every page once',
       servers: [through, misses],
       load: { ...reads, depth: 32, once: true },
-      bar: { of: misses.name, ...behind },
+      bars: [{ of: misses.name, ...behind }],
     },
   ]
   const results = []
-  for (const one of cases) results.push(report(one, await compare(one.servers, one.load, rounds)))
+  for (const one of cases) results.push(await runCase(one, rounds))
   const start = await startMilliseconds()
   process.stdout.write(
     `\nstart-up (median of ${STARTS}): node -e 0 ${start.node.toFixed(0)} ms, vmcache cache list --json ` +
@@ -112,26 +105,6 @@ async function run(): Promise<object> {
   bar('memory per cached page', memory, memory <= 20, 'bytes', 'at most 20')
   bar('vmcache cache list --json', start.command, start.command <= 200, 'ms', 'at most 200')
   return { rounds, seconds, results, bytesPerCachedPage: memory, startMilliseconds: start }
-}
-
-function report({ name, bar: { of, against, least } }: Case, results: readonly Result[]): object {
-  const rateOf = (server: string): number => results.find((result) => result.server === server)!.median.perSecond
-  process.stdout.write(`\n${name} (median of ${rounds}, lowest to highest)\n`)
-  for (const { server, median, lowest, highest } of results) {
-    const share = `${((median.perSecond / rateOf(against)) * 100).toFixed(0)} %`
-    const latency = `p50 ${median.p50Microseconds.toFixed(0)} us, p99 ${median.p99Microseconds.toFixed(0)} us`
-    process.stdout.write(
-      `  ${server.padEnd(22)} ${median.perSecond.toFixed(0).padStart(8)}/s  ${share.padStart(6)}` +
-        `  (${lowest.toFixed(0)} to ${highest.toFixed(0)}; ${latency})\n`,
-    )
-  }
-  const ratio = rateOf(of) / rateOf(against)
-  bar(`${of} / ${against}`, ratio, ratio >= least, '', `at least ${least}`)
-  return { name, results, ratio, least }
-}
-
-function bar(name: string, value: number, met: boolean, unit: string, wanted: string): void {
-  process.stdout.write(`${met ? 'met   ' : 'MISSED'} ${name}: ${value.toFixed(2)} ${unit} (${wanted})\n`)
 }
 
 /** Random data, in the page cache. */

@@ -17,6 +17,7 @@ export async function compare(servers: readonly Server[], load: Load, rounds: nu
     for (const server of servers) {
       await server.prepare?.()
       rates.get(server)!.push(await fio(server.uri, load))
+      await server.settle?.()
     }
   }
   return [...rates].map(([server, seen]) => {
@@ -27,6 +28,7 @@ export async function compare(servers: readonly Server[], load: Load, rounds: nu
         perSecond: median(sorted),
         p50Microseconds: median(seen.map(({ p50Microseconds }) => p50Microseconds)),
         p99Microseconds: median(seen.map(({ p99Microseconds }) => p99Microseconds)),
+        meanMicroseconds: median(seen.map(({ meanMicroseconds }) => meanMicroseconds)),
       },
       lowest: sorted[0]!,
       highest: sorted.at(-1)!,

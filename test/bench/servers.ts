@@ -10,42 +10,72 @@ export interface Server {
   readonly uri: string
   /** Brings it into the state that the load asks for, before each run. */
   prepare?(): Promise<void>
+  /** Waits after a run until nothing of it goes on. */
+  settle?(): Promise<void>
 }
 
 interface AttachResult {
   disk: { socket: string }
 }
 
+/** nbdkit with these arguments. */
+export async function startNbdkit(
+  processes: Processes,
+  directory: string,
+  name: string,
+  args: readonly string[],
+): Promise<Server> {
+  const socket = join(directory, `${name.replaceAll(' ', '-')}.sock`)
+  return start(processes, name, socket, 'nbdkit', ['-f', '-U', socket, ...args])
+}
+
 /** nbdkit's `file` plugin and qemu-nbd, on `image` through the page cache. */
 export async function foreignServers(processes: Processes, directory: string, image: string): Promise<Server[]> {
-  const nbdkitSocket = join(directory, 'nbdkit.sock')
-  const qemuSocket = join(directory, 'qemu.sock')
-  processes.start(findProgram('nbdkit')!, ['-f', '-U', nbdkitSocket, 'file', image])
-  const qemu = ['--persistent', '--shared=0', '-f', 'raw', '--cache=writeback', '-k', qemuSocket, image]
-  processes.start(findProgram('qemu-nbd')!, qemu)
-  for (const socket of [nbdkitSocket, qemuSocket]) {
-    await until(socket, () =>
-      access(socket).then(
-        () => true,
-        () => false,
-      ),
-    )
-  }
+  const socket = join(directory, 'qemu.sock')
+  const qemu = ['--persistent', '--shared=0', '-f', 'raw', '--cache=writeback', '-k', socket, image]
   return [
-    { name: 'nbdkit file', uri: uriOf(nbdkitSocket) },
-    { name: 'qemu-nbd', uri: uriOf(qemuSocket) },
+    await startNbdkit(processes, directory, 'nbdkit file', ['file', image]),
+    await start(processes, 'qemu-nbd', socket, 'qemu-nbd', qemu),
   ]
 }
 
-/** Attaches `image` to the bench's cache; the disk's name says in which mode. */
+async function start(
+  processes: Processes,
+  name: string,
+  socket: string,
+  program: 'nbdkit' | 'qemu-nbd',
+  args: readonly string[],
+): Promise<Server> {
+  processes.start(findProgram(program)!, args)
+  await until(socket, () =>
+    access(socket).then(
+      () => true,
+      () => false,
+    ),
+  )
+  return { name, uri: uriOf(socket) }
+}
+
+/** Attaches an origin to the bench's cache; the server's name says in which mode. */
 export async function attach(
   cli: CommandLine,
   cache: string,
-  image: string,
+  origin: string,
   name: string,
   mode: string,
+  ...flags: string[]
 ): Promise<Server> {
-  const { disk } = await cli.ask<AttachResult>('cache', 'attach', cache, image, '--name', name, '--mode', mode)
+  const { disk } = await cli.ask<AttachResult>(
+    'cache',
+    'attach',
+    cache,
+    origin,
+    '--name',
+    name,
+    '--mode',
+    mode,
+    ...flags,
+  )
   return { name: `vmcache ${mode}`, uri: uriOf(disk.socket) }
 }
 
