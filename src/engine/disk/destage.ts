@@ -1,13 +1,12 @@
 import type { Clock } from '../../base/clock.js'
 import { messageOf } from '../../base/errors.js'
-import { EXTENT_KIND } from '../../format/frame.js'
 import { PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
 import type { WriteBackSettings } from '../../model/write-back.js'
 import { NOWHERE } from '../index/page-table.js'
 import type { Log } from '../log/log.js'
 import { LogReplay, type ReplayPosition } from '../log/replay.js'
 import type { Span } from '../log/span.js'
-import { dataExtent, markExtent } from '../log/staged-extent.js'
+import { dataExtent } from '../log/staged-extent.js'
 import { OriginError, type Origin } from '../origin/origin.js'
 import { DirtyAges } from './dirty-ages.js'
 import type { DirtyLimits } from './dirty-limits.js'
@@ -164,6 +163,8 @@ export class Destage {
 
   /** Ends when all that was written before is at the origin; rejects, after it was stopped, where it is not. */
   drain(): Promise<void> {
+    // What is stuck is tried again at once.
+    for (const page of this.#stuck.keys()) this.#stuck.set(page, 0)
     return this.passed(this.#options.log.writtenLsn)
   }
 
@@ -336,8 +337,7 @@ export class Destage {
       if (start >= end) continue
       fills.cancel(page, page + count - 1)
       this.#listen()
-      if (trim) await origin.trim(start, end - start)
-      else await origin.zero(start, end - start, { mayTrim: true, fast: false })
+      await this.#zero(start, end - start, trim)
     }
     const refused: { start: number; data: Buffer; error: Error }[] = []
     const write = async (start: number, data: Buffer): Promise<void> => {
@@ -386,6 +386,21 @@ export class Destage {
     }
   }
 
+  /** An origin that does not trim or zero a range is given the zeroes themselves. */
+  async #zero(start: number, length: number, trim: boolean): Promise<void> {
+    const { origin } = this.#options
+    try {
+      if (trim) await origin.trim(start, length)
+      else await origin.zero(start, length, { mayTrim: true, fast: false })
+    } catch {
+      const zeroes = Buffer.alloc(Math.min(length, RUN_BYTES))
+      for (let at = 0; at < length; at += zeroes.length) {
+        this.#listen()
+        await origin.write(start + at, zeroes.subarray(0, Math.min(zeroes.length, length - at)))
+      }
+    }
+  }
+
   /** The origin takes these bytes again. */
   #taken(start: number, length: number): void {
     for (let page = Math.floor(start / PAGE_BYTES); page * PAGE_BYTES < start + length; page++) {
@@ -399,49 +414,42 @@ export class Destage {
    * Returns false where the log has no room for that now.
    */
   async #setAside(page: number, before: ReplayPosition): Promise<boolean> {
-    const { log, clock, locks } = this.#options
-    const lock = await locks.acquire(page, page)
-    try {
-      while (log.isChanging(page, page)) await log.appended()
-      const now = clock.monotonic()
-      if ((this.#stuck.get(page) ?? 0) <= now) this.#stuck.set(page, now + STUCK_RETRY_MILLISECONDS)
-      const location = log.table.find(page)
-      if (location === NOWHERE) return true
-      const chunk = log.slots[Math.floor(location / log.entriesPerChunk)]!
-      const ordinal = location % log.entriesPerChunk
-      const offset = chunk.columns.unit[ordinal]! * SECTOR_BYTES
-      // Something newer is in the log: its turn comes.
-      if (chunk.sequence > before.sequence || (chunk.sequence === before.sequence && offset >= before.offset))
-        return true
-      const data = await log.readEntry(chunk, ordinal)
-      if (data === undefined) return false
-      await log.stageWrite(dataExtent(page, 1, chunk.columns.sectorMap[ordinal]!, data)).written()
-      return true
-    } finally {
-      locks.release(lock)
-    }
+    const { log, clock } = this.#options
+    const now = clock.monotonic()
+    if ((this.#stuck.get(page) ?? 0) <= now) this.#stuck.set(page, now + STUCK_RETRY_MILLISECONDS)
+    const location = log.table.find(page)
+    // Something newer is in the log, or on its way there: its turn comes.
+    if (location === NOWHERE || log.isChanging(page, page)) return !log.isFull
+    const chunk = log.slots[Math.floor(location / log.entriesPerChunk)]!
+    const ordinal = location % log.entriesPerChunk
+    const offset = chunk.columns.unit[ordinal]! * SECTOR_BYTES
+    if (chunk.sequence > before.sequence || (chunk.sequence === before.sequence && offset >= before.offset)) return true
+    const data = await log.readEntry(chunk, ordinal)
+    if (data === undefined) return false
+    if (log.isFull) return false
+    if (log.table.find(page) !== location || log.isChanging(page, page)) return true
+    let written: boolean | undefined
+    const batch = log.stageWrite(dataExtent(page, 1, chunk.columns.sectorMap[ordinal]!, data))
+    batch.whenWritten((error) => (written = error === undefined))
+    while (written === undefined && !log.isFull && log.failure === undefined) await this.#sleep(APPEND_MILLISECONDS)
+    return written === true
   }
 
   /** Pages that cannot be read back and that nothing newer replaces are lost, and nobody may read what is older. */
   async #giveUp(pages: readonly number[]): Promise<void> {
-    const { log, locks, pastDamage } = this.#options
+    const { log, pastDamage } = this.#options
     if (pastDamage !== true && pages.length + log.badPages.size > MOST_BAD_PAGES)
       throw new Error(`${pages.length + log.badPages.size} dirty pages cannot be read back from the cache device`)
+    let lost = 0
     for (const page of pages) {
-      const lock = await locks.acquire(page, page)
-      try {
-        while (log.isChanging(page, page)) await log.appended()
-        const location = log.table.find(page)
-        if (location === NOWHERE || !log.isDirty(location)) continue
-        const chunk = log.slots[Math.floor(location / log.entriesPerChunk)]!
-        if ((await log.readEntry(chunk, location % log.entriesPerChunk)) !== undefined) continue
-        log.stageMark(markExtent(EXTENT_KIND.bad, page, 1))
-        await log.appended()
-        await log.commit()
-      } finally {
-        locks.release(lock)
-      }
+      const location = log.table.find(page)
+      if (location === NOWHERE || !log.isDirty(location)) continue
+      const chunk = log.slots[Math.floor(location / log.entriesPerChunk)]!
+      if ((await log.readEntry(chunk, location % log.entriesPerChunk)) !== undefined) continue
+      await log.recordBad(page, location)
+      lost++
     }
+    if (lost > 0) await log.commit()
   }
 }
 

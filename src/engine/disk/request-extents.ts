@@ -3,6 +3,7 @@ import { FULL_SECTOR_MAP, PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.
 import { copySectors, sectorsBetween } from '../log/log-reader.js'
 import { NO_DATA, dataExtent, markExtent, type StagedExtent } from '../log/staged-extent.js'
 import type { PageSpace } from './page-space.js'
+import { DiskError } from './served-disk.js'
 import type { StoredPages } from './stored-pages.js'
 
 /** Requests as extents of a frame. */
@@ -15,12 +16,14 @@ export class RequestExtents {
   /** Guest data: whole pages as they are, parts of pages joined with what is cached of them; a promise only where there are such. */
   data(offset: number, data: Buffer): StagedExtent[] | Promise<StagedExtent[]> {
     const { space } = this
+    this.#refusePartOfBad(offset, data.length)
     if (!space.isWhole(offset, data.length)) return this.#parts(offset, data)
     return [dataExtent(space.firstPage(offset), data.length / PAGE_BYTES, FULL_SECTOR_MAP, data)]
   }
 
   /** All pages that a range touches, as one extent without data. */
   invalid(offset: number, length: number): StagedExtent {
+    this.#refusePartOfBad(offset, length)
     const first = this.space.firstPage(offset)
     return markExtent(EXTENT_KIND.invalid, first, this.space.lastPage(offset, length) - first + 1)
   }
@@ -28,6 +31,7 @@ export class RequestExtents {
   /** Zeroes or a trim: the whole pages of a range, and parts of pages at its ends. */
   marks(kind: number, offset: number, length: number): StagedExtent[] {
     const { space } = this
+    this.#refusePartOfBad(offset, length)
     const first = space.firstPage(offset)
     const last = space.lastPage(offset, length)
     const extents: StagedExtent[] = []
@@ -54,6 +58,20 @@ export class RequestExtents {
       }
     }
     return extents
+  }
+
+  /** A page that was lost is whole again only when all of it is written: DiskError EIO for a change of a part of it. */
+  #refusePartOfBad(offset: number, length: number): void {
+    const { space } = this
+    const badPages = this.stored.currentLog()?.badPages
+    if (badPages === undefined || badPages.size === 0) return
+    for (const page of [space.firstPage(offset), space.lastPage(offset, length)]) {
+      if (!badPages.has(page) || space.sectorsWithin(page, offset, length) === space.sectorsOf(page)) continue
+      throw new DiskError(
+        'EIO',
+        `disk ${this.stored.name}: page ${page} was lost on the cache device before the origin had it; write all of it`,
+      )
+    }
   }
 
   async #parts(offset: number, data: Buffer): Promise<StagedExtent[]> {

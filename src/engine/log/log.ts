@@ -173,6 +173,9 @@ export class Log {
   #writes: StagedExtent[] = []
   /** The writes of the append under way: in the log, but not found by a read yet. */
   #writing: readonly StagedExtent[] = []
+  /** Pages that are to be written down as bad, with where they are, and who waits for that. */
+  #bad: { readonly page: number; readonly location: number }[] = []
+  #badWaiters: Waiter[] = []
   #batch: Batch | undefined
   #flags = 0
   #markSettled = false
@@ -331,6 +334,11 @@ export class Log {
     return this.dirtyBytes > 0 || this.#writes.length > 0 || this.#writing.length > 0
   }
 
+  /** Whether an append waits for a chunk. */
+  get isFull(): boolean {
+    return this.#wakeChunkWait !== undefined
+  }
+
   /** Ends when all that was staged before has been written (or, of copies, dropped). */
   appended(): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
@@ -350,7 +358,28 @@ export class Log {
     return overlapsAny(this.#writes, first, last) || overlapsAny(this.#writing, first, last)
   }
 
+  /**
+   * Writes down that the page at a location is lost; ends when the log says so, or has something newer of it. A full log has room for that.
+   */
+  recordBad(page: number, location: number): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    return new Promise((resolve, reject) => {
+      this.#bad.push({ page, location })
+      this.#badWaiters.push({ resolve, reject })
+      this.#schedule()
+    })
+  }
+
+  /** Marks for the pages of which nothing newer was written meanwhile. */
+  #takeBad(): StagedExtent[] {
+    return this.#bad
+      .splice(0)
+      .filter(({ page, location }) => this.table.find(page) === location)
+      .map(({ page }) => markExtent(EXTENT_KIND.bad, page, 1))
+  }
+
   #hasStaged(): boolean {
+    if (this.#bad.length > 0) return true
     return this.#copies.length > 0 || this.#marks.length > 0 || this.#writes.length > 0 || this.#markSettled
   }
 
@@ -397,6 +426,7 @@ export class Log {
             for (const resolve of this.#currentCopyWaiters.splice(0)) resolve()
           }
         }
+        if (this.#bad.length > 0) await this.#appendBad(append)
         if (marks.length > 0 || marking) await this.#appendAll(append, FRAME_KIND.copies, marks)
         if (batch !== undefined) {
           batch.firstLsn = this.#nextLsn
@@ -442,6 +472,21 @@ export class Log {
       if (taken === 0 && extents.length > 0) await this.#makeRoom(append, true)
       index += taken
     } while (index < extents.length)
+  }
+
+  /** Writes down which pages are bad, where a chunk has room for it, or in the reserve. */
+  async #appendBad(append: Append): Promise<void> {
+    while (this.#bad.length > 0) {
+      const open = this.#open
+      if (open === undefined || this.#isFull(open) || open.reserved) {
+        await this.#roll(append, true)
+        continue
+      }
+      const waiters = this.#badWaiters.splice(0)
+      this.#encodeFrame(append, open, FRAME_KIND.copies, this.#takeBad(), 0)
+      await this.#write(append)
+      for (const waiter of waiters) waiter.resolve()
+    }
   }
 
   /** The same for copies, which never wait: what finds no room is dropped. */
@@ -673,16 +718,6 @@ export class Log {
     }
   }
 
-  /** For recovery, which reads the log from its end: pages that were bad unless something newer is known of them. */
-  recoverBad(page: number, count: number, isDead: (page: number) => boolean): void {
-    for (let each = page; each < page + count; each++) {
-      const location = this.table.find(each)
-      const isWhole =
-        location !== NOWHERE && this.#columnsAt(location).sectorMap[location % this.entriesPerChunk] === FULL_SECTOR_MAP
-      if (!isWhole && !isDead(each)) this.badPages.add(each)
-    }
-  }
-
   #place(page: number, chunk: LogChunk, ordinal: number): void {
     const before = this.table.set(page, chunk.slot * this.entriesPerChunk + ordinal)
     chunk.livePages++
@@ -807,7 +842,7 @@ export class Log {
 
   /** Ends when a chunk may be had, or something else has changed. */
   async #waitForChunk(append: Append): Promise<void> {
-    if (this.#settledWaiters.length > 0) await this.#appendToReserve(append)
+    if (this.#settledWaiters.length > 0 || this.#bad.length > 0) await this.#appendToReserve(append)
     this.#dropped(this.#copies.splice(0), 0)
     for (const resolve of [...this.#currentCopyWaiters.splice(0), ...this.#copyWaiters.splice(0)]) resolve()
     const changed = new Promise<void>((resolve) => {
@@ -833,8 +868,10 @@ export class Log {
       open.room(this.#options.source.chunkBytes, 0) >= MINIMUM_FRAME_BYTES,
       'what is settled fits into the reserve',
     )
-    this.#encodeFrame(append, open, FRAME_KIND.copies, [], 0)
+    const waiters = this.#badWaiters.splice(0)
+    this.#encodeFrame(append, open, FRAME_KIND.copies, this.#takeBad(), 0)
     await this.#write(append)
+    for (const waiter of waiters) waiter.resolve()
   }
 
   #openChunk(append: Append, chunk: Chunk): LogChunk {
@@ -1140,10 +1177,15 @@ export class Log {
   /**
    * Begins the session: writes down what the recovery before it dropped, on stable storage. Nothing may be answered before it ended.
    */
-  async begin(invalid: readonly { readonly page: number; readonly count: number }[]): Promise<void> {
+  async begin(
+    invalid: readonly { readonly page: number; readonly count: number }[],
+    bad: readonly number[],
+  ): Promise<void> {
     for (const { page, count } of joinClosest(inOrder(invalid), this.entriesPerChunk * MAXIMUM_RANGES)) {
       this.stageMark(markExtent(EXTENT_KIND.invalid, page, count))
     }
+    // Behind what is invalid: a page that was lost is not read from the origin, whatever else was dropped of it.
+    for (const page of bad) this.stageMark(markExtent(EXTENT_KIND.bad, page, 1))
     this.#beginning = true
     await this.appended()
     await this.#appendFlag(FRAME_FLAG.sessionBegun)
@@ -1281,7 +1323,11 @@ export class Log {
     this.#writes = []
     this.#marks = []
     this.#copies = []
-    for (const waiter of [...this.#appendWaiters.splice(0), ...this.#settledWaiters.splice(0)]) waiter.reject(error)
+    const waiting = [this.#appendWaiters, this.#settledWaiters, this.#badWaiters].flatMap((waiters) =>
+      waiters.splice(0),
+    )
+    for (const waiter of waiting) waiter.reject(error)
+    this.#bad = []
     for (const resolve of [...this.#currentCopyWaiters.splice(0), ...this.#copyWaiters.splice(0)]) resolve()
     this.#wakeChunkWait?.()
     this.#options.onFailed(error)

@@ -87,7 +87,9 @@ export async function openLog(
   const dead = new DeadPages()
   for (const { page, count } of plan.invalid) dead.add(page, count)
   if (adopted.length > 0) log.onForgotten = (page, count) => dead.add(page, count)
-  await log.begin(settings.keepPages ? plan.invalid : [])
+  const bad = settings.keepPages ? plan.bad : []
+  for (const page of bad) dead.add(page, 1)
+  await log.begin(settings.keepPages ? plan.invalid : [], bad)
   const newestFirst = adopted.reverse()
   const isDirty = ({ chunk }: { chunk: LogChunk }): boolean => log.isWriteBack && chunk.nextLsn > plan.settledLsn
   for (const each of newestFirst.filter(isDirty)) await loadChunk(log, each, dead, options)
@@ -126,7 +128,6 @@ async function loadChunk(
     const kind = columns.heat[ordinal]!
     const isZero = kind === EXTENT_KIND.zero || kind === EXTENT_KIND.trim
     if (isZero && log.isWriteBack && chunk.nextLsn > log.settledLsn) log.zeroRanges.addOlder(page, count, chunk.nextLsn)
-    if (kind === EXTENT_KIND.bad) log.recoverBad(page, count, (each) => dead.has(each))
     if (isZero || kind === EXTENT_KIND.invalid || kind === EXTENT_KIND.bad) dead.add(page, count)
   }
   await new Promise<void>((resolve) => options.defer(resolve))

@@ -41,7 +41,7 @@ import {
   summaryBytes,
   type SummaryTrailer,
 } from '../../format/summary.js'
-import { PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
+import { FULL_SECTOR_MAP, PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
 import { ChunkColumns } from '../index/chunk-columns.js'
 import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
 import type { Chunk } from './chunk-source.js'
@@ -91,6 +91,8 @@ export interface RecoveryPlan {
   readonly invalid: readonly PageRange[]
   /** Regions that go on being touched: after a kill the origin may still lose what was written to them. */
   readonly touched: readonly PageRange[]
+  /** Pages of which a write was lost before the origin had it. */
+  readonly bad: readonly number[]
   /** Highest session that any chunk names. */
   readonly newestSession: number
   readonly nextSequence: number
@@ -143,6 +145,7 @@ export async function planRecovery(found: readonly FoundChunk[], context: Recove
       dropped,
       invalid: [],
       touched: [],
+      bad: [],
       newestSession,
       nextSequence,
       settledLsn: 1,
@@ -167,14 +170,15 @@ export async function planRecovery(found: readonly FoundChunk[], context: Recove
     }
   }
   const newestFrames = chunks.findLast((chunk) => chunk.nextFrame > chunk.found.header.firstFrame)
-  const touched =
-    end === 'closed' || newestFrames === undefined ? [] : await touchedPages(newestFrames, context.chunkBytes)
+  const marked = newestFrames === undefined ? NO_MARKS : await marksAtEnd(newestFrames, context.chunkBytes)
+  const touched = end === 'closed' ? [] : marked.touched
   if (end === 'power-cut') invalid.push(...touched)
   return {
     chunks,
     dropped,
     invalid,
     touched: end === 'killed' ? touched : [],
+    bad: marked.bad,
     newestSession,
     nextSequence,
     settledLsn,
@@ -512,13 +516,30 @@ async function withBytes<R>(chunk: Chunk, offset: number, length: number, use: (
   }
 }
 
-/** Touched regions at the end of the log: the first frame of each chunk lists all, later ones add and take away. */
-async function touchedPages(newest: RecoveredChunk, chunkBytes: number): Promise<PageRange[]> {
+interface Marks {
+  readonly touched: PageRange[]
+  readonly bad: number[]
+}
+
+const NO_MARKS: Marks = { touched: [], bad: [] }
+
+/** Touched regions and bad pages at the end of the log: the first frame of each chunk lists all, later ones add and take away. */
+async function marksAtEnd(newest: RecoveredChunk, chunkBytes: number): Promise<Marks> {
   const columns = await readEntries(newest, chunkBytes)
   const regions = new Set<number>()
+  const bad = new Set<number>()
   for (let ordinal = 0; ordinal < columns.count; ordinal++) {
-    if (columns.sectorMap[ordinal] !== 0) continue
+    const page = columns.page[ordinal]!
+    if (columns.sectorMap[ordinal] !== 0) {
+      if (columns.sectorMap[ordinal] === FULL_SECTOR_MAP) bad.delete(page)
+      continue
+    }
     const kind = columns.heat[ordinal]
+    if (kind === EXTENT_KIND.bad) bad.add(page)
+    else if (kind === EXTENT_KIND.zero || kind === EXTENT_KIND.trim || kind === EXTENT_KIND.invalid) {
+      const end = page + columns.checksum[ordinal]!
+      for (const each of bad) if (each >= page && each < end) bad.delete(each)
+    }
     if (kind !== EXTENT_KIND.touched && kind !== EXTENT_KIND.quiet) continue
     const first = columns.page[ordinal]! / PAGES_PER_REGION
     const count = columns.checksum[ordinal]! / PAGES_PER_REGION
@@ -527,7 +548,7 @@ async function touchedPages(newest: RecoveredChunk, chunkBytes: number): Promise
       else regions.delete(region)
     }
   }
-  return regionRanges([...regions])
+  return { touched: regionRanges([...regions]), bad: [...bad] }
 }
 
 /** The entries of a recovered chunk, read from its summary where they are not known yet. */
