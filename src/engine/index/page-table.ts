@@ -22,6 +22,9 @@ const GROWTH = 1.5
 const SMALLEST_SLOTS = 8
 /** Sizes that segments begin with, spread over one step of growth, so that they do not all grow at the same time. */
 const START_SLOTS = [8, 9, 10, 11, 12]
+/** Loads of segments that are filled at once, spread for the same reason. */
+const LEAST_FILL_LOAD = 0.5
+const FILL_LOADS = 16
 /** Locations whose bits are allocated together: a chunk of the default size has them in one or two places. */
 const BLOCK_BITS = 12
 const BLOCK_BYTES = 2 ** BLOCK_BITS / 8
@@ -93,6 +96,44 @@ export class PageTable {
     this.#counts[segment]!++
     this.#size++
     return NOWHERE
+  }
+
+  /**
+   * Puts the first `count` of many pages into an empty table, several times as fast as one by one; of a page that comes twice the first
+   * location counts. Segment by segment, each with its keys beside it, so that all that is looked at is in the processor's cache.
+   */
+  fill(pages: Uint32Array, locations: Uint32Array, count: number): void {
+    assert(this.#size === 0, 'a table that is filled at once is empty')
+    const sorted = bySegment(pages, locations, count)
+    let keys = new Uint32Array(0)
+    for (let segment = 0, start = 0; segment < SEGMENTS; segment++) {
+      const end = sorted.ends[segment]!
+      if (end === start) continue
+      const load = LEAST_FILL_LOAD + ((MAXIMUM_LOAD - LEAST_FILL_LOAD) * (segment % FILL_LOADS)) / FILL_LOADS
+      const slots = this.#resize(segment, Math.max(SMALLEST_SLOTS, Math.ceil((end - start) / load)))
+      const { length } = slots
+      if (keys.length < length) keys = new Uint32Array(2 * length)
+      let placed = 0
+      for (; start < end; start++) {
+        const page = sorted.pages[start]!
+        let slot = homeOf(hashOf(page), length)
+        while (slots[slot] !== NOWHERE && keys[slot] !== page) slot = slot + 1 === length ? 0 : slot + 1
+        if (slots[slot] !== NOWHERE) continue
+        slots[slot] = sorted.locations[start]!
+        keys[slot] = page
+        this.#setPresent(slots[slot]!)
+        placed++
+      }
+      this.#counts[segment] = placed
+      this.#size += placed
+      if (length > SMALLEST_SLOTS && placed < length * MINIMUM_LOAD)
+        this.#resize(segment, Math.max(SMALLEST_SLOTS, Math.ceil(placed / load)))
+    }
+  }
+
+  /** Whether some page is at the location. */
+  holds(location: number): boolean {
+    return this.#isPresent(location)
   }
 
   /** Forgets `page` and returns where it was. */
@@ -181,6 +222,26 @@ export class PageTable {
     this.#segments[segment] = slots
     return slots
   }
+}
+
+/** The pairs in the order of their segments, and where each segment ends; within one the order stays. */
+function bySegment(
+  pages: Uint32Array,
+  locations: Uint32Array,
+  count: number,
+): { pages: Uint32Array; locations: Uint32Array; ends: Uint32Array } {
+  const ends = new Uint32Array(SEGMENTS + 1)
+  for (let index = 0; index < count; index++) ends[(hashOf(pages[index]!) >>> HOME_BITS) + 1]!++
+  for (let segment = 1; segment <= SEGMENTS; segment++) ends[segment]! += ends[segment - 1]!
+  // Where each segment begins; while they are filled that becomes where each ends.
+  const sorted = { pages: new Uint32Array(count), locations: new Uint32Array(count), ends }
+  for (let index = 0; index < count; index++) {
+    const page = pages[index]!
+    const at = ends[hashOf(page) >>> HOME_BITS]!++
+    sorted.pages[at] = page
+    sorted.locations[at] = locations[index]!
+  }
+  return sorted
 }
 
 /** A 32-bit mix (the finalizer of MurmurHash3, Appleby 2011): its top bits choose the segment, the others the slot. */

@@ -28,6 +28,10 @@ export class DeadPages {
     }
   }
 
+  get isEmpty(): boolean {
+    return this.#groups.size === 0 && this.#ranges.length === 0
+  }
+
   has(page: number): boolean {
     const bits = this.#groups.get(Math.floor(page / GROUP_PAGES))
     if (bits === ALL || (bits !== undefined && (bits[(page % GROUP_PAGES) >>> 3]! & (1 << (page & 7))) !== 0))

@@ -732,6 +732,17 @@ export class Log {
     return true
   }
 
+  /** For recovery: takes up what the table was filled with of an adopted chunk. */
+  adoptPlaced(chunk: LogChunk): void {
+    const { columns, slot } = chunk
+    const first = slot * this.entriesPerChunk
+    for (let ordinal = 0; ordinal < columns.count; ordinal++) {
+      if (!this.table.holds(first + ordinal)) continue
+      chunk.livePages++
+      columns.heat[ordinal] = this.replacement.inserted(columns.page[ordinal]!)
+    }
+  }
+
   #forget(page: number): void {
     const location = this.table.delete(page)
     if (location !== NOWHERE) this.#chunkAt(location).livePages--
@@ -1179,7 +1190,7 @@ export class Log {
    */
   async begin(
     invalid: readonly { readonly page: number; readonly count: number }[],
-    bad: readonly number[],
+    bad: readonly number[] = [],
   ): Promise<void> {
     for (const { page, count } of joinClosest(inOrder(invalid), this.entriesPerChunk * MAXIMUM_RANGES)) {
       this.stageMark(markExtent(EXTENT_KIND.invalid, page, count))

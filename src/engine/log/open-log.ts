@@ -4,7 +4,7 @@ import type { LaidReplacement } from '../replacement/replacement.js'
 import { DeadPages } from './dead-pages.js'
 import type { LogChunk } from './log-chunk.js'
 import { Log, NEW_LOG, writeFreeHeader, type LogOptions } from './log.js'
-import { readEntries, type RecoveredChunk, type RecoveryPlan } from './recovery.js'
+import { mapConcurrently, readEntries, type RecoveredChunk, type RecoveryPlan } from './recovery.js'
 import { sealRecovered } from './seal-recovered.js'
 
 export interface OpenedLog {
@@ -53,7 +53,7 @@ export async function openLog(
     settings.maximumChunks,
   )
   log.isWriteBack = plan.isWriteBack && settings.keepPages
-  const adopted: { chunk: LogChunk; recovered: RecoveredChunk }[] = []
+  const adopted: AdoptedChunk[] = []
   for (const recovered of keep) {
     const { found } = recovered
     const { header } = found
@@ -91,8 +91,8 @@ export async function openLog(
   for (const page of bad) dead.add(page, 1)
   await log.begin(settings.keepPages ? plan.invalid : [], bad)
   const newestFirst = adopted.reverse()
-  const isDirty = ({ chunk }: { chunk: LogChunk }): boolean => log.isWriteBack && chunk.nextLsn > plan.settledLsn
-  for (const each of newestFirst.filter(isDirty)) await loadChunk(log, each, dead, options)
+  const isDirty = ({ chunk }: AdoptedChunk): boolean => log.isWriteBack && chunk.nextLsn > plan.settledLsn
+  await loadAtOnce(log, newestFirst.filter(isDirty), dead, options)
   return {
     log,
     isNew: adopted.length === 0,
@@ -106,9 +106,44 @@ export async function openLog(
   }
 }
 
+/** A chunk of the log that is opened, and what recovery knows of it. */
+interface AdoptedChunk {
+  readonly chunk: LogChunk
+  readonly recovered: RecoveredChunk
+}
+
+/**
+ * Loads what must be known before the first answer, newest chunk first: the index of gigabytes in one go. Nothing is in the index yet.
+ */
+async function loadAtOnce(
+  log: Log,
+  newestFirst: readonly AdoptedChunk[],
+  dead: DeadPages,
+  { source }: LogOptions,
+): Promise<void> {
+  const all = await mapConcurrently(newestFirst, ({ recovered }) => readEntries(recovered, source.chunkBytes))
+  const entries = all.reduce((sum, { count }) => sum + count, 0)
+  const [pages, locations] = [new Uint32Array(entries), new Uint32Array(entries)]
+  let count = 0
+  for (const [index, { chunk }] of newestFirst.entries()) {
+    const columns = (chunk.columns = all[index]!)
+    chunk.published = columns.count
+    const first = chunk.slot * log.entriesPerChunk
+    for (let ordinal = columns.count - 1; ordinal >= 0; ordinal--) {
+      if (columns.sectorMap[ordinal] === 0) noteMark(log, chunk, ordinal, dead)
+      else if (dead.isEmpty || !dead.has(columns.page[ordinal]!)) {
+        pages[count] = columns.page[ordinal]!
+        locations[count++] = first + ordinal
+      }
+    }
+  }
+  log.table.fill(pages, locations, count)
+  for (const { chunk } of newestFirst) log.adoptPlaced(chunk)
+}
+
 async function loadChunk(
   log: Log,
-  { chunk, recovered }: { chunk: LogChunk; recovered: RecoveredChunk },
+  { chunk, recovered }: AdoptedChunk,
   dead: DeadPages,
   options: LogOptions,
 ): Promise<void> {
@@ -124,11 +159,16 @@ async function loadChunk(
         columns.heat[ordinal] = log.replacement.inserted(page)
       continue
     }
-    const count = columns.checksum[ordinal]!
-    const kind = columns.heat[ordinal]!
-    const isZero = kind === EXTENT_KIND.zero || kind === EXTENT_KIND.trim
-    if (isZero && log.isWriteBack && chunk.nextLsn > log.settledLsn) log.zeroRanges.addOlder(page, count, chunk.nextLsn)
-    if (isZero || kind === EXTENT_KIND.invalid || kind === EXTENT_KIND.bad) dead.add(page, count)
+    noteMark(log, chunk, ordinal, dead)
   }
   await new Promise<void>((resolve) => options.defer(resolve))
+}
+
+/** Notes what an entry that is no data takes away from pages that are older. */
+function noteMark(log: Log, chunk: LogChunk, ordinal: number, dead: DeadPages): void {
+  const { columns } = chunk
+  const [page, count, kind] = [columns.page[ordinal]!, columns.checksum[ordinal]!, columns.heat[ordinal]!]
+  const isZero = kind === EXTENT_KIND.zero || kind === EXTENT_KIND.trim
+  if (isZero && log.isWriteBack && chunk.nextLsn > log.settledLsn) log.zeroRanges.addOlder(page, count, chunk.nextLsn)
+  if (isZero || kind === EXTENT_KIND.invalid || kind === EXTENT_KIND.bad) dead.add(page, count)
 }

@@ -580,13 +580,14 @@ export function decodeSummary(bytes: Buffer, trailer: SummaryTrailer): ChunkColu
   const start = end - trailer.entryCount * SUMMARY_ENTRY_BYTES
   if (checksumOf(bytes, start, end) !== trailer.entriesChecksum) return undefined
   const columns = new ChunkColumns(Math.max(1, trailer.entryCount))
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   for (let at = start; at < end; at += SUMMARY_ENTRY_BYTES) {
-    const sectorMap = bytes.readUInt8(at + 10)
-    const kind = bytes.readUInt8(at + 11)
+    const sectorMap = view.getUint8(at + 10)
+    const kind = view.getUint8(at + 11)
     columns.add(
-      bytes.readUInt32LE(at),
-      bytes.readUInt32LE(at + 4),
-      bytes.readUInt16LE(at + 8),
+      view.getUint32(at, true),
+      view.getUint32(at + 4, true),
+      view.getUint16(at + 8, true),
       sectorMap,
       sectorMap === 0 ? kind : 0,
       kind === EXTENT_KIND.data || kind === EXTENT_KIND.zero || kind === EXTENT_KIND.trim,
@@ -611,7 +612,8 @@ async function readTrailer(found: FoundChunk, chunkBytes: number): Promise<Summa
 
 const CONCURRENT_READS = 16
 
-async function mapConcurrently<T, R>(items: readonly T[], map: (item: T) => Promise<R>): Promise<R[]> {
+/** The results in the order of the items. */
+export async function mapConcurrently<T, R>(items: readonly T[], map: (item: T) => Promise<R>): Promise<R[]> {
   const results: R[] = Array.from({ length: items.length })
   let next = 0
   const run = async (): Promise<void> => {

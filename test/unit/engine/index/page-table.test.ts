@@ -133,3 +133,37 @@ describe('with many pages', () => {
     expect(table.bytes / table.size).toBeLessThan(11)
   })
 })
+
+describe('a table that is filled at once', () => {
+  test('finds what one by one would have found, where the first of a page is put last', () => {
+    fc.assert(
+      fc.property(fc.array(page, { maxLength: 3000 }), fc.nat({ max: 200 }), (pages, more) => {
+        const filled = new TableAndModel()
+        filled.pages.push(...pages)
+        const locations = pages.map((_, location) => location)
+        filled.table.fill(Uint32Array.from([...pages, 1]), Uint32Array.from([...locations, 0]), pages.length)
+        for (const location of locations.toReversed()) filled.model.set(pages[location]!, location)
+        filled.check(pages)
+        for (const location of locations)
+          expect(filled.table.holds(location)).toBe(filled.model.get(pages[location]!) === location)
+        // And goes on as any other.
+        for (let each = 0; each < more; each++) filled.set(each * 7)
+        for (const each of pages.slice(0, more)) filled.delete(each)
+        filled.check([...pages, ...Array.from({ length: more }, (_, each) => each * 7)])
+      }),
+      { seed, numRuns: 200 },
+    )
+  })
+
+  test('takes no more memory than one that grew', () => {
+    const pages = Uint32Array.from({ length: 500_000 }, (_, each) => each * 3)
+    const filled = new PageTable((location) => pages[location]!)
+    filled.fill(
+      pages,
+      pages.map((_, location) => location),
+      pages.length,
+    )
+    expect(filled.size).toBe(pages.length)
+    expect(filled.bytes / pages.length).toBeLessThan(8)
+  })
+})
