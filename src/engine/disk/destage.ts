@@ -318,6 +318,11 @@ export class Destage {
     passedBarriers(this.#sending.length)
     this.#sending = []
     this.#ages.settle(position.lsn)
+    if (!log.hasDirty) {
+      // What was refused is at the origin, or something newer is.
+      this.#stuck.clear()
+      this.#refusals.clear()
+    }
     const seconds = Math.max(0.001, (clock.monotonic() - startedAt) / 1000)
     this.#bytesPerSecond += (bytes / seconds - this.#bytesPerSecond) * RATE_WEIGHT
     this.#waiters = this.#waiters.filter(({ lsn, resolve }) => {

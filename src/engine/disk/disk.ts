@@ -744,7 +744,10 @@ export class Disk implements ServedDisk {
       await this.#leaveWriteBack()
       this.#reads.readAhead.clear()
       this.#fills.cancel(0, Infinity)
+      const lost = [...log.badPages]
       log.stageMark(markExtent(EXTENT_KIND.invalid, 0, 0xffff_ffff))
+      // What the origin has of these is older than what was lost.
+      for (const page of lost) log.stageMark(markExtent(EXTENT_KIND.bad, page, 1))
       try {
         await log.appended()
         await log.commit()

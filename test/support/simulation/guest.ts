@@ -498,7 +498,8 @@ export class Guest {
 
   /** D4: why the origin alone is no state in which a power cut could have left the disk. */
   disorderOfOrigin(): string | undefined {
-    if (this.writeBack.order === 'relaxed') return undefined
+    // Spans that only waited for answers are sent again, from the first that was not flushed, behind a kill: until that is done, in no order.
+    if (this.writeBack.order === 'relaxed' || this.writeBack.barrier === 'answer') return undefined
     return this.model.ordered(
       (sector) => this.origin.idAt(sector),
       false,

@@ -21,7 +21,7 @@ export class Scheduler implements Clock {
   constructor(readonly random: SeededRandom) {}
 
   now(): number {
-    return 1_700_000_000_000 + this.#milliseconds
+    return 1_700_000_000_000 + Math.floor(this.#milliseconds)
   }
 
   monotonic(): number {
