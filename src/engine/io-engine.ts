@@ -404,6 +404,8 @@ class IoEngine implements Engine {
   // ------------------------------------------------------------------------------------------------------ allocation
 
   readonly #starved = new Map<OpenCache, Set<IoThread>>()
+  /** Disks whose logs are being opened. */
+  readonly #opening = new Set<{ readonly cache: OpenCache; readonly settings: DiskSettings }>()
 
   /** Hands a thread its next chunk; where none is free, another disk that has more than its part gives one up. */
   #grant(cacheId: string, thread: IoThread): void {
@@ -437,14 +439,17 @@ class IoEngine implements Engine {
   async #rebalance(cache: OpenCache): Promise<void> {
     await this.#refresh()
     const disks = this.#disksOf(cache)
-    const shares = disks.reduce((sum, { settings }) => sum + settings.shares, 0)
+    const opening = [...this.#opening].filter((disk) => disk.cache === cache)
+    const shares = [...disks, ...opening].reduce((sum, { settings }) => sum + settings.shares, 0)
     const { chunkBytes, usableChunks } = cache.pool
     const excess = disks.map((disk) => {
       const part = Math.max((usableChunks * disk.settings.shares) / shares, disk.settings.minBytes / chunkBytes)
       return { disk, above: disk.status.chunks - part }
     })
-    const most = excess.reduce((best, each) => (each.above > best.above ? each : best), excess[0]!)
-    if (disks.length < 2 || most.above < 1 || !excess.some(({ above }) => above < 0)) return
+    const most = excess.reduce((best, each) => (each.above > best!.above ? each : best), excess[0])
+    // A disk that is being opened waits for its first chunk.
+    const isWanted = opening.length > 0 || excess.some(({ above }) => above < 0)
+    if (most === undefined || most.above < 1 || !isWanted) return
     await most.disk.thread.calls.call('shrink', { name: most.disk.settings.name, count: most.disk.status.chunks - 1 })
   }
 
@@ -509,18 +514,23 @@ class IoEngine implements Engine {
   /** Gives `work` what the disk's log has in the cache; where it fails the pool has it back. */
   async #withPlace<Result>(
     cache: OpenCache | undefined,
-    { name, logId, maxBytes }: DiskSettings,
+    settings: DiskSettings,
     work: (place: ThreadLogPlace | null) => Promise<Result>,
   ): Promise<Result> {
     if (cache === undefined) return work(null)
+    const { name, logId, maxBytes } = settings
     const { pool } = cache
     refuseDoubtful(pool, name, logId)
     const found: readonly FoundChunkPlace[] = pool.claim(logId)
+    const opening = { cache, settings }
+    this.#opening.add(opening)
     try {
       return await work({ cacheId: pool.cacheId, found, maximumChunks: this.#maximumChunks(cache, maxBytes) })
     } catch (error) {
       await pool.returnLog(found)
       throw error
+    } finally {
+      this.#opening.delete(opening)
     }
   }
 

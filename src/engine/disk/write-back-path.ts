@@ -141,10 +141,10 @@ export class WriteBackPath {
     try {
       // What is in the log but not found by reads yet would be missing from a page that is joined with it.
       while (log.isChanging(first, last)) await log.appended()
-      if (log.failure !== undefined) throw log.failure
+      this.#refuseFailed()
       const extents = await record()
       fills.cancel(first, last)
-      if (log.failure !== undefined) throw log.failure
+      this.#refuseFailed()
       batch = this.#stage(extents)
       await batch.written()
     } finally {
@@ -163,6 +163,11 @@ export class WriteBackPath {
       meter.barrier()
     }
     await log.commit()
+  }
+
+  #refuseFailed(): void {
+    const { failure } = this.#options.log
+    if (failure !== undefined) throw failure
   }
 
   #stage(extents: readonly StagedExtent[]): Batch {

@@ -166,6 +166,9 @@ export class Log {
   #lastFrameChecksum: number
   #lastWriteChecksum: number
   #failure: Error | undefined
+  #resolveFailed!: () => void
+  /** Ends when the log has failed. */
+  readonly #failed = new Promise<void>((resolve) => (this.#resolveFailed = resolve))
 
   // What waits for the next append. Copies come first, so that a mark or a write of the same turn prevails over them.
   #copies: StagedExtent[] = []
@@ -1263,7 +1266,7 @@ export class Log {
       if (this.#failure !== undefined) throw this.#failure
       const { source } = this.#options
       if (!source.exhausted && this.chunkCount < this.maximumChunks) {
-        await new Promise<void>((resolve) => source.whenChanged(resolve))
+        await Promise.race([this.#failed, new Promise<void>((resolve) => source.whenChanged(resolve))])
         continue
       }
       const before = this.#chunks.length
@@ -1329,6 +1332,7 @@ export class Log {
   #fail(error: Error): void {
     if (this.#failure !== undefined) return
     this.#failure = error
+    this.#resolveFailed()
     this.#batch?.fail(error)
     this.#batch = undefined
     this.#writes = []

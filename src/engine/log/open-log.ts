@@ -129,10 +129,11 @@ async function loadAtOnce(
     const columns = (chunk.columns = all[index]!)
     chunk.published = columns.count
     const first = chunk.slot * log.entriesPerChunk
+    const { page, sectorMap } = columns
     for (let ordinal = columns.count - 1; ordinal >= 0; ordinal--) {
-      if (columns.sectorMap[ordinal] === 0) noteMark(log, chunk, ordinal, dead)
-      else if (dead.isEmpty || !dead.has(columns.page[ordinal]!)) {
-        pages[count] = columns.page[ordinal]!
+      if (sectorMap[ordinal] === 0) noteMark(log, chunk, ordinal, dead)
+      else if (dead.isEmpty || !dead.has(page[ordinal]!)) {
+        pages[count] = page[ordinal]!
         locations[count++] = first + ordinal
       }
     }
