@@ -14,11 +14,12 @@ import { readSupervisorStatus } from '../../src/protocol/control/supervisor-stat
 import { commandLine } from '../support/command-line.js'
 import { must, run, until } from '../support/processes.js'
 import { connectSimpleNbd } from '../support/simple-nbd-client.js'
-import { median } from './compare.js'
 
 const GIBIBYTE = 1024 ** 3
 const MEBIBYTE = 1024 ** 2
-const KILLS = 3
+const KILLS = 2
+/** A supervisor starts the next engine at once where the last one ran so long. */
+const GOOD_MILLISECONDS = 31_000
 
 const { values: options } = parseArgs({
   options: {
@@ -95,6 +96,7 @@ async function report(socket: string): Promise<void> {
   const { dirtyBytes, cachedBytes } = await cli.ask<DiskDocument>('disk', 'show', 'disk')
   const [times, bare]: [number[], number[]] = [[], []]
   for (let kill = 0; kill < KILLS; kill++) {
+    await new Promise((resolve) => setTimeout(resolve, GOOD_MILLISECONDS))
     const begun = performance.now()
     await run(process.execPath, ['-e', '0'])
     bare.push(performance.now() - begun)
@@ -107,8 +109,8 @@ async function report(socket: string): Promise<void> {
   }
   const [dirty, cached] = [dirtyBytes, cachedBytes].map((bytes) => `${(bytes / GIBIBYTE).toFixed(2)} GiB`)
   process.stdout.write(
-    `${dirty} dirty of ${cached} cached: ${(median(times) / 1000).toFixed(2)} s (${times.map((time) => (time / 1000).toFixed(2)).join(' ')}); ` +
-      `node -e 0 took ${median(bare).toFixed(0)} ms\n`,
+    `${dirty} dirty of ${cached} cached: ${(Math.min(...times) / 1000).toFixed(2)} s at best (${times.map((time) => (time / 1000).toFixed(2)).join(' ')}); ` +
+      `node -e 0 took ${Math.min(...bare).toFixed(0)} ms\n`,
   )
 }
 

@@ -4,10 +4,11 @@
  */
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import type { Mode } from '../../../src/model/mode.js'
 import { describeWith } from '../../support/packages.js'
 import { run, until } from '../../support/processes.js'
 import { connectSimpleNbd } from '../../support/simple-nbd-client.js'
-import { MIB, PAGE, makeImage, pageOf, pagesOf, startHost, type Host } from './host.js'
+import { KEPT_DIRTY, MIB, PAGE, makeImage, pageOf, pagesOf, startHost, type Host } from './host.js'
 
 const KILLS = 3
 /** The promise, for a machine on which a bare Node.js starts in 120 ms; one that is slower or busy may take longer by as much. */
@@ -64,42 +65,52 @@ describeWith(['qemu-img'], "S1: QEMU's NBD client", () => {
 })
 
 describe('S1: an engine that is killed', () => {
-  test(`serves again within ${SERVED_MILLISECONDS / 1000} s, and is warm`, { timeout: 240_000 }, async () => {
-    const host = await startHost()
-    await host.createCache({ path: host.deviceFile, sizeBytes: 1024 * MIB })
-    const pages = (384 * MIB) / PAGE
-    const { socket } = await host.attach('web', await makeImage(join(host.directory, 'web.img'), 512 * MIB))
-    const client = await host.connect('web')
-    // From the end, in pieces of half of what goes past the cache as a stream.
-    for (let first = pages - 128; first >= 0; first -= 128) await client.write(first * PAGE, pagesOf(first, 128, 1))
-    await client.flush()
-    await client.close()
-    await new Promise((resolve) => setTimeout(resolve, 300))
+  test.each<[Mode, string]>([
+    ['write-through', 'clean'],
+    ['write-back', 'dirty'],
+  ])(
+    `serves again within ${SERVED_MILLISECONDS / 1000} s, and is warm (%s, %s)`,
+    { timeout: 240_000 },
+    async (mode) => {
+      const host = await startHost()
+      await host.createCache({ path: host.deviceFile, sizeBytes: 1024 * MIB })
+      const pages = (384 * MIB) / PAGE
+      const image = await makeImage(join(host.directory, 'web.img'), 512 * MIB)
+      const writeBack = { ...KEPT_DIRTY, dirtyLowBytes: 600 * MIB, dirtyHighBytes: 800 * MIB }
+      const { socket } = await host.attach('web', image, { mode, writeBack })
+      const client = await host.connect('web')
+      // From the end, in pieces of half of what goes past the cache as a stream.
+      for (let first = pages - 128; first >= 0; first -= 128) await client.write(first * PAGE, pagesOf(first, 128, 1))
+      await client.flush()
+      await client.close()
+      await new Promise((resolve) => setTimeout(resolve, 300))
 
-    const times: number[] = []
-    while (times.length < TRIES && Math.min(Infinity, ...times) > SERVED_MILLISECONDS) {
-      const slow = await slowness()
-      const served = await killAndRead(host, socket, times.length * 7)
-      process.stderr.write(
-        `S1: ${(served / 1000).toFixed(2)} s from a kill to the next answer; the machine is ${slow.toFixed(1)} times slow\n`,
-      )
-      times.push(served / slow)
-      await host.nextEngine(0)
-    }
-    expect(Math.min(...times)).toBeLessThan(SERVED_MILLISECONDS)
+      if (mode === 'write-back') expect((await host.disk('web')).dirtyBytes).toBeGreaterThan(64 * MIB)
+      const times: number[] = []
+      while (times.length < TRIES && Math.min(Infinity, ...times) > SERVED_MILLISECONDS) {
+        const slow = await slowness()
+        const served = await killAndRead(host, socket, times.length * 7)
+        process.stderr.write(
+          `S1: ${(served / 1000).toFixed(2)} s from a kill to the next answer; the machine is ${slow.toFixed(1)} times slow\n`,
+        )
+        times.push(served / slow)
+        await host.nextEngine(0)
+      }
+      expect(Math.min(...times)).toBeLessThan(SERVED_MILLISECONDS)
 
-    // The index is read beside the traffic; what is not known yet comes from the origin.
-    const loading = performance.now()
-    await until('all of the index', async () => (await host.disk('web')).state === 'serving')
-    process.stderr.write(`S1: the index was whole ${((performance.now() - loading) / 1000).toFixed(2)} s later\n`)
-    const reader = await connectSimpleNbd(socket)
-    const before = (await host.stats('web')).readHits
-    const reads = 1000
-    for (let index = 0; index < reads; index++) {
-      const page = (index * 7919) % pages
-      expect((await reader.read(page * PAGE, PAGE)).equals(pageOf(page, 1)), `page ${page}`).toBe(true)
-    }
-    expect((await host.stats('web')).readHits - before).toBe(reads)
-    await reader.close()
-  })
+      // The index is read beside the traffic; what is not known yet comes from the origin.
+      const loading = performance.now()
+      await until('all of the index', async () => (await host.disk('web')).state === 'serving')
+      process.stderr.write(`S1: the index was whole ${((performance.now() - loading) / 1000).toFixed(2)} s later\n`)
+      const reader = await connectSimpleNbd(socket)
+      const before = (await host.stats('web')).readHits
+      const reads = 1000
+      for (let index = 0; index < reads; index++) {
+        const page = (index * 7919) % pages
+        expect((await reader.read(page * PAGE, PAGE)).equals(pageOf(page, 1)), `page ${page}`).toBe(true)
+      }
+      expect((await host.stats('web')).readHits - before).toBe(reads)
+      await reader.close()
+    },
+  )
 })

@@ -5,6 +5,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { describeWith } from '../../support/packages.js'
+import { until } from '../../support/processes.js'
 import { connectSimpleNbd, type SimpleNbdClient } from '../../support/simple-nbd-client.js'
 import { MIB, PAGE, makeImage, pagesOf, startHost, startNbdkit, testProcesses, type Host } from './host.js'
 
@@ -99,6 +100,58 @@ describeWith(['nbdkit'], 'S4: an origin that hangs', () => {
     await Promise.all(clients.map((client) => client.close()))
     await neighbour.close()
   })
+})
+
+describeWith(['nbdkit'], 'S4: a disk in write-back whose origin hangs', () => {
+  test(
+    'makes its writers wait when it may hold no more, holds up nobody else, says so, and goes on where it was',
+    { timeout: 180_000 },
+    async () => {
+      const host = await startHost(ONE_THREAD)
+      await host.createCache()
+      const neighbour = await attachNeighbour(host)
+      const image = await makeImage(join(host.directory, 'export.img'), 64 * MIB)
+      const socket = join(host.directory, 'export.sock')
+      const { uri, process: server } = await startNbdkit(testProcesses(), socket, 'file', image)
+      await host.attach('hung', uri, { mode: 'write-back', exclusive: true, maxBytes: 48 * MIB })
+      const first = await host.connect('hung')
+      await first.write(0, pagesOf(0, 8, 1))
+      const before = await speedOf(neighbour)
+      const memory = memoryOf(host)
+
+      server.kill('SIGSTOP')
+      onTestFinished(() => void server.kill('SIGCONT'))
+      const piece = Buffer.alloc(MIB, 1)
+      const clients = await Promise.all(Array.from({ length: CLIENTS }, () => host.connect('hung')))
+      const settled = Promise.allSettled(
+        clients.flatMap((client) =>
+          Array.from({ length: 32 }, (_, index) => client.write((1 + (index % 60)) * MIB, piece)),
+        ),
+      )
+      await until('a word of it', async () => (await host.attention()).length > 0)
+      expect(await host.attention()).toMatchObject([{ object: 'disk hung', reason: expect.stringContaining('answer') }])
+      const { dirtyBytes } = await host.disk('hung')
+      expect(dirtyBytes).toBeGreaterThan(16 * MIB)
+      expect(dirtyBytes).toBeLessThanOrEqual(48 * MIB)
+      // What the log has is read, and flushed.
+      expect(await first.read(0, 8 * PAGE)).toEqual(pagesOf(0, 8, 1))
+      await first.flush()
+
+      const during = await bestOf(KEPT * before, () => speedOf(neighbour))
+      const grown = memoryOf(host) - memory
+      process.stderr.write(
+        `S4: a neighbour did ${Math.round(before)}/s, beside a full log ${Math.round(during)}/s; ${Math.round(grown / MIB)} MiB of memory more\n`,
+      )
+      expect(during).toBeGreaterThan(KEPT * before)
+      expect(grown).toBeLessThan(CLIENTS * HELD_BYTES)
+
+      server.kill('SIGCONT')
+      expect((await settled).filter(({ status }) => status === 'rejected')).toEqual([])
+      await host.flush('hung')
+      expect(await host.attention()).toEqual([])
+      await Promise.all([first, neighbour, ...clients].map((client) => client.close()))
+    },
+  )
 })
 
 test('S4: clients that do not read what they ask for', { timeout: 120_000 }, async () => {

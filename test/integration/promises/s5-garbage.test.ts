@@ -77,7 +77,8 @@ test(
     const host = await startHost()
     await host.createCache()
     const web = await host.attach('web', await makeImage(join(host.directory, 'web.img'), PAGES * PAGE))
-    const { socket } = await host.attach('victim', await makeImage(join(host.directory, 'victim.img'), PAGES * PAGE))
+    const victim = await makeImage(join(host.directory, 'victim.img'), PAGES * PAGE)
+    const { socket } = await host.attach('victim', victim, { mode: 'write-back' })
     const client = await host.connect('web')
     await client.write(0, pagesOf(0, PAGES, 1))
     await client.flush()
@@ -100,10 +101,10 @@ test(
       { path: socket, make: httpGarbage },
       { path: controlSocketPath(host.runDir), make: nbdGarbage },
     ]
-    let next = 0
+    let sent = 0
     const attacker = async (): Promise<void> => {
-      while (next < CONNECTIONS) {
-        const { path, make } = targets[next++ % targets.length]!
+      while (sent < CONNECTIONS) {
+        const { path, make } = targets[sent++ % targets.length]!
         await send(path, make(random), random)
       }
     }
@@ -118,10 +119,10 @@ test(
     expect((await host.client.get('cache.list', {})).caches).toHaveLength(1)
     await until('the end of every connection', () => descriptorsOf(host) <= before + 2)
     // The disk that was aimed at serves the next client.
-    const victim = await host.connect('victim')
-    await victim.write(0, pageOf(0, 2))
-    expect((await victim.read(0, PAGE)).equals(pageOf(0, 2))).toBe(true)
-    await victim.close()
+    const next = await host.connect('victim')
+    await next.write(0, pageOf(0, 2))
+    expect((await next.read(0, PAGE)).equals(pageOf(0, 2))).toBe(true)
+    await next.close()
     await client.close()
     expect(await host.log()).not.toMatch(/"level":"(error|fatal)"/)
   },
