@@ -16,7 +16,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'recovery goes on behind a torn frame',
-    seed: 11,
+    seed: 16,
     edits: [
       {
         file: 'engine/log/recovery.ts',
@@ -46,7 +46,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a summary is trusted whatever life of the chunk it is from',
-    seed: 38,
+    seed: 31,
     edits: [
       {
         file: 'engine/log/recovery.ts',
@@ -57,7 +57,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a fill is installed although a write began meanwhile',
-    seed: 1,
+    seed: null,
     edits: [
       {
         file: 'engine/disk/through-path.ts',
@@ -79,17 +79,17 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a fill is installed although a write was under way',
-    seed: 2,
+    seed: 1,
     edits: [{ file: 'engine/disk/fills.ts', find: `cancelled: changing`, replace: `cancelled: false` }],
   },
   {
     name: 'write-through is stale after a power cut: touched regions are not dropped',
-    seed: 3,
+    seed: 9,
     edits: [{ file: 'engine/log/recovery.ts', find: `if (end === 'power-cut') invalid.push(...touched)`, replace: `` }],
   },
   {
     name: 'the mark of a touched region is not synced before the origin is written',
-    seed: 19,
+    seed: 9,
     edits: [
       {
         file: 'engine/disk/touch-marks.ts',
@@ -101,14 +101,14 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'touched regions are forgotten after a kill',
-    seed: 1,
+    seed: null,
     edits: [
       { file: 'engine/log/open-log.ts', find: `if (settings.keepPages) log.resumeTouched(plan.touched)`, replace: `` },
     ],
   },
   {
     name: 'a region loses its mark without a flush of the origin',
-    seed: 8,
+    seed: null,
     edits: [
       {
         file: 'engine/disk/touch-marks.ts',
@@ -120,7 +120,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'unsettled writes are believed after a kill',
-    seed: 6,
+    seed: null,
     edits: [
       {
         file: 'engine/log/recovery.ts',
@@ -131,7 +131,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a write counts as settled before the origin has it',
-    seed: 1,
+    seed: null,
     edits: [
       {
         file: 'engine/disk/through-path.ts',
@@ -151,7 +151,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'settled passes an append that is under way',
-    seed: 49,
+    seed: null,
     edits: [
       {
         file: 'engine/log/log.ts',
@@ -163,7 +163,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'what an earlier recovery cut off comes back: neither freed, nor told from what follows',
-    seed: 205,
+    seed: null,
     edits: [
       { file: 'engine/log/open-log.ts', find: `[...plan.dropped, ...`, replace: `[...` },
       {
@@ -175,18 +175,18 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'what a recovery dropped is not written down',
-    seed: 3,
+    seed: 6,
     edits: [
       {
         file: 'engine/log/open-log.ts',
-        find: `await log.begin(settings.keepPages ? plan.invalid : [])`,
-        replace: `await log.begin([])`,
+        find: `await log.begin(settings.keepPages ? plan.invalid : [], bad)`,
+        replace: `await log.begin([], bad)`,
       },
     ],
   },
   {
     name: 'a page that the origin refused stays in the cache',
-    seed: 2,
+    seed: null,
     edits: [
       {
         file: 'engine/disk/through-path.ts',
@@ -203,7 +203,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'overlapping writes are at the origin together',
-    seed: 1,
+    seed: 2,
     edits: [
       {
         file: 'engine/disk/range-locks.ts',
@@ -214,7 +214,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a checksum is ignored on the hit path',
-    seed: 26,
+    seed: 9,
     edits: [
       {
         file: 'engine/log/log-reader.ts',
@@ -230,7 +230,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a checksum is ignored where a page is read to be moved or joined',
-    seed: 2,
+    seed: 3,
     edits: [
       {
         file: 'engine/log/stored-chunk.ts',
@@ -241,7 +241,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a log that is left for good keeps its pages',
-    seed: 17,
+    seed: 10,
     edits: [
       {
         file: 'engine/disk/disk.ts',
@@ -254,7 +254,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'an older version of a page is found after a newer one was forgotten',
-    seed: 6,
+    seed: 2,
     edits: [
       {
         file: 'engine/log/log.ts',
@@ -266,7 +266,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a chunk is reused while its old header stands',
-    seed: 40,
+    seed: 13,
     edits: [
       {
         file: 'engine/log/log.ts',
@@ -278,7 +278,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a relocated page overtakes the write that replaced it',
-    seed: 180,
+    seed: null,
     edits: [
       {
         file: 'engine/log/log.ts',
@@ -290,11 +290,11 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   // ------------------------------------------------------------------------------------------------------------ write-back
   {
     name: 'write-back: a flush is answered without a commit',
-    seed: 1,
+    seed: 31,
     edits: [
       {
         file: 'engine/disk/write-back-path.ts',
-        find: `    else await this.#options.log.commit()
+        find: `    else await this.#commit()
 `,
         replace: ``,
       },
@@ -303,7 +303,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   {
     name: 'write-back: FUA is no barrier',
     seed: 1,
-    edits: [{ file: 'engine/disk/write-back-path.ts', find: `    else if (fua) await log.commit()`, replace: `` }],
+    edits: [{ file: 'engine/disk/write-back-path.ts', find: `    else if (fua) await this.#commit()`, replace: `` }],
   },
   {
     name: 'write-back: a commit is answered before the device has synced',
@@ -318,7 +318,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'destage goes across barriers',
-    seed: 1,
+    seed: null,
     edits: [
       {
         file: 'engine/log/replay.ts',
@@ -329,7 +329,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'destage sends an older version of a page after a newer one',
-    seed: 1,
+    seed: 10,
     edits: [
       {
         file: 'engine/log/span.ts',
@@ -360,7 +360,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'what is settled is not on record before the next span is sent',
-    seed: 1,
+    seed: null,
     edits: [
       {
         file: 'engine/disk/destage.ts',
@@ -372,7 +372,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'frames that are not stable are destaged',
-    seed: 1,
+    seed: null,
     edits: [
       {
         file: 'engine/log/replay.ts',
@@ -428,7 +428,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'zeroes are sent after the data of their span',
-    seed: 1,
+    seed: 9,
     edits: [
       {
         file: 'engine/disk/destage.ts',
@@ -437,9 +437,9 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
       },
       {
         file: 'engine/disk/destage.ts',
-        find: `      else await origin.zero(start, end - start, { mayTrim: true, fast: false })
+        find: `      await this.#zero(start, end - start, trim)
     }`,
-        replace: `      else await origin.zero(start, end - start, { mayTrim: true, fast: false })
+        replace: `      await this.#zero(start, end - start, trim)
     } }`,
       },
       {
@@ -465,12 +465,12 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'zero ranges are dropped before the origin has them',
-    seed: 1,
+    seed: 14,
     edits: [{ file: 'engine/log/zero-ranges.ts', find: `&& this.#ranges[settled]!.lsn <= lsn`, replace: `&& lsn > 0` }],
   },
   {
     name: 'zero ranges are forgotten by a recovery',
-    seed: 1,
+    seed: null,
     edits: [
       {
         file: 'engine/log/open-log.ts',
@@ -481,7 +481,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a chunk above settledLsn is reclaimed',
-    seed: 1,
+    seed: null,
     edits: [
       {
         file: 'engine/log/log.ts',
@@ -492,7 +492,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a fill is installed while a span is on its way to the origin',
-    seed: 1,
+    seed: null,
     edits: [
       {
         file: 'engine/disk/reads.ts',
@@ -505,7 +505,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a fill is not cancelled by the span that is sent',
-    seed: 1,
+    seed: null,
     edits: [
       {
         file: 'engine/disk/destage.ts',
@@ -517,7 +517,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a fill is installed over what is dirty or was zeroed',
-    seed: 1,
+    seed: 11,
     edits: [
       {
         file: 'engine/disk/reads.ts',
@@ -530,7 +530,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'part of a page is joined without what is on its way into the log',
-    seed: 1,
+    seed: 8,
     edits: [
       {
         file: 'engine/disk/write-back-path.ts',
@@ -553,7 +553,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a dirty page that is damaged is read from the origin',
-    seed: 1,
+    seed: null,
     edits: [
       {
         file: 'engine/disk/stored-pages.ts',
@@ -566,7 +566,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a damaged page counts as what it should be when it is destaged',
-    seed: 1,
+    seed: 11,
     edits: [
       {
         file: 'engine/log/replay.ts',
@@ -577,7 +577,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a page that was lost is read from the origin',
-    seed: 1,
+    seed: null,
     edits: [
       {
         file: 'engine/disk/reads.ts',
@@ -589,19 +589,18 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'pages that were lost are forgotten by a recovery',
-    seed: 1,
+    seed: null,
     edits: [
       {
-        file: 'engine/log/open-log.ts',
-        find: `    if (kind === EXTENT_KIND.bad) log.recoverBad(page, count, (each) => dead.has(each))
-`,
-        replace: ``,
+        file: 'engine/log/recovery.ts',
+        find: `    bad: marked.bad,`,
+        replace: `    bad: [],`,
       },
     ],
   },
   {
     name: 'a log that knows of lost pages is given back',
-    seed: 1,
+    seed: null,
     edits: [
       {
         file: 'engine/disk/disk.ts',
@@ -614,7 +613,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a relocated page gets a new checksum, unread',
-    seed: 1,
+    seed: 3,
     edits: [
       { file: 'engine/log/log.ts', find: `extent.relocated?.checksum ?? checksumOf`, replace: `checksumOf` },
       {
@@ -626,26 +625,26 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a page that the origin refuses is dropped',
-    seed: 1,
+    seed: 10,
     edits: [
       {
         file: 'engine/disk/destage.ts',
-        find: `      await log.stageWrite(dataExtent(page, 1, chunk.columns.sectorMap[ordinal]!, data)).written()
-`,
-        replace: ``,
+        find: `    const batch = log.stageWrite(dataExtent(page, 1, chunk.columns.sectorMap[ordinal]!, data))`,
+        replace: `    return true
+    const batch = log.stageWrite(dataExtent(page, 1, chunk.columns.sectorMap[ordinal]!, data))`,
       },
     ],
   },
   {
     name: 'a page that the origin refuses holds the rest',
-    seed: 1,
+    seed: null,
     edits: [
       { file: 'engine/disk/destage.ts', find: `if (times >= REFUSALS_UNTIL_STUCK && (`, replace: `if (times < 0 && (` },
     ],
   },
   {
     name: 'a disk in write-back begins without a reserve',
-    seed: 1,
+    seed: 8,
     edits: [
       {
         file: 'engine/log/log.ts',
@@ -663,7 +662,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a device that fails under dirty data: the origin alone is served',
-    seed: 1,
+    seed: 4,
     edits: [
       {
         file: 'engine/disk/disk.ts',
@@ -676,7 +675,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a log whose device failed is believed again: the epoch is not raised',
-    seed: 1,
+    seed: 7,
     edits: [
       {
         file: 'engine/disk/disk.ts',
@@ -687,7 +686,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'what is dirty is said to be a hole',
-    seed: 1,
+    seed: 2,
     edits: [
       { file: 'engine/disk/allocation.ts', find: `if (isCached) add(`, replace: `if (isCached && page < 0) add(` },
     ],
@@ -698,7 +697,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
     edits: [
       {
         file: 'engine/log/log.ts',
-        find: `    if (this.#settledWaiters.length > 0) await this.#appendToReserve(append)
+        find: `    if (this.#settledWaiters.length > 0 || this.#bad.length > 0) await this.#appendToReserve(append)
 `,
         replace: ``,
       },
