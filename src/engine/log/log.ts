@@ -820,7 +820,7 @@ export class Log {
           return true
         }
       }
-      this.onStarved?.()
+      if (this.#isLast) this.onStarved?.()
       if (!wait) {
         this.#reclaimIfLast()
         return false
@@ -829,15 +829,22 @@ export class Log {
     }
   }
 
+  /** There is no other way to another chunk than to reclaim one; a source that has to ask does not say so. */
+  get #isLast(): boolean {
+    return this.#options.source.exhausted || this.chunkCount >= this.maximumChunks
+  }
+
   /** Reclaims where there is no other way to another chunk; where the source does not know yet, when it knows. */
   #reclaimIfLast(): void {
     const { source } = this.#options
-    if (source.exhausted || this.chunkCount >= this.maximumChunks) this.reclaim()
+    if (this.#isLast) this.reclaim()
     else if (!this.#watching) {
       this.#watching = true
       source.whenChanged(() => {
         this.#watching = false
-        if (source.exhausted) this.reclaim()
+        if (!source.exhausted) return
+        this.onStarved?.()
+        this.reclaim()
       })
     }
   }
