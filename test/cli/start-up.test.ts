@@ -26,7 +26,11 @@ const FILES = 12
 
 let cli: CommandLineTest
 beforeAll(async () => {
-  cli = await commandLineTest({ 'cache.list': { caches: [fast] }, 'stats.show': stats, 'disk.list': { disks: null as never } })
+  cli = await commandLineTest({
+    'cache.list': { caches: [fast] },
+    'stats.show': stats,
+    'disk.list': { disks: null as never },
+  })
   writeFileSync(
     join(cli.directory, 'hooks.mjs'),
     `import { appendFileSync } from 'node:fs'
