@@ -1,6 +1,6 @@
 /**
  * D1, D2, D3 and S1 against real processes: the engine is killed under load again and again; every acknowledged write is
- * there, no page is torn, and the cache is warm.
+ * there, no page is torn, and the cache is warm. Write-back was seen to fail with a recovery that drops what is above `settledLsn`.
  *
  * VMCACHE_TEST_KILLS says how often (a default that takes well under a minute; 100 for the long run), VMCACHE_TEST_SEED
  * repeats one run.

@@ -140,7 +140,7 @@ describeWith(['nbdkit'], 'D1: a disk in write-back whose origin hangs', () => {
       const pid = host.enginePid()
       await host.end('SIGKILL')
       process.kill(pid, 'SIGKILL')
-      // Seen to fail with an engine that writes nothing to its device before it answers.
+      // Seen to fail with a recovery that drops what is above `settledLsn`.
       server.kill('SIGCONT')
       expect((await readFile(image)).equals(Buffer.alloc(PAGES * PAGE))).toBe(true)
 
