@@ -600,7 +600,7 @@ export class Disk implements ServedDisk {
       const log = this.#log
       if (path.logs && log === undefined) {
         // What the origin could still lose must not be cached: nothing would mark it as touched.
-        await this.#flusher.flushUnheard()
+        await this.#flusher.flush()
         this.#useLog(await this.#options.newLog())
       } else if (!path.logs && log !== undefined) {
         this.#refuseToForget(log)

@@ -16,8 +16,6 @@ export class OriginFlusher {
   readonly #unflushed: Unflushed
   #flushing: Promise<void> | undefined
   #next: Promise<void> | undefined
-  /** A flush that no guest had asked for found that something was lost: the next one hears of it. */
-  #unheard: Unprovable | undefined
 
   constructor(
     readonly name: string,
@@ -42,25 +40,18 @@ export class OriginFlusher {
   }
 
   /** A guest's flush: ends when the origin has flushed what it acknowledged before. Callers that come while one runs share the next. */
-  async flush(): Promise<void> {
-    await this.#flushWithOthers()
-    const unheard = this.#unheard
-    this.#unheard = undefined
-    if (unheard !== undefined) throw unheard
+  flush(): Promise<void> {
+    return this.#flushWithOthers(false)
   }
 
-  /** The same where no guest hears of a failure: its own next flush fails too. */
-  async flushUnheard(): Promise<void> {
-    try {
-      await this.#flushWithOthers()
-    } catch (error) {
-      if (error instanceof Unprovable) this.#unheard = error
-      throw error
-    }
+  /** The same where nobody has asked for it: whoever asks next hears that something was lost. */
+  flushUnheard(): Promise<void> {
+    return this.#flushWithOthers(true)
   }
 
-  #flushWithOthers(): Promise<void> {
-    const flush = (): Promise<void> => (this.#flushing = this.#flushNow().finally(() => (this.#flushing = undefined)))
+  #flushWithOthers(unheard: boolean): Promise<void> {
+    const flush = (): Promise<void> =>
+      (this.#flushing = this.#flushNow(unheard).finally(() => (this.#flushing = undefined)))
     if (this.#flushing === undefined) return flush()
     return (this.#next ??= this.#flushing
       .catch(() => undefined)
@@ -74,7 +65,7 @@ export class OriginFlusher {
    * One flush. Where the log has not got all that would have to be sent again it fails, once: it cannot be proven that the writes are
    * there.
    */
-  async #flushNow(): Promise<void> {
+  async #flushNow(unheard: boolean): Promise<void> {
     const { origin } = this
     const { changes, session } = this.#unflushed.take()
     try {
@@ -85,7 +76,7 @@ export class OriginFlusher {
       if (origin.session !== now)
         throw new OriginError(`the origin of disk ${this.name} was reconnected during a flush`)
     } catch (error) {
-      if (!(error instanceof Unprovable)) this.#unflushed.putBack(changes)
+      if (unheard || !(error instanceof Unprovable)) this.#unflushed.putBack(changes)
       throw error
     }
   }
