@@ -126,6 +126,8 @@ export class Disk implements ServedDisk {
   #markTimer: (() => void) | undefined
   #commitTimer: (() => void) | undefined
   #closed = false
+  /** Ends when it has taken up the mode that it was made for, or has said why not. */
+  readonly ready: Promise<void> = Promise.resolve()
 
   constructor(options: DiskOptions) {
     this.#options = options
@@ -179,7 +181,9 @@ export class Disk implements ServedDisk {
     if (this.#log === undefined || isWriteBack === this.#writesBack(this.#path)) return
     const wanted = this.#path
     this.#path = MODE_PATHS[isWriteBack ? 'write-back' : 'write-through']
-    this.setMode(wanted.mode).catch((error: unknown) => this.#trouble(messageOf(error)))
+    const taken = this.setMode(wanted.mode).catch((error: unknown) => this.#trouble(messageOf(error)))
+    // What is dirty goes to the origin behind the traffic.
+    if (!isWriteBack) this.ready = taken
   }
 
   get name(): string {

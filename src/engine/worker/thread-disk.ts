@@ -112,6 +112,7 @@ export class ThreadDisk {
         onState: (state, reason) => void main.call('stateChanged', { disk: name, state, reason }),
         ...(withoutLog === null ? {} : { withoutLog }),
       })
+      await disk.ready
       sharing?.open(disk)
       if (log !== undefined) follow(log)
       logs.onFailed = (error) => {
