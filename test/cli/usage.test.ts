@@ -27,7 +27,7 @@ const wrong: [string, RegExp, RegExp?][] = [
   ['cache attach', /cache attach: missing CACHE, ORIGIN/],
   ['cache attach fast', /cache attach: missing ORIGIN/],
   ['cache attach fast /x --name a//b', /disk name "a\/\/b" is not valid/],
-  ['cache attach fast /x --mode write-back', /--mode is "write-back", expected one of write-through/],
+  ['cache attach fast /x --mode write-sideways', /--mode is "write-sideways", expected one of write-through/],
   ['cache attach fast /x --min 101%', /--min: "101%" is not a percentage/],
   ['cache attach fast /x --max lots', /--max: "lots" is not a size/],
   ['cache attach fast /x --shares 0', /--shares: "0" is not a whole number from 1 to 1000000/],
