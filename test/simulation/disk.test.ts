@@ -3,10 +3,10 @@ import { loadEngine } from '../support/simulation/engine-modules.ts'
 import { World } from '../support/simulation/world.ts'
 
 /**
- * How long fresh seeds are tried: VMCACHE_SIMULATION_SECONDS, 20 by default. A finding prints its seed; VMCACHE_SIMULATION_SEED repeats it.
+ * How long fresh seeds are tried: VMCACHE_SIMULATION_SECONDS, 5 by default. A finding prints its seed; VMCACHE_SIMULATION_SEED repeats it.
  * A night's run: VMCACHE_SIMULATION_SECONDS=28800 npx vitest run test/simulation/disk.test.ts
  */
-const SECONDS = Number(process.env['VMCACHE_SIMULATION_SECONDS'] ?? 20)
+const SECONDS = Number(process.env['VMCACHE_SIMULATION_SECONDS'] ?? 5)
 const SEED = process.env['VMCACHE_SIMULATION_SEED']
 const LIVES = 4
 
