@@ -44,12 +44,13 @@ export class World {
   constructor(
     readonly seed: number,
     readonly modules: EngineModules,
+    mayShare = false,
   ) {
     this.random = new SeededRandom(seed)
     this.scheduler = new Scheduler(this.random)
     const block = this.random.below(3) === 0 ? 4096 : 512
     // Several disks share a pool only where the engine's main thread makes one of them give chunks up, which is not simulated.
-    const guests = 1
+    const guests = this.random.below(5) === 0 && mayShare ? 2 : 1
     this.devices = Array.from({ length: 1 + this.random.below(2) }, (_, index) => {
       const chunks = 8 * guests + this.random.below(8)
       return new SimulatedDevice(
