@@ -1257,7 +1257,11 @@ export class Log {
     if (this.#failure !== undefined) throw this.#failure
     assert(this.#settledLsn === this.#nextLsn, 'a log changes its mode when all of it is settled')
     this.isWriteBack = isWriteBack
-    if (!isWriteBack) return this.#giveReserve()
+    if (!isWriteBack) {
+      // Nothing is kept back any more, neither a chunk nor what is left of one.
+      if (this.#open !== undefined) this.#open.reserved = false
+      return this.#giveReserve()
+    }
     const open = this.#open
     this.#open = undefined
     if (open !== undefined) this.#seal(open)
