@@ -9,7 +9,7 @@ _vmcache_names() {
 
 _vmcache_verbs() {
   case $1 in
-    cache) echo 'attach check create delete detach import list recover show' ;;
+    cache) echo 'attach check create delete detach import list recover scrub show' ;;
     config) echo 'check show' ;;
     device) echo 'list' ;;
     disk) echo 'flush invalidate list resolve show' ;;
@@ -32,6 +32,7 @@ _vmcache_flags() {
     'cache import') echo '--allow-missing --config --device --dry-run --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'cache list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'cache recover') echo '--config --device --disk --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'cache scrub') echo '--config --dry-run --host --json --no-color --no-wait --quiet --rate --run-dir --state-dir --timeout --user --yes --help' ;;
     'cache show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'config check') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'config show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
@@ -92,6 +93,7 @@ _vmcache_argument() {
     'cache delete:'0) _vmcache_names cache ;;
     'cache detach:'*) _vmcache_names disk ;;
     'cache recover:'0) _vmcache_names cache ;;
+    'cache scrub:'0) _vmcache_names cache ;;
     'cache show:'0) _vmcache_names cache ;;
     'config check:'0) _vmcache_files -f ;;
     'disk flush:'*) _vmcache_names disk ;;
@@ -109,7 +111,7 @@ _vmcache_argument() {
 
 _vmcache_takes_value() {
   case $1 in
-    --block-size|--chunk-size|--config|--destage|--destage-barrier|--device|--dirty-age|--dirty-high|--dirty-low|--disk|--exclude|--hold|--host|--keep|--max|--min|--mode|--name|--replacement|--root|--run-dir|--shares|--since|--state-dir|--timeout|--vm|--window) return 0 ;;
+    --block-size|--chunk-size|--config|--destage|--destage-barrier|--device|--dirty-age|--dirty-high|--dirty-low|--disk|--exclude|--hold|--host|--keep|--max|--min|--mode|--name|--rate|--replacement|--root|--run-dir|--shares|--since|--state-dir|--timeout|--vm|--window) return 0 ;;
     *) return 1 ;;
   esac
 }

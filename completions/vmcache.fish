@@ -10,7 +10,7 @@ function __vmcache_words
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --block-size --chunk-size --config --destage --destage-barrier --device --dirty-age --dirty-high --dirty-low --disk --exclude --hold --host --keep --max --min --mode --name --replacement --root --run-dir --shares --since --state-dir --timeout --vm --window
+        else if contains -- $word --block-size --chunk-size --config --destage --destage-barrier --device --dirty-age --dirty-high --dirty-low --disk --exclude --hold --host --keep --max --min --mode --name --rate --replacement --root --run-dir --shares --since --state-dir --timeout --vm --window
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -58,6 +58,7 @@ complete -c vmcache -n '__vmcache_at cache' -a detach -d 'Stop caching disks: fl
 complete -c vmcache -n '__vmcache_at cache' -a import -d 'Take over a cache from its devices alone.'
 complete -c vmcache -n '__vmcache_at cache' -a list -d 'List the caches of this host.'
 complete -c vmcache -n '__vmcache_at cache' -a recover -d 'Write what a cache holds to the origins, without an engine (offline).'
+complete -c vmcache -n '__vmcache_at cache' -a scrub -d 'Read everything that is cached back, and repair what is bad.'
 complete -c vmcache -n '__vmcache_at cache' -a show -d 'Show one cache with its devices.'
 complete -c vmcache -n '__vmcache_at config' -a check -d 'Check a configuration file before an engine starts with it (offline: needs no engine).'
 complete -c vmcache -n '__vmcache_at config' -a show -d 'Show the configuration of the engine, and where each value comes from.'
@@ -204,6 +205,20 @@ complete -c vmcache -n '__vmcache_in cache recover' -l state-dir -r -f -a '(__fi
 complete -c vmcache -n '__vmcache_in cache recover' -l timeout -r -f -d 'Wait no longer than this (30s, 10m, 1h); what was begun goes on.'
 complete -c vmcache -n '__vmcache_in cache recover' -l user -d 'Use a private engine of this user, for trying things out.'
 complete -c vmcache -n '__vmcache_in cache recover; and __vmcache_argument 0' -f -a '(__vmcache_names cache)'
+complete -c vmcache -n '__vmcache_in cache scrub' -l config -r -F -d 'Configuration file (/etc/vmcache/config.yaml, if there).'
+complete -c vmcache -n '__vmcache_in cache scrub' -l dry-run -d 'Say what would be done, and do nothing.'
+complete -c vmcache -n '__vmcache_in cache scrub' -l host -r -f -d 'The host that the command is about; this one where not given.'
+complete -c vmcache -n '__vmcache_in cache scrub' -l json -d 'Print one JSON document on standard output.'
+complete -c vmcache -n '__vmcache_in cache scrub' -l no-color -d 'Print no colours (also: NO_COLOR).'
+complete -c vmcache -n '__vmcache_in cache scrub' -l no-wait -d 'Print the job and do not wait for its end.'
+complete -c vmcache -n '__vmcache_in cache scrub' -l quiet -d 'Say nothing but results and errors.'
+complete -c vmcache -n '__vmcache_in cache scrub' -l rate -r -f -d 'Read at most so much a second.'
+complete -c vmcache -n '__vmcache_in cache scrub' -l run-dir -r -f -a '(__fish_complete_directories)' -d 'Directory of the sockets (/run/vmcache).'
+complete -c vmcache -n '__vmcache_in cache scrub' -l state-dir -r -f -a '(__fish_complete_directories)' -d 'Directory of the state (/var/lib/vmcache).'
+complete -c vmcache -n '__vmcache_in cache scrub' -l timeout -r -f -d 'Wait no longer than this (30s, 10m, 1h); what was begun goes on.'
+complete -c vmcache -n '__vmcache_in cache scrub' -l user -d 'Use a private engine of this user, for trying things out.'
+complete -c vmcache -n '__vmcache_in cache scrub' -l yes -d 'Answer yes to questions that lose no data.'
+complete -c vmcache -n '__vmcache_in cache scrub; and __vmcache_argument 0' -f -a '(__vmcache_names cache)'
 complete -c vmcache -n '__vmcache_in cache show' -l config -r -F -d 'Configuration file (/etc/vmcache/config.yaml, if there).'
 complete -c vmcache -n '__vmcache_in cache show' -l host -r -f -d 'The host that the command is about; this one where not given.'
 complete -c vmcache -n '__vmcache_in cache show' -l json -d 'Print one JSON document on standard output.'

@@ -121,12 +121,17 @@ export abstract class ChangeCommand extends VmcacheCommand {
     operation: O,
     request: RequestOf<O>,
     done: (result: ResponseOf<O>) => string,
-    options: ChangeOptions & { data?: (result: ResponseOf<O>) => string } = {},
+    options: ChangeOptions & {
+      readonly data?: (result: ResponseOf<O>) => string
+      /** Where the result is bad news in itself. */
+      readonly error?: (result: ResponseOf<O>) => VmcacheError | null
+    } = {},
   ): Promise<ResponseOf<O> | JobDocument> {
     const { job, result } = await this.engine.change(operation, request, options)
     if (result === null) return this.print(job, () => job.id)
     const document: ChangeDocument = result
-    await this.printWithError(result, errorOfTargets(document.results ?? []), () =>
+    const error = options.error?.(result) ?? errorOfTargets(document.results ?? [])
+    await this.printWithError(result, error, () =>
       document.dryRun === true ? (document.steps ?? []).join('\n') : (options.data?.(result) ?? ''),
     )
     if (document.results !== undefined && !this.options.json) await this.#sayTargets(document.results)

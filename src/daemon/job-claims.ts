@@ -31,6 +31,8 @@ const CLAIMS: { [O in Operation]?: (request: RequestOf<O>, names: ClaimNames) =>
   'cache.create': ({ name, devices }) => [sole(`cache ${name}`), ...devices.map(({ path }) => sole(`device ${path}`))],
   'cache.delete': ({ name }) => [sole(`cache ${name}`)],
   'cache.import': ({ devices }) => devices.map((path) => sole(`device ${path}`)),
+  // Beside attachments, but not beside another one.
+  'cache.scrub': ({ name }) => [shared(`cache ${name}`), sole(`scrub of cache ${name}`)],
   'cache.attach': ({ name, cache, origin }, { diskNameOf }) => [
     sole(`disk ${name ?? diskNameOf(origin)}`),
     shared(`cache ${cache}`),

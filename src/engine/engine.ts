@@ -87,6 +87,19 @@ export interface DestagedLog {
   readonly damages: number
 }
 
+/** What a scrub found of a disk. Pages have 4 KiB and are counted from the disk's phase. */
+export interface ScrubbedDisk {
+  readonly disk: string
+  /** Pages that were read back. */
+  readonly pages: number
+  /** Clean pages that were bad and were read from the origin again. */
+  readonly repairedPages: number
+  /** Clean pages that were bad and are not cached any more: the origin was not there, or there was no room. */
+  readonly droppedPages: number
+  /** Pages that are bad and that the origin lacks. */
+  readonly damagedPages: readonly number[]
+}
+
 export interface Engine {
   readonly ioThreads: number
   readonly ioBackend: string
@@ -127,6 +140,14 @@ export interface Engine {
   ): Promise<DestagedLog>
   /** Frees the chunks of a log of an open cache whose disk is not attached; does nothing where there is no such log. */
   discardLog(cache: string, logId: string): Promise<void>
+  /**
+   * Reads back what is cached of every served disk, past all caches in memory, and mends what is clean; gives way to guests. Where
+   * `bytesPerSecond` is null as fast as is polite. DEVICE_FAILED where a device cannot be read; INTERRUPTED.
+   */
+  scrub(
+    cache: string,
+    options: { bytesPerSecond: number | null; progress: Progress; signal: AbortSignal },
+  ): Promise<ScrubbedDisk[]>
   closeCache(cache: string): Promise<void>
   /** Makes the devices of an open cache without attached disks unrecognisable, but for those that failed, and closes it. */
   eraseCache(cache: string): Promise<void>
@@ -174,7 +195,7 @@ export interface Engine {
    * without its log. Where it rejects, the disk stops.
    */
   setEpochRaiser(raise: (disk: string) => Promise<void>): void
-  /** Called when a device fails (`device.failed`), a disk leaves its log (`disk.direct`, `disk.failed`) or pages are found bad (`disk.bad-pages`). */
+  /** Called when a device fails (`device.failed`), a disk leaves its log (`disk.direct`, `disk.failed`), pages are found bad (`disk.bad-pages`), or a scrub finds dirty ones (`disk.damaged-pages`). */
   onEvent(listener: (event: { what: string; cache: string | null; disk: string | null; reason: string }) => void): void
   /**
    * Clean close: every log is committed, settled and marked closed; nothing is served afterwards. What origins have not taken after

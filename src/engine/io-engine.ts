@@ -22,6 +22,7 @@ import type {
   EngineDisk,
   FoundLog,
   Progress,
+  ScrubbedDisk,
 } from './engine.js'
 import { writeFreeHeader } from './log/log.js'
 import { planRecovery, type FoundChunk } from './log/recovery.js'
@@ -31,6 +32,7 @@ import { Pool, formatDevices, type FoundChunkPlace } from './pool/pool.js'
 import { closePrepared, planDevices, prepareDevices } from './pool/prepare-devices.js'
 import { eraseSuperblocks, readSuperblock } from './pool/superblocks.js'
 import { watchDevice } from './pool/watch-device.js'
+import { scrubDisks } from './scrub/scrub-disks.js'
 import { DiskCounters, sumOf } from './statistics/disk-counters.js'
 import { prometheusText } from './statistics/prometheus.js'
 import { cacheStats, diskStats } from './statistics/stats-documents.js'
@@ -329,6 +331,30 @@ class IoEngine implements Engine {
       await writeFreeHeader(chunk, pool.cacheId, this.options.clock.now())
       pool.give({ ...place, generation: chunk.generation })
     }
+  }
+
+  async scrub(name: string, options: Parameters<Engine['scrub']>[1]): Promise<ScrubbedDisk[]> {
+    const cache = this.#cache(name)
+    await this.#refresh()
+    const disks = this.#disksOf(cache).filter(({ status }) => status.chunks > 0)
+    const scrubbed = await scrubDisks(
+      disks.map(({ settings, status, thread }) => ({
+        name: settings.name,
+        pages: status.cachedBytes / PAGE_BYTES,
+        scrub: async (position) => {
+          const slice = await thread.calls.call('scrub', { name: settings.name, position })
+          if (slice.damagedPages.length > 0) this.#emit(damagedPagesEvent(name, settings.name, slice.damagedPages))
+          return slice
+        },
+      })),
+      {
+        ...options,
+        clock: this.options.clock,
+        requests: () => this.#disksOf(cache).reduce((sum, disk) => sum + requestsOf(disk), 0),
+      },
+    )
+    await this.#refresh()
+    return scrubbed
   }
 
   async closeCache(name: string): Promise<void> {
@@ -706,6 +732,17 @@ function foundChunks(pool: Pool, places: readonly FoundChunkPlace[]): FoundChunk
 function badPagesEvent({ settings }: AttachedDisk, count: number): Parameters<EventListener>[0] {
   const reason = `${count} cached pages did not have their checksum, and were read from the origin again`
   return { what: 'disk.bad-pages', cache: settings.cache, disk: settings.name, reason }
+}
+
+function damagedPagesEvent(cache: string, disk: string, pages: readonly number[]): Parameters<EventListener>[0] {
+  const reason = `${pages.length} cached pages that the origin lacks do not have their checksum: ${pages.slice(0, 10).join(', ')}${pages.length > 10 ? ' ...' : ''}`
+  return { what: 'disk.damaged-pages', cache, disk, reason }
+}
+
+function requestsOf({ counters }: AttachedDisk): number {
+  let requests = 0
+  for (const each of counters.values()) requests += each.get('reads') + each.get('writes') + each.get('flushes')
+  return requests
 }
 
 /** CORRUPT where what the disk wrote last may have been in a chunk that cannot be told any more. */

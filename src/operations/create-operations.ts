@@ -5,6 +5,7 @@ import { cacheDelete } from './cache-delete.js'
 import { cacheDetach } from './cache-detach.js'
 import { cacheImport } from './cache-import.js'
 import { cacheList, cacheShow, deviceList } from './cache-list.js'
+import { cacheScrub } from './cache-scrub.js'
 import type { DiskRecord } from '../state/disk-store.js'
 import type { ControlPlane, OperationsDependencies } from './control-plane.js'
 import { diskFlush } from './disk-flush.js'
@@ -98,6 +99,7 @@ function operationsOf(plane: ControlPlane): Operations {
     'cache.import': recorded(journal, 'cache.import', cacheImport(plane), (_, result) => ({
       cache: result?.cache?.name ?? null,
     })),
+    'cache.scrub': recorded(journal, 'cache.scrub', cacheScrub(plane), ({ name }) => ({ cache: name })),
     'cache.attach': recorded(journal, 'cache.attach', cacheAttach(plane), ({ cache, name }, result) => ({
       cache,
       disk: result?.disk?.disk ?? name,

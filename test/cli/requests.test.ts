@@ -27,6 +27,7 @@ const answers: Answers = {
   'cache.import': { changed: true, cache: sample.fast, coldDisks: [] },
   'cache.attach': { changed: true, disk: sample.web },
   'cache.detach': results,
+  'cache.scrub': { changed: true, ...sample.scrubbed, disks: [] },
   'disk.flush': results,
   'disk.invalidate': results,
   'disk.set': { changed: true, disk: sample.db },
@@ -133,6 +134,8 @@ const changes: [string, string, object][] = [
     },
   ],
   ['cache detach a b* --force', 'cache.detach', { ...targets, names: ['a', 'b*'], force: true, discardDirty: false }],
+  ['cache scrub fast', 'cache.scrub', { name: 'fast', bytesPerSecond: null, dryRun: false }],
+  ['cache scrub fast --rate 1m', 'cache.scrub', { name: 'fast', bytesPerSecond: 1_048_576, dryRun: false }],
   ['disk flush --all --exclude a --exclude b', 'disk.flush', { ...targets, all: true, exclude: ['a', 'b'] }],
   ['disk flush a --hold 10m', 'disk.flush', { ...targets, names: ['a'], holdSeconds: 600 }],
   ['disk flush a --dry-run', 'disk.flush', { ...targets, names: ['a'], dryRun: true }],
@@ -197,6 +200,14 @@ test('--discard-dirty says first how much is lost, and how old it is', async () 
     ['cache.detach', false],
   ])
   cli.fake.answers['cache.detach'] = results
+})
+
+test('a scrub that finds what only the cache had ends with 1, and its result is printed all the same', async () => {
+  cli.fake.answers['cache.scrub'] = { changed: true, ...sample.scrubbed }
+  const { code, document } = await cli.json('cache', 'scrub', 'fast')
+  expect(code).toBe(1)
+  expect(document).toMatchObject({ ...sample.scrubbed, error: { code: 'CORRUPT', exit: 1, details: { pages: 2 } } })
+  expect((await cli.run('cache', 'scrub', 'fast')).stdout).toMatch(/^db01\/vda: 262144 pages read, 2 bad/)
 })
 
 test('a dry run prints its steps', async () => {

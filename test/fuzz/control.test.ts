@@ -31,6 +31,7 @@ const BODIES: Partial<Record<Operation, object>> = {
   },
   'cache.delete': { name: 'fast', discardDirty: false, dryRun: false },
   'cache.import': { devices: ['/dev/x', '/dev/y'], missing: false, dryRun: false },
+  'cache.scrub': { name: 'fast', bytesPerSecond: 1000, dryRun: false },
   'cache.attach': {
     cache: 'fast',
     origin: '/images/web.img',

@@ -11,6 +11,7 @@ import { doctorText } from '../../src/cli/views/doctor-view.js'
 import { eventLine, eventTable } from '../../src/cli/views/event-view.js'
 import { jobProperties, jobTable } from '../../src/cli/views/job-view.js'
 import { leaseProperties, leaseTable } from '../../src/cli/views/lease-view.js'
+import { scrubText } from '../../src/cli/views/scrub-view.js'
 import { recoverText } from '../../src/cli/views/recover-view.js'
 import { latencyTable, statsTable } from '../../src/cli/views/stats-view.js'
 import { engineProperties, statusText } from '../../src/cli/views/status-view.js'
@@ -46,6 +47,7 @@ const views: Record<string, (screen: Screen) => string | Promise<string>> = {
   'disk-show-in-write-back': (screen) => diskProperties(sample.mail, screen),
   'disk-resolve': () =>
     resolvedText({ changed: true, disk: sample.web, writtenBytes: 3 * 2 ** 20, lostPages: [17, 4711], damages: 1 }),
+  'cache-scrub': () => scrubText(sample.scrubbed),
   'cache-recover': () => recoverText(sample.recovered),
   'policy-show': (screen) => diskPolicy(sample.db, screen),
   stats: (screen) => statsTable(sample.stats, [sample.db, sample.web], screen),

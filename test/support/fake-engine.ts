@@ -17,7 +17,7 @@ import type {
 import type { DiskStatsDocument } from '../../src/protocol/control/documents.js'
 import { VmcacheError, type ErrorCode } from '../../src/base/errors.js'
 import { SeededRandom, type Random } from '../../src/base/random.js'
-import { MINIMUM_SHARE_CHUNKS, SECTOR_BYTES } from '../../src/model/geometry.js'
+import { MINIMUM_SHARE_CHUNKS, PAGE_BYTES, SECTOR_BYTES } from '../../src/model/geometry.js'
 
 export interface FakeSuperblock extends DeviceIdentity {
   readonly blockBytes: number
@@ -433,6 +433,20 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
       if (log?.cacheId === cache.superblock.cacheId) storage.logs.delete(logId)
     },
 
+    async scrub(name, options) {
+      enter('scrub', name, options.bytesPerSecond)
+      openCacheNamed(name)
+      options.signal.throwIfAborted()
+      const disks = [...attached.values()].filter(({ settings }) => settings.cache === name)
+      return disks.flatMap(({ settings }) => {
+        const log = storage.logs.get(settings.logId)
+        if (log === undefined) return []
+        const pages = log.cachedBytes / PAGE_BYTES
+        const damagedPages = log.isDamaged === true ? [0] : []
+        return [{ disk: settings.name, pages, repairedPages: 0, droppedPages: 0, damagedPages }]
+      })
+    },
+
     async closeCache(name) {
       enter('closeCache', name)
       openCacheNamed(name)
@@ -607,6 +621,8 @@ function emptyStats({ name, cache }: DiskSettings): DiskStatsDocument {
     relocatedBytesPerByte: null,
     barriers: 0,
     originBarriers: 0,
+    scrubbedPages: 0,
+    repairedPages: 0,
     latencyMicroseconds: { read: latency, write: latency, flush: latency },
   }
 }

@@ -11,6 +11,7 @@ import type {
   JobDocument,
   LatencyDocument,
   LeaseDocument,
+  ScrubbedCache,
   StatsDocument,
   StatusDocument,
 } from '../../src/protocol/control/documents.js'
@@ -152,6 +153,15 @@ export const recovered: CacheRecoverDocument = {
   ],
 }
 
+export const scrubbed: ScrubbedCache = {
+  cache: 'fast',
+  disks: [
+    { disk: 'db01/vda', pages: 262_144, repairedPages: 2, droppedPages: 1, damagedPages: [17, 4711] },
+    { disk: 'web01/vda', pages: 1, repairedPages: 0, droppedPages: 0, damagedPages: [] },
+  ],
+  skipped: [{ disk: 'web01/vdb', reason: 'nothing of it is cached' }],
+}
+
 /** A disk in write-back whose guest sets more barriers than its origin passes. */
 export const mail: DiskDocument = {
   ...web,
@@ -190,6 +200,8 @@ const webStats: DiskStatsDocument = {
   relocatedBytesPerByte: 0.04,
   barriers: 0,
   originBarriers: 0,
+  scrubbedPages: 0,
+  repairedPages: 0,
   latencyMicroseconds: {
     read: latency(62, 1100, 2400),
     write: latency(180, 2000, 9000),

@@ -25,6 +25,8 @@ const COUNTER_NAMES = [
   'relocatedBytes',
   'barriers',
   'originBarriers',
+  'scrubbedPages',
+  'repairedPages',
 ] as const
 const LATENCY_NAMES = ['read', 'write', 'flush'] as const
 
@@ -36,7 +38,8 @@ type LatencyName = (typeof LATENCY_NAMES)[number]
  * answered from the cache alone (`readHits`), writes to pages that were cached (`writeHits`); requests sent to the
  * origin; pages dropped (`evictions`) and appended again (`reinsertions`); bytes read from and written to the cache device;
  * bytes that a guest wrote or a miss filled into the log (`admittedBytes`), and of pages that were appended again (`relocatedBytes`);
- * in write-back, flushes and FUA that made something stable (`barriers`), and how many of them the origin has passed (`originBarriers`).
+ * in write-back, flushes and FUA that made something stable (`barriers`), and how many of them the origin has passed (`originBarriers`);
+ * pages that scrubs read back (`scrubbedPages`), and bad ones of these that were read from the origin again (`repairedPages`).
  */
 export const COUNTER = Object.fromEntries(COUNTER_NAMES.map((name, place) => [name, place])) as Readonly<
   Record<CounterName, number>

@@ -56,6 +56,8 @@ const DISK_COUNTERS: readonly (readonly [CounterName, string, string])[] = [
   ['relocatedBytes', 'relocated_bytes_total', 'Bytes of pages appended again.'],
   ['barriers', 'barriers_total', 'Flushes and FUA writes that made something stable in write-back.'],
   ['originBarriers', 'origin_barriers_total', 'Barriers that the origin has passed.'],
+  ['scrubbedPages', 'scrubbed_pages_total', 'Pages that scrubs read back from the cache device.'],
+  ['repairedPages', 'repaired_pages_total', 'Bad pages that scrubs read from the origin again.'],
 ]
 
 /** Upper bounds of latency buckets: every second power of two from 16 us to 67 s; the histogram is exact there. */

@@ -29,6 +29,8 @@ export function diskStats(
     relocatedBytesPerByte: ratio(counters.get('relocatedBytes'), counters.get('admittedBytes')),
     barriers: counters.get('barriers'),
     originBarriers: counters.get('originBarriers'),
+    scrubbedPages: counters.get('scrubbedPages'),
+    repairedPages: counters.get('repairedPages'),
     latencyMicroseconds: {
       read: latency(counters.read),
       write: latency(counters.write),

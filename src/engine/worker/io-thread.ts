@@ -5,6 +5,7 @@ import { DiskCounters } from '../statistics/disk-counters.js'
 import { SharedDiskMeter } from '../statistics/disk-meter.js'
 import { Calls } from './calls.js'
 import type { MainCalls, ThreadCalls } from './messages.js'
+import { NOTHING_SCRUBBED } from './scrub-log.js'
 import { serveShared } from './serve-shared.js'
 import { ThreadCache } from './thread-cache.js'
 import { ThreadDisk } from './thread-disk.js'
@@ -63,6 +64,7 @@ const main: Calls<MainCalls, ThreadCalls> = new Calls<MainCalls, ThreadCalls>(pa
   flush: ({ name, holdMilliseconds }) => diskNamed(name).flush(holdMilliseconds),
   cancel: (name) => disks.get(name)?.cancel(),
   invalidate: (name) => diskNamed(name).invalidate(),
+  scrub: ({ name, position }) => disks.get(name)?.scrub(position) ?? NOTHING_SCRUBBED,
   async change({ name, mode, replacement, maximumChunks, writeBack }) {
     const disk = diskNamed(name)
     if (writeBack !== undefined) disk.writeBack.settings = writeBack

@@ -6,6 +6,8 @@ import type { WriteBackSettings } from '../../model/write-back.js'
 import type { DirtyStatus } from '../disk/write-back-path.js'
 import type { DiskSettings } from '../engine.js'
 import type { ChunkPlace, FoundChunkPlace } from '../pool/pool.js'
+import type { MendedSlice } from '../scrub/scrub-disks.js'
+import type { ScrubPosition } from '../scrub/scrub-slice.js'
 import type { CloseOptions } from './thread-disk.js'
 
 export interface ThreadCacheSettings {
@@ -72,6 +74,8 @@ export interface ThreadCalls {
   /** Ends a change of mode, a flush or a detach that waits for the origin to take what is dirty. */
   cancel(name: string): void
   invalidate(name: string): void
+  /** Reads a part of the disk's log back and mends what is clean; nothing of a disk that has none, or is not served any more. */
+  scrub(options: { name: string; position: ScrubPosition }): MendedSlice
   change(options: {
     name: string
     mode?: Mode

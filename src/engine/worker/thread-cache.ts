@@ -28,6 +28,8 @@ export class ThreadCache implements ChunkSource {
   /** Devices that are not used any more, by their position in the cache. */
   readonly failures = new Map<number, VmcacheError>()
   readonly devices: readonly Device[]
+  /** The same devices past the page cache, as far as anybody has asked for them. */
+  readonly #media = new Map<number, Promise<Device>>()
   readonly #spareCount: Int32Array
   #free: Chunk[] = []
   #asked = false
@@ -41,12 +43,14 @@ export class ThreadCache implements ChunkSource {
     this.cacheId = settings.cacheId
     this.chunkBytes = settings.chunkBytes
     this.#spareCount = new Int32Array(settings.spareCount)
-    this.devices = devices.map((device, index) =>
-      watchDevice(device, ({ message }) => {
-        this.leave(index, message)
-        listener.failed(index, message)
-      }),
-    )
+    this.devices = devices.map((device, index) => this.#watch(device, index))
+  }
+
+  #watch(device: Device, deviceIndex: number): Device {
+    return watchDevice(device, ({ message }) => {
+      this.leave(deviceIndex, message)
+      this.listener.failed(deviceIndex, message)
+    })
   }
 
   static async open(settings: ThreadCacheSettings, listener: ThreadCacheListener): Promise<ThreadCache> {
@@ -64,6 +68,24 @@ export class ThreadCache implements ChunkSource {
     this.listener.give(this.#free.splice(0).map(placeOf))
     this.#count()
     for (const device of this.devices) await device.close()
+    for (const medium of this.#media.values()) await medium.then((device) => device.close())
+  }
+
+  /** A device for reading what really is on it. Where its file system has no direct I/O, by way of the page cache like all else. */
+  medium(deviceIndex: number): Promise<Device> {
+    let medium = this.#media.get(deviceIndex)
+    if (medium === undefined) {
+      const { path } = this.devices[deviceIndex]!
+      medium = openDevice(path, { readOnly: true, direct: true })
+        .catch((error: unknown) => {
+          if (error instanceof VmcacheError && error.code === 'REFUSED') return openDevice(path, { readOnly: true })
+          throw error
+        })
+        .then((device) => this.#watch(device, deviceIndex))
+      this.#media.set(deviceIndex, medium)
+      medium.catch(() => this.#media.delete(deviceIndex))
+    }
+    return medium
   }
 
   chunkAt({ deviceIndex, index, generation }: ChunkPlace): Chunk {

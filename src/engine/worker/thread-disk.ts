@@ -13,6 +13,8 @@ import { singleExport } from '../nbd/export-table.js'
 import { openOrigin } from '../origin/open-origin.js'
 import type { Origin } from '../origin/origin.js'
 import type { ChunkPlace, FoundChunkPlace } from '../pool/pool.js'
+import type { MendedSlice } from '../scrub/scrub-disks.js'
+import type { ScrubPosition } from '../scrub/scrub-slice.js'
 import { loadReplacement } from '../replacement/modules.js'
 import { DiskCounters } from '../statistics/disk-counters.js'
 import { SharedDiskMeter } from '../statistics/disk-meter.js'
@@ -20,6 +22,7 @@ import type { Calls } from './calls.js'
 import { DiskLogs, type LogPlace } from './disk-logs.js'
 import { DiskSharing } from './disk-sharing.js'
 import type { MainCalls, ThreadCalls, ThreadDiskSettings, ThreadDiskStatus } from './messages.js'
+import { NOTHING_SCRUBBED, scrubLog } from './scrub-log.js'
 import { placeOf, type ThreadCache } from './thread-cache.js'
 
 /** How long a detach waits for an origin that does not answer. */
@@ -197,6 +200,13 @@ export class ThreadDisk {
   async invalidate(): Promise<void> {
     await this.disk.invalidate()
     await this.sharing?.settled()
+  }
+
+  /** Reads a part of the log back, and what is bad of it from the origin again. */
+  async scrub(position: ScrubPosition): Promise<MendedSlice> {
+    const cache = this.logs.place?.cache
+    if (cache === undefined) return NOTHING_SCRUBBED
+    return scrubLog(this.disk, this.logs.phase.sectors, position, (index) => cache.medium(index), this.meter)
   }
 
   /** Goes on with a new log at `place`, where its old one has `found`. */

@@ -116,6 +116,9 @@ export interface DiskStatsDocument {
   /** In write-back: flushes and FUA that made something stable, and how many of them the origin has passed. */
   barriers: number
   originBarriers: number
+  /** Pages that scrubs read back, and bad ones of these that were read from the origin again. */
+  scrubbedPages: number
+  repairedPages: number
   latencyMicroseconds: { read: LatencyDocument; write: LatencyDocument; flush: LatencyDocument }
 }
 
@@ -265,6 +268,27 @@ export interface ResolvedDisk {
   lostPages: number[]
   /** Places of the log where nobody knows what they held. */
   damages: number
+}
+
+/** What `cache scrub` found; `changed` where it repaired or dropped something. */
+export interface ScrubbedCache {
+  cache: string
+  disks: ScrubbedDisk[]
+  /** Disks of the cache of which nothing could be read back, and why. */
+  skipped: { disk: string; reason: string }[]
+}
+
+/** Pages have 4 KiB and are counted from the disk's phase. */
+export interface ScrubbedDisk {
+  disk: string
+  /** Pages that were read back. */
+  pages: number
+  /** Clean pages that were bad and were read from the origin again. */
+  repairedPages: number
+  /** Clean pages that were bad and are not cached any more. */
+  droppedPages: number
+  /** Pages that are bad and that the origin lacks. */
+  damagedPages: number[]
 }
 
 /** Names or globs; `all` with `exclude`. A name without wildcard that fits nothing is an error. */

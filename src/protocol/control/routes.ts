@@ -36,6 +36,11 @@ export interface Routes {
     Changing<{ devices: string[]; missing: boolean }>,
     documents.ChangeResult & { cache: documents.CacheDocument | null; coldDisks: string[] }
   >
+  /** `bytesPerSecond`: reads no faster; null for as fast as is polite. */
+  'cache.scrub': Post<
+    Changing<{ name: string; bytesPerSecond: number | null }>,
+    documents.ChangeResult & documents.ScrubbedCache
+  >
   'cache.attach': Post<documents.AttachRequest, documents.ChangeResult & { disk: documents.DiskDocument | null }>
   'cache.detach': Post<Changing<documents.Targets & { discardDirty: boolean; force: boolean }>, Results>
   /** `holdSeconds`: so long a write is answered when the origin has it, so that the origin stays current. */

@@ -79,6 +79,7 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
   }),
   'cache.delete': z.strictObject({ name, discardDirty: flag, dryRun: flag }),
   'cache.import': z.strictObject({ devices: texts.min(1), missing: flag, dryRun: flag }),
+  'cache.scrub': z.strictObject({ name, bytesPerSecond: bytes.min(1).nullable().default(null), dryRun: flag }),
   'cache.attach': z.strictObject({
     cache: name,
     origin: name,
