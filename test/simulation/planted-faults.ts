@@ -647,15 +647,14 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
     seed: 8,
     edits: [
       {
-        file: 'engine/log/log.ts',
-        find: `    if (this.isWriteBack) this.#keepReserve()
+        file: 'engine/log/open-log.ts',
+        find: `  log.keepReserve()
 `,
         replace: ``,
       },
       {
         file: 'engine/log/log.ts',
-        find: `this.#reserve ??= this.#takeAny()
-    return this.#reserve === undefined ? undefined : this.#takeAny()`,
+        find: `return this.#fillReserve() ? this.#takeAny() : undefined`,
         replace: `return this.#takeAny()`,
       },
     ],
@@ -666,7 +665,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
     edits: [
       {
         file: 'engine/disk/disk.ts',
-        find: `    if (lostBytes > 0) {
+        find: `    if (lostBytes > 0 || lostPages > 0) {
 `,
         replace: `    if (lostBytes < 0) {
 `,

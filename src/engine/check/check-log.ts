@@ -42,22 +42,23 @@ export async function checkLog(
     })
   }
   let entries = 0
-  for (const [index, chunk] of plan.chunks.entries()) {
+  const chunks = [...plan.chunks, ...plan.superseded]
+  for (const [index, chunk] of chunks.entries()) {
     findings.throwIfCancelled()
     const report = await readChunk(chunk, context.chunkBytes)
     entries += report.entries.count
-    await reportChunk(chunk, report, mayBeUnsealed(plan, index), plan, context)
+    await reportChunk(chunk, report, mayBeUnsealed(plan, chunks.length - index), plan, context)
     context.checked()
   }
   for (const dropped of plan.dropped) await reportLeft(dropped, plan, context)
-  const newest = plan.chunks.at(-1)?.found.header ?? found[0]!.header
+  const newest = chunks.at(-1)?.found.header ?? found[0]!.header
   return {
     log: {
       logId,
       disk: newest.diskName,
       origin: newest.origin,
       end: plan.end,
-      chunks: plan.chunks.length,
+      chunks: chunks.length,
       entries,
       lastWrittenAt: plan.lastWrittenAt === 0 ? null : new Date(plan.lastWrittenAt).toISOString(),
     },
@@ -65,8 +66,9 @@ export async function checkLog(
   }
 }
 
-function mayBeUnsealed({ chunks, end }: RecoveryPlan, index: number): boolean {
-  return index >= chunks.length - (end === 'closed' ? 1 : UNSEALED_CHUNKS)
+/** @param fromEnd 1 for the newest chunk */
+function mayBeUnsealed({ end }: RecoveryPlan, fromEnd: number): boolean {
+  return fromEnd <= (end === 'closed' ? 1 : UNSEALED_CHUNKS)
 }
 
 async function readChunk(chunk: RecoveredChunk, chunkBytes: number): Promise<ChunkReport> {

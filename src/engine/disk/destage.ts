@@ -3,7 +3,7 @@ import { messageOf } from '../../base/errors.js'
 import { PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
 import type { WriteBackSettings } from '../../model/write-back.js'
 import { NOWHERE } from '../index/page-table.js'
-import type { Log } from '../log/log.js'
+import type { Log, SetAside } from '../log/log.js'
 import { LogReplay, type ReplayPosition } from '../log/replay.js'
 import type { Span } from '../log/span.js'
 import { dataExtent } from '../log/staged-extent.js'
@@ -92,6 +92,7 @@ export class Destage {
   #starved = false
   #waiters: Waiter[] = []
   #stopped = false
+  #isOver = false
   #running: Promise<void>
   #retryMilliseconds = 0
   #isSilent = false
@@ -100,6 +101,8 @@ export class Destage {
   /** Pages that the origin refused, and how often; those that are stuck, and when they are tried again. */
   readonly #refusals = new Map<number, number>()
   readonly #stuck = new Map<number, number>()
+  /** Where the log has stuck pages again. */
+  #asides: SetAside[] = []
 
   constructor(options: DestageOptions) {
     this.#options = options
@@ -155,6 +158,7 @@ export class Destage {
   passed(lsn: number): Promise<void> {
     const { log } = this.#options
     if (log.settledLsn >= lsn) return Promise.resolve()
+    if (this.#isOver) return Promise.reject(this.#overError())
     return new Promise((resolve, reject) => {
       this.#waiters.push({ lsn, resolve, reject })
       this.#stir()
@@ -235,8 +239,13 @@ export class Destage {
     this.#replay.rest()
     this.#memory = undefined
     this.#sending = []
-    for (const { reject } of this.#waiters.splice(0))
-      reject(log.failure ?? new Error(`the destage of disk ${this.#options.name} was stopped`))
+    this.#isOver = true
+    for (const { reject } of this.#waiters.splice(0)) reject(this.#overError())
+  }
+
+  #overError(): Error {
+    const { log, name } = this.#options
+    return log.failure ?? new Error(`the destage of disk ${name} was stopped`)
   }
 
   /** Milliseconds until there is something to do: 0 now, undefined until something is written. */
@@ -248,9 +257,18 @@ export class Destage {
       return undefined
     }
     const { lowBytes, ageMilliseconds } = limits()
+    const rest = this.#isAllStuck ? Math.min(...this.#stuck.values()) - clock.monotonic() : 0
+    if (rest > 0 && this.#waiters.length === 0) return rest
     if (this.#waiters.length > 0 || this.#starved || dirtyBytes >= lowBytes || this.#sending.length > 0) return 0
     const oldest = this.#ages.oldest
     return oldest === undefined ? 0 : Math.max(0, oldest + ageMilliseconds - clock.monotonic())
+  }
+
+  /** Whether nothing is dirty but what the origin refuses: that waits for its turn. */
+  get #isAllStuck(): boolean {
+    const { log } = this.#options
+    if (this.#stuck.size === 0 || log.hasStagedWrites) return false
+    return log.dirtyBytes === this.#asides.reduce((sum, { units }) => sum + units, 0) * SECTOR_BYTES
   }
 
   /** A call to the origin begins, or has ended: should nothing come of it for long, somebody is told. */
@@ -313,11 +331,14 @@ export class Destage {
     const { position } = this.#replay
     const bytes = (position.lsn - this.#settled.lsn) * SECTOR_BYTES
     for (const { bad } of this.#sending) await this.#giveUp(bad)
+    // The chunk that has what was set aside may be given back from here on.
+    if (this.#asides.some(({ lsn, units }) => lsn + units > log.stableLsn)) await log.commit()
     this.#settled = position
     log.settle(position.lsn, position.offset)
     passedBarriers(this.#sending.length)
     this.#sending = []
     this.#ages.settle(position.lsn)
+    this.#asides = this.#asides.filter(({ lsn }) => lsn >= position.lsn)
     if (!log.hasDirty) {
       // What was refused is at the origin, or something newer is.
       this.#stuck.clear()
@@ -330,7 +351,7 @@ export class Destage {
       return lsn > position.lsn
     })
     onSettled()
-    return position.lsn >= log.writtenLsn
+    return position.lsn >= log.writtenLsn || this.#isAllStuck
   }
 
   async #send(span: Span): Promise<void> {
@@ -423,21 +444,17 @@ export class Destage {
     const now = clock.monotonic()
     if ((this.#stuck.get(page) ?? 0) <= now) this.#stuck.set(page, now + STUCK_RETRY_MILLISECONDS)
     const location = log.table.find(page)
-    // Something newer is in the log, or on its way there: its turn comes.
-    if (location === NOWHERE || log.isChanging(page, page)) return !log.isFull
+    // Something newer is in the log: its turn comes.
+    if (location === NOWHERE) return true
     const chunk = log.slots[Math.floor(location / log.entriesPerChunk)]!
     const ordinal = location % log.entriesPerChunk
     const offset = chunk.columns.unit[ordinal]! * SECTOR_BYTES
     if (chunk.sequence > before.sequence || (chunk.sequence === before.sequence && offset >= before.offset)) return true
     const data = await log.readEntry(chunk, ordinal)
     if (data === undefined) return false
-    if (log.isFull) return false
-    if (log.table.find(page) !== location || log.isChanging(page, page)) return true
-    let written: boolean | undefined
-    const batch = log.stageWrite(dataExtent(page, 1, chunk.columns.sectorMap[ordinal]!, data))
-    batch.whenWritten((error) => (written = error === undefined))
-    while (written === undefined && !log.isFull && log.failure === undefined) await this.#sleep(APPEND_MILLISECONDS)
-    return written === true
+    const aside = await log.setAside(page, location, dataExtent(page, 1, chunk.columns.sectorMap[ordinal]!, data))
+    if (aside !== undefined) this.#asides.push(aside)
+    return aside !== undefined
   }
 
   /** Pages that cannot be read back and that nothing newer replaces are lost, and nobody may read what is older. */

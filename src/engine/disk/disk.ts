@@ -256,6 +256,8 @@ export class Disk implements ServedDisk {
       const bypass = streamed > sequentialLimitBytes
       if (!bypass) this.#noteTraffic(offset, length)
       const missed = await this.#reads.read(offset, length, target, at, !bypass && this.#path.logs)
+      // Where the log was lost meanwhile, with something that the origin lacks, its answer is no answer.
+      this.#checkOpen()
       if (missed && streamed > length) this.#reads.readAhead.begin(offset + length)
       meter.read(length, !missed, (clock.monotonic() - startedAt) * 1000)
     } finally {
@@ -276,6 +278,7 @@ export class Disk implements ServedDisk {
       for (;;) {
         const before = this.#log?.settledLsn
         const extents = await this.#origin.allocation(offset, length)
+        this.#checkOpen()
         const log = this.#log
         if (log?.isWriteBack !== true) return extents
         // What went to the origin after it was asked may not be in the log any more.
@@ -554,6 +557,7 @@ export class Disk implements ServedDisk {
     const writeBack = this.#writeBack
     // What was not written was not answered.
     const lostBytes = log.isWriteBack ? (log.writtenLsn - log.settledLsn) * SECTOR_BYTES : 0
+    const lostPages = log.badPages.size
     this.#log = undefined
     this.#lostLog = log
     this.#writeBack = undefined
@@ -561,8 +565,11 @@ export class Disk implements ServedDisk {
     log.abandon()
     const reason = `the cache device failed: ${messageOf(error)}`
     void writeBack?.stop()
-    if (lostBytes > 0) {
-      this.#setState('failed', `${reason}; ${lostBytes} bytes that the origin lacks are there`)
+    if (lostBytes > 0 || lostPages > 0) {
+      const what = lostBytes > 0 ? `${lostBytes} bytes that the origin lacks are there` : ''
+      // Of these the origin has what is older, and without the log nobody would know.
+      const before = lostPages > 0 ? `${lostPages} pages were lost there before the origin had them` : ''
+      this.#setState('failed', [reason, what, before].filter((part) => part !== '').join('; '))
       this.#leavingLog = Promise.reject(new DiskError('EIO', `disk ${this.name}: ${this.#reason}`))
       this.#leavingLog.catch(() => undefined)
       return this.#leavingLog

@@ -43,6 +43,16 @@ interface Fetched {
   readonly done: () => void
 }
 
+/** What is known of pages before the origin is asked. */
+interface KnownParts {
+  /** Pages that read as zeroes where nothing is stored of them. */
+  readonly zeroes: ReadonlySet<number>
+  readonly early: ReadonlyMap<number, StoredPage>
+  readonly install: boolean
+  /** Cancelled where `early` may be older than what the origin answers. */
+  readonly parts?: Fill
+}
+
 /** Reads that are served from log and origin together, and what they bring into the log. */
 export class Reads {
   readonly readAhead: ReadAhead
@@ -129,12 +139,33 @@ export class Reads {
     at: number,
     install: boolean,
   ): Promise<boolean> {
-    const { space, stored, blockPages } = this.#options
     const log = this.#options.currentLog()
     this.#refuseBad(log, firstPage, lastPage, offset, length)
     const zeroes = this.#zeroPages(log, firstPage, lastPage)
-    // Before the origin is asked: once it has what is in the log here, the log may let go of it.
-    const early = this.#hasAny(firstPage, lastPage) ? await this.#storedParts(firstPage, lastPage) : NO_PARTS
+    if (!this.#hasAny(firstPage, lastPage))
+      return this.#readParts(firstPage, lastPage, offset, length, target, at, { zeroes, early: NO_PARTS, install })
+    // Before the origin is asked: once it has what is in the log here, the log may let go of it. A change from now on makes these parts old.
+    const parts = this.#options.fills.begin(firstPage, lastPage, this.#isChanging(firstPage, lastPage))
+    try {
+      const early = await this.#storedParts(firstPage, lastPage)
+      return await this.#readParts(firstPage, lastPage, offset, length, target, at, { zeroes, early, install, parts })
+    } finally {
+      this.#options.fills.end(parts)
+    }
+  }
+
+  /** Reads pages from the origin and puts on top what the log had of them before. */
+  async #readParts(
+    firstPage: number,
+    lastPage: number,
+    offset: number,
+    length: number,
+    target: Buffer,
+    at: number,
+    { zeroes, early, install, parts }: KnownParts,
+  ): Promise<boolean> {
+    const { space, stored, blockPages } = this.#options
+    const log = this.#options.currentLog()
     const from = Math.max(offset, space.startOf(firstPage))
     const to = Math.min(offset + length, space.startOf(lastPage + 1))
     if (zeroes.size === lastPage - firstPage + 1) {
@@ -162,7 +193,7 @@ export class Reads {
           this.#overlay(await stored.read(page), page, pageOffset, covered[1] - covered[0], data, pageOffset - start)
       }
       data.copy(target, at + from - offset, from - start, to - start)
-      if (installs && !fill.cancelled && !this.#options.isInDoubt()) this.#install(data, start)
+      if (installs && !fill.cancelled && parts?.cancelled !== true && !this.#options.isInDoubt()) this.#install(data, start)
     } finally {
       done()
     }

@@ -50,6 +50,13 @@ export const APPEND_BUFFER_BYTES = 2 * 1024 * 1024
 const MINIMUM_ROOM_BYTES = 16 * 1024
 /** A frame without data, on a device of any block size. */
 const MINIMUM_FRAME_BYTES = 4096
+/**
+ * Chunks that a log in write-back keeps back, so that it can be drained and opened again however full it is: one for frames that say what is
+ * settled, one for the next session, and one more before dirty pages that the origin refuses take the room of the first.
+ */
+export const RESERVE_CHUNKS = 3
+/** The next session has its chunk, and the frames of settling another one, while so many are left. */
+const RESERVE_BESIDE_REFUSED = 2
 /** Of a reclaimed chunk at most this part is appended again: a log that keeps everything would never have room. */
 const MAXIMUM_KEPT = 7 / 8
 /** Pages that a reclaim looks at before it lets others have the thread. */
@@ -116,6 +123,12 @@ export interface LogOptions {
   readonly onFailed: (error: Error) => void
 }
 
+/** Where a page was written again, in LSNs. */
+export interface SetAside {
+  readonly lsn: number
+  readonly units: number
+}
+
 interface Waiter {
   readonly resolve: () => void
   readonly reject: (error: Error) => void
@@ -176,6 +189,13 @@ export class Log {
   #writes: StagedExtent[] = []
   /** The writes of the append under way: in the log, but not found by a read yet. */
   #writing: readonly StagedExtent[] = []
+  /** Dirty pages that are to be written again, and who wants to hear whether they were. */
+  #aside: {
+    readonly page: number
+    readonly location: number
+    readonly extent: StagedExtent
+    readonly resolve: (done: SetAside | undefined) => void
+  }[] = []
   /** Pages that are to be written down as bad, with where they are, and who waits for that. */
   #bad: { readonly page: number; readonly location: number }[] = []
   #badWaiters: Waiter[] = []
@@ -212,8 +232,8 @@ export class Log {
   #settledWaiters: Waiter[] = []
   /** Where in its chunk the first frame at or above `settledLsn` begins. */
   #settledOffset = 0
-  /** Of a write-back log: a chunk that is kept back for frames that say what is settled, so that a full log can be drained. */
-  #reserve: Chunk | undefined
+  /** Of a write-back log: chunks that are kept back. */
+  readonly #reserve: Chunk[] = []
   /** A session begins: its first frames may use the reserve. */
   #beginning = false
 
@@ -275,7 +295,7 @@ export class Log {
   }
 
   get chunkCount(): number {
-    return this.#chunks.length + (this.#reserve === undefined ? 0 : 1)
+    return this.#chunks.length + this.#reserve.length
   }
 
   get chunks(): readonly LogChunk[] {
@@ -334,12 +354,12 @@ export class Log {
 
   /** Whether there is something that the origin lacks, or will be when it is appended. */
   get hasDirty(): boolean {
-    return this.dirtyBytes > 0 || this.#writes.length > 0 || this.#writing.length > 0
+    return this.dirtyBytes > 0 || this.hasStagedWrites
   }
 
-  /** Whether an append waits for a chunk. */
-  get isFull(): boolean {
-    return this.#wakeChunkWait !== undefined
+  /** Whether writes are on their way into the log. */
+  get hasStagedWrites(): boolean {
+    return this.#writes.length > 0 || this.#writing.length > 0
   }
 
   /** Ends when all that was staged before has been written (or, of copies, dropped). */
@@ -381,8 +401,20 @@ export class Log {
       .map(({ page }) => markExtent(EXTENT_KIND.bad, page, 1))
   }
 
+  /**
+   * Writes the data of a dirty page again, so that all before it can be settled. Ends with the LSN where that is, and how many units it takes: none
+   * where the log has something newer of the page; undefined where there is no room for it now. `extent` is what is stored at the location.
+   */
+  setAside(page: number, location: number, extent: StagedExtent): Promise<SetAside | undefined> {
+    if (this.#failure !== undefined) return Promise.resolve(undefined)
+    return new Promise((resolve) => {
+      this.#aside.push({ page, location, extent, resolve })
+      this.#schedule()
+    })
+  }
+
   #hasStaged(): boolean {
-    if (this.#bad.length > 0) return true
+    if (this.#bad.length > 0 || this.#aside.length > 0) return true
     return this.#copies.length > 0 || this.#marks.length > 0 || this.#writes.length > 0 || this.#markSettled
   }
 
@@ -430,6 +462,8 @@ export class Log {
           }
         }
         if (this.#bad.length > 0) await this.#appendBad(append)
+        // Before the writes of this turn: those are newer.
+        if (this.#aside.length > 0) await this.#appendAside(append)
         if (marks.length > 0 || marking) await this.#appendAll(append, FRAME_KIND.copies, marks)
         if (batch !== undefined) {
           batch.firstLsn = this.#nextLsn
@@ -485,10 +519,48 @@ export class Log {
         await this.#roll(append, true)
         continue
       }
-      const waiters = this.#badWaiters.splice(0)
+      await this.#encodeBad(append, open)
+    }
+  }
+
+  /** Writes a frame that says which pages are bad, none perhaps, and what is settled. */
+  async #encodeBad(append: Append, open: LogChunk): Promise<void> {
+    const waiters = this.#badWaiters.splice(0)
+    try {
       this.#encodeFrame(append, open, FRAME_KIND.copies, this.#takeBad(), 0)
       await this.#write(append)
       for (const waiter of waiters) waiter.resolve()
+    } catch (error) {
+      for (const waiter of waiters) waiter.reject(error as Error)
+      throw error
+    }
+  }
+
+  /** Writes pages that the origin refuses again, where there is room for them. */
+  async #appendAside(append: Append): Promise<void> {
+    while (this.#aside.length > 0) {
+      const open = this.#open
+      if (open === undefined || this.#isFull(open) || open.reserved) {
+        await this.#roll(append, true)
+        continue
+      }
+      await this.#encodeAside(append, open)
+    }
+  }
+
+  /** Takes them one by one, as what came before may have replaced them. */
+  async #encodeAside(append: Append, open: LogChunk): Promise<void> {
+    const { page, location, extent, resolve } = this.#aside.shift()!
+    let written: SetAside | undefined
+    try {
+      await this.#write(append)
+      const lsn = this.#nextLsn
+      if (this.table.find(page) === location) this.#encodeFrame(append, open, FRAME_KIND.writes, [extent], 0)
+      const units = this.#nextLsn - lsn
+      await this.#write(append)
+      written = { lsn, units }
+    } finally {
+      resolve(written)
     }
   }
 
@@ -806,8 +878,7 @@ export class Log {
     for (;;) {
       if (this.#failure !== undefined) throw this.#failure
       if (this.#open?.reserved === true) {
-        this.#reserve ??= this.#takeAny()
-        if (this.#reserve !== undefined) {
+        if (this.#fillReserve()) {
           this.#open.reserved = false
           return true
         }
@@ -851,8 +922,17 @@ export class Log {
 
   #take(): Chunk | undefined {
     if (!this.isWriteBack || this.#beginning) return this.#takeAny()
-    this.#reserve ??= this.#takeAny()
-    return this.#reserve === undefined ? undefined : this.#takeAny()
+    return this.#fillReserve() ? this.#takeAny() : undefined
+  }
+
+  /** Returns whether the reserve is whole. */
+  #fillReserve(): boolean {
+    while (this.#reserve.length < RESERVE_CHUNKS) {
+      const chunk = this.#takeAny()
+      if (chunk === undefined) return false
+      this.#reserve.push(chunk)
+    }
+    return true
   }
 
   #takeAny(): Chunk | undefined {
@@ -863,7 +943,9 @@ export class Log {
 
   /** Ends when a chunk may be had, or something else has changed. */
   async #waitForChunk(append: Append): Promise<void> {
-    if (this.#settledWaiters.length > 0 || this.#bad.length > 0) await this.#appendToReserve(append)
+    if (this.#wantsReserve) await this.#appendToReserve(append)
+    // Meanwhile more may have come, which nobody would hear of.
+    if (this.#wantsReserve) return
     this.#dropped(this.#copies.splice(0), 0)
     for (const resolve of [...this.#currentCopyWaiters.splice(0), ...this.#copyWaiters.splice(0)]) resolve()
     const changed = new Promise<void>((resolve) => {
@@ -875,24 +957,35 @@ export class Log {
     this.#wakeChunkWait = undefined
   }
 
-  /** Writes a frame that says what is settled where nothing else may be written. */
+  /** Whether something waits that may be written to the reserve. */
+  get #wantsReserve(): boolean {
+    return this.#settledWaiters.length > 0 || this.#bad.length > 0 || this.#aside.length > 0
+  }
+
+  /** Writes a frame that says what is settled where nothing else may be written, and what the origin refuses, as far as there is room. */
   async #appendToReserve(append: Append): Promise<void> {
     if (this.#open === undefined) {
-      const reserve = this.#reserve
+      const reserve = this.#reserve.pop()
       assert(reserve !== undefined, 'a write-back log that waits for a chunk has its reserve')
-      this.#reserve = undefined
       this.#openChunk(append, reserve).reserved = true
     }
     const open = this.#open!
+    while (this.#aside.length > 0 && this.#hasRoomForRefused(open)) await this.#encodeAside(append, open)
+    for (const { resolve } of this.#aside.splice(0)) resolve(undefined)
     // Each write frame of the oldest chunk needs one of these at most, and is no smaller.
     assert(
       open.room(this.#options.source.chunkBytes, 0) >= MINIMUM_FRAME_BYTES,
       'what is settled fits into the reserve',
     )
-    const waiters = this.#badWaiters.splice(0)
-    this.#encodeFrame(append, open, FRAME_KIND.copies, this.#takeBad(), 0)
-    await this.#write(append)
-    for (const waiter of waiters) waiter.resolve()
+    await this.#encodeBad(append, open)
+  }
+
+  /** Whether a page may be written to the reserve: all frames that say what is settled of the oldest chunk fit behind it. */
+  #hasRoomForRefused(open: LogChunk): boolean {
+    const oldest = this.#chunks.find(({ nextLsn }) => nextLsn > this.#settledLsn)
+    if (this.#reserve.length < RESERVE_BESIDE_REFUSED || oldest === undefined) return false
+    const frames = oldest.nextFrame - oldest.firstFrame
+    return open.room(this.#options.source.chunkBytes, 1) >= 3 * MINIMUM_FRAME_BYTES + (frames + 1) * MINIMUM_FRAME_BYTES
   }
 
   #openChunk(append: Append, chunk: Chunk): LogChunk {
@@ -1095,19 +1188,22 @@ export class Log {
     this.slots[chunk.slot] = undefined
     this.follower?.leaving(chunk)
     if (chunk.readers > 0) await chunk.idle()
+    await this.giveBack(chunk.chunk)
+  }
+
+  /** Puts a free header on a chunk that is no part of the log any more, and keeps it back or gives it away. */
+  async giveBack(chunk: Chunk): Promise<void> {
     const { source, clock } = this.#options
-    await writeFreeHeader(chunk.chunk, source.cacheId, clock.now())
-    if (this.isWriteBack && this.#reserve === undefined && this.#failure === undefined) {
-      this.#reserve = chunk.chunk
+    await writeFreeHeader(chunk, source.cacheId, clock.now())
+    if (this.isWriteBack && this.#reserve.length < RESERVE_CHUNKS && this.#failure === undefined) {
+      this.#reserve.push(chunk)
       this.#wakeChunkWait?.()
-    } else source.give(chunk.chunk)
+    } else source.give(chunk)
   }
 
   /** Gives the reserve back; for a log that is closed, or not in write-back any more. */
   #giveReserve(): void {
-    if (this.#reserve === undefined) return
-    this.#options.source.give(this.#reserve)
-    this.#reserve = undefined
+    for (const chunk of this.#reserve.splice(0)) this.#options.source.give(chunk)
   }
 
   // --------------------------------------------------------------------------------------------- commit and settling
@@ -1216,13 +1312,11 @@ export class Log {
       'a session begins in one chunk, by which recovery knows that it began',
     )
     await this.commit()
-    if (this.isWriteBack) this.#keepReserve()
   }
 
-  /** Keeps a chunk back, or where there is none what is left of the open one, until a chunk is given back. */
-  #keepReserve(): void {
-    this.#reserve ??= this.#takeAny()
-    if (this.#reserve === undefined && this.#open !== undefined) this.#open.reserved = true
+  /** For recovery: a log in write-back keeps chunks back from its beginning on; until it has them, what is left of the open one. */
+  keepReserve(): void {
+    if (this.isWriteBack && !this.#fillReserve() && this.#open !== undefined) this.#open.reserved = true
   }
 
   /** Appends an empty frame with a flag. */
@@ -1245,11 +1339,11 @@ export class Log {
 
   /**
    * Goes over to write-back, or back from it, while nothing is written. Everything is settled. The headers of the chunks say so: what may be dirty
-   * is in chunks of its own. NO_SPACE where there is no chunk that could be kept back.
+   * is in chunks of its own. NO_SPACE where there are too few chunks that could be kept back.
    */
   async setWriteBack(isWriteBack: boolean): Promise<void> {
     if (isWriteBack && !(await this.#findReserve())) {
-      throw new VmcacheError('NO_SPACE', `the log of disk ${this.identity.diskName} has no chunk to keep back`, {
+      throw new VmcacheError('NO_SPACE', `the log of disk ${this.identity.diskName} has not ${RESERVE_CHUNKS} chunks to keep back`, {
         hint: 'give the disk a larger minimum, or the cache more room',
       })
     }
@@ -1269,11 +1363,10 @@ export class Log {
     await this.recordSettled()
   }
 
-  /** Takes the reserve, from what is free or from the oldest chunk; returns whether there is one. */
+  /** Takes the reserve, from what is free or from the oldest chunks; returns whether it is whole. */
   async #findReserve(): Promise<boolean> {
     for (;;) {
-      this.#reserve ??= this.#takeAny()
-      if (this.#reserve !== undefined) return true
+      if (this.#fillReserve()) return true
       if (this.#failure !== undefined) throw this.#failure
       const { source } = this.#options
       if (!source.exhausted && this.chunkCount < this.maximumChunks) {
@@ -1354,6 +1447,7 @@ export class Log {
     )
     for (const waiter of waiting) waiter.reject(error)
     this.#bad = []
+    for (const { resolve } of this.#aside.splice(0)) resolve(undefined)
     for (const resolve of [...this.#currentCopyWaiters.splice(0), ...this.#copyWaiters.splice(0)]) resolve()
     this.#wakeChunkWait?.()
     this.#options.onFailed(error)

@@ -79,7 +79,8 @@ export async function openLog(
     if (plan.isDirtyDamaged) continue
     await sealRecovered(chunk, options.identity.logId, source.chunkBytes, plan.settledLsn, clock)
   }
-  for (const { chunk } of [...plan.dropped, ...(settings.keepPages ? [] : plan.chunks.map(({ found }) => found))]) {
+  const given = settings.keepPages ? [] : [...plan.chunks, ...plan.superseded].map(({ found }) => found)
+  for (const { chunk } of [...plan.dropped, ...given]) {
     await writeFreeHeader(chunk, source.cacheId, clock.now())
     source.give(chunk)
   }
@@ -90,6 +91,8 @@ export async function openLog(
   const bad = settings.keepPages ? plan.bad : []
   for (const page of bad) dead.add(page, 1)
   await log.begin(settings.keepPages ? plan.invalid : [], bad)
+  if (settings.keepPages) for (const { found } of plan.superseded) await log.giveBack(found.chunk)
+  log.keepReserve()
   const newestFirst = adopted.reverse()
   const isDirty = ({ chunk }: AdoptedChunk): boolean => log.isWriteBack && chunk.nextLsn > plan.settledLsn
   await loadAtOnce(log, newestFirst.filter(isDirty), dead, options)

@@ -20,7 +20,6 @@
  * | write-back, not closed | any | none: what is at or above `settledLsn` is dirty |
  * | any, behind damage | any | the same, and all that are older than the damage; where the origin lacks something of that, the disk waits |
  */
-import { assert } from '../../base/assert.js'
 import { checksumOf } from '../../base/checksum.js'
 import { CHUNK_HEADER_BYTES, type ChunkHeader } from '../../format/chunk-header.js'
 import {
@@ -87,6 +86,8 @@ export interface RecoveryPlan {
   readonly chunks: readonly RecoveredChunk[]
   /** Chunks that carry the log's id and are no part of it; freed before the first answer. */
   readonly dropped: readonly FoundChunk[]
+  /** Its newest chunks where they have nothing but what a new session says again; freed once that has begun. */
+  readonly superseded: readonly RecoveredChunk[]
   /** Pages of which nothing that the log has may be served. */
   readonly invalid: readonly PageRange[]
   /** Regions that go on being touched: after a kill the origin may still lose what was written to them. */
@@ -126,7 +127,9 @@ export interface RecoveryContext {
 export async function planRecovery(found: readonly FoundChunk[], context: RecoveryContext): Promise<RecoveryPlan> {
   const newestSession = Math.max(0, ...found.map(({ header }) => header.session))
   const nextSequence = 1 + Math.max(0, ...found.map(({ header }) => header.sequence))
-  const { members, dropped } = orderChunks(found)
+  const unbegun = await unbegunSession(found, context)
+  const { members, dropped } = orderChunks(found.filter((each) => each !== unbegun))
+  if (unbegun !== undefined) dropped.push(unbegun)
   const trailers = await mapConcurrently(members, (member) => readTrailer(member, context.chunkBytes))
   const walk = new Walk(context.chunkBytes, context.pastDamage === true)
   for (const [index, member] of members.entries()) {
@@ -135,7 +138,6 @@ export async function planRecovery(found: readonly FoundChunk[], context: Recove
     )
     await walk.visit(member, trailers[index], laterProof ? Infinity : stableFrameAfter(members, index))
   }
-  walk.dropUnbegunSession()
   const { chunks } = walk
   const newest = chunks.at(-1)
   dropped.push(...walk.dropped)
@@ -143,6 +145,7 @@ export async function planRecovery(found: readonly FoundChunk[], context: Recove
     return {
       chunks: [],
       dropped,
+      superseded: [],
       invalid: [],
       touched: [],
       bad: [],
@@ -173,9 +176,13 @@ export async function planRecovery(found: readonly FoundChunk[], context: Recove
   const marked = newestFrames === undefined ? NO_MARKS : await marksAtEnd(newestFrames, context.chunkBytes)
   const touched = end === 'closed' ? [] : marked.touched
   if (end === 'power-cut') invalid.push(...touched)
+  const superseded: RecoveredChunk[] = []
+  if (isWriteBack && !closed)
+    while (chunks.length > 1 && isRepeated(chunks.at(-1)!)) superseded.unshift(chunks.pop()!)
   return {
     chunks,
     dropped,
+    superseded,
     invalid,
     touched: end === 'killed' ? touched : [],
     bad: marked.bad,
@@ -190,6 +197,37 @@ export async function planRecovery(found: readonly FoundChunk[], context: Recove
     dirtyBytes,
     isDirtyDamaged: isWriteBack && !closed && walk.damagedLsn > settledLsn,
   }
+}
+
+/**
+ * The newest session counts only when its first frames, which say what was dropped before it, are whole: the chunk of a session that has not
+ * begun. Until it has, the sessions before it are what they were.
+ */
+async function unbegunSession(
+  found: readonly FoundChunk[],
+  { chunkBytes, pastDamage }: RecoveryContext,
+): Promise<FoundChunk | undefined> {
+  const session = Math.max(...found.map(({ header }) => header.session))
+  const [first, second] = found.filter(({ header }) => header.session === session)
+  if (first === undefined || second !== undefined || first.header.sequence !== first.header.sessionStart) return undefined
+  if ((await readTrailer(first, chunkBytes)) !== undefined) return undefined
+  const walk = new Walk(chunkBytes, pastDamage === true)
+  await walk.visit(first, undefined, 0)
+  return walk.sessionBegun ? undefined : first
+}
+
+/**
+ * Whether a chunk of a log in write-back says nothing but what the frames say that a session begins with. So a full log needs one chunk for
+ * a session, however often it is opened.
+ */
+function isRepeated({ found: { header }, sealed, columns, nextLsn }: RecoveredChunk): boolean {
+  if (sealed || nextLsn !== header.firstLsn) return false
+  for (let ordinal = 0; ordinal < columns.count; ordinal++) {
+    const kind = columns.heat[ordinal]!
+    if (columns.sectorMap[ordinal] !== 0) return false
+    if (kind !== EXTENT_KIND.touched && kind !== EXTENT_KIND.quiet && kind !== EXTENT_KIND.bad) return false
+  }
+  return true
 }
 
 /** Sorts the chunks into the log, oldest first, and what an earlier recovery had dropped. */
@@ -234,8 +272,9 @@ class Walk {
   damagedLsn = 0
   /** Where the oldest chunk begins. */
   oldestLsn = 1
+  /** Whether the first frames of the session that was visited last are whole. */
+  sessionBegun = true
   #ended = false
-  #sessionBegun = true
 
   constructor(
     readonly chunkBytes: number,
@@ -264,7 +303,7 @@ class Walk {
       this.#damage(header.firstLsn)
     }
     if (trailer !== undefined) {
-      this.#sessionBegun = true
+      this.sessionBegun = true
       const state = {
         settledLsn: Math.max(this.#settledLsn, header.settledLsn, trailer.settledLsn),
         epoch: header.epoch,
@@ -276,15 +315,6 @@ class Walk {
       return
     }
     await this.#scan(member, stable)
-  }
-
-  /** The newest session counts only when its first frames, which say what was dropped before it, are whole. */
-  dropUnbegunSession(): void {
-    if (this.#sessionBegun) return
-    const unbegun = this.chunks.pop()
-    assert(unbegun !== undefined, 'an unbegun session has a chunk')
-    this.dropped.push(unbegun.found)
-    this.#sessionBegun = true
   }
 
   get #settledLsn(): number {
@@ -378,7 +408,7 @@ class Walk {
       this.dropped.push(member)
       return
     }
-    this.#sessionBegun = begun
+    this.sessionBegun = begun
     this.chunks.push({
       found: member,
       sealed: false,

@@ -93,7 +93,8 @@ export class LogReplay {
     while (this.#position.lsn < stableLsn && span.bytes < memory.length) {
       const { sequence, offset, lsn } = this.#position
       const chunk = this.#chunkAt(sequence)
-      if (chunk === undefined || offset >= chunk.deviceOffset) {
+      // A chunk that has no writes from here on need not be readable.
+      if (chunk === undefined || offset >= chunk.deviceOffset || chunk.nextLsn <= lsn) {
         const next = this.#chunkAt(sequence + 1) ?? log.chunks.find((each) => each.sequence > sequence)
         if (next === undefined) break
         this.#isInDamage = false

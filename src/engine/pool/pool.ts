@@ -11,14 +11,12 @@ import {
 import { FIRST_CHUNK_OFFSET, FORMAT_VERSION, type Superblock, type SuperblockDevice } from '../../format/superblock.js'
 import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
 import type { Device } from '../device/device.js'
-import { writeFreeHeader } from '../log/log.js'
+import { RESERVE_CHUNKS, writeFreeHeader } from '../log/log.js'
 import { eraseSuperblocks, newerFormat, readSuperblock, writeSuperblock } from './superblocks.js'
 
 /** Chunk generations of one opening of a cache: each opening has its own, above all earlier ones. */
 const GENERATIONS_PER_OPEN = 2 ** 24
 const CONCURRENT_READS = 16
-/** Chunks that a log in write-back takes when it is opened: one for its session, and its reserve. */
-const CHUNKS_OF_A_SESSION = 2
 
 /** A chunk by its place; what threads send each other. */
 export interface ChunkPlace {
@@ -236,7 +234,7 @@ export class Pool {
   /** Chunks that are kept back for logs that are still to be opened: a dirty one goes on in a new chunk before anything else. */
   get #keptChunks(): number {
     let kept = 0
-    for (const chunks of this.#logs.values()) if (chunks.some(mayBeDirty)) kept += CHUNKS_OF_A_SESSION
+    for (const chunks of this.#logs.values()) if (chunks.some(mayBeDirty)) kept += RESERVE_CHUNKS
     return kept
   }
 

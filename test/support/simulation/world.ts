@@ -298,22 +298,22 @@ export class World {
     const { log } = guest.disk!
     if (log === undefined) return
     const isClean = ({ nextLsn }: LogChunk): boolean => !log.isWriteBack || nextLsn <= log.settledLsn
-    const sealed = log.chunks.filter(
-      (chunk) => chunk.state === 'sealed' && (isClean(chunk) || isProven(chunk, log.chunks)),
-    )
+    const sealed = log.chunks.filter((chunk) => chunk.state === 'sealed' && isProven(chunk, log.chunks))
     const chosen = sealed[this.random.below(sealed.length)]
     if (chosen === undefined) return
     const { columns } = chosen
+    // What no record says yet is dirty again behind a crash.
+    const isSettled = isClean(chosen) && (!log.isWriteBack || isOnRecord(chosen, log.chunks))
     const ordinal = this.random.below(columns.count + 1)
     // A page of data as a rule, anything else of the chunk now and then.
     const isData = ordinal < columns.count && columns.sectorMap[ordinal] !== 0
-    if (isData && (this.random.below(8) > 0 || !isClean(chosen))) {
-      if (!isClean(chosen)) {
+    if (isData && (this.random.below(8) > 0 || !isSettled)) {
+      if (!isSettled) {
         const { first, count } = guest.sectorsOfPage(columns.page[ordinal]!)
         guest.noteRot(first, count)
       }
       this.#flip(chosen, columns.unit[ordinal]! * SECTOR + this.random.below(SECTOR))
-    } else if (isClean(chosen) && (!log.isWriteBack || isOnRecord(chosen, log.chunks))) {
+    } else if (isSettled) {
       const at = this.random.below(CHUNK_BYTES)
       this.#isHeaderDamaged ||= at < CHUNK_HEADER_BYTES
       this.#flip(chosen, at)
