@@ -606,6 +606,8 @@ export class Disk implements ServedDisk {
     if (isDraining && this.#writeBack !== undefined) await this.#drainFirst(this.#writeBack, signal)
     await this.#gate.shut()
     try {
+      // A log that was lost is left for good when the epoch is raised.
+      await this.#leavingLog?.catch(() => undefined)
       this.#refuseLost()
       if (isDraining) await this.#leaveWriteBack()
       const log = this.#log

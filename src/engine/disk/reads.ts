@@ -45,8 +45,6 @@ interface Fetched {
 
 /** What is known of pages before the origin is asked. */
 interface KnownParts {
-  /** Pages that read as zeroes where nothing is stored of them. */
-  readonly zeroes: ReadonlySet<number>
   readonly early: ReadonlyMap<number, StoredPage>
   readonly install: boolean
   /** Cancelled where `early` may be older than what the origin answers. */
@@ -139,16 +137,13 @@ export class Reads {
     at: number,
     install: boolean,
   ): Promise<boolean> {
-    const log = this.#options.currentLog()
-    this.#refuseBad(log, firstPage, lastPage, offset, length)
-    const zeroes = this.#zeroPages(log, firstPage, lastPage)
     if (!this.#hasAny(firstPage, lastPage))
-      return this.#readParts(firstPage, lastPage, offset, length, target, at, { zeroes, early: NO_PARTS, install })
+      return this.#readParts(firstPage, lastPage, offset, length, target, at, { early: NO_PARTS, install })
     // Before the origin is asked: once it has what is in the log here, the log may let go of it. A change from now on makes these parts old.
     const parts = this.#options.fills.begin(firstPage, lastPage, this.#isChanging(firstPage, lastPage))
     try {
       const early = await this.#storedParts(firstPage, lastPage)
-      return await this.#readParts(firstPage, lastPage, offset, length, target, at, { zeroes, early, install, parts })
+      return await this.#readParts(firstPage, lastPage, offset, length, target, at, { early, install, parts })
     } finally {
       this.#options.fills.end(parts)
     }
@@ -162,10 +157,13 @@ export class Reads {
     length: number,
     target: Buffer,
     at: number,
-    { zeroes, early, install, parts }: KnownParts,
+    { early, install, parts }: KnownParts,
   ): Promise<boolean> {
     const { space, stored, blockPages } = this.#options
     const log = this.#options.currentLog()
+    // Behind the parts: what was zeroed or lost while they were read is not among them.
+    this.#refuseBad(log, firstPage, lastPage, offset, length)
+    const zeroes = this.#zeroPages(log, firstPage, lastPage)
     const from = Math.max(offset, space.startOf(firstPage))
     const to = Math.min(offset + length, space.startOf(lastPage + 1))
     if (zeroes.size === lastPage - firstPage + 1) {
@@ -193,7 +191,8 @@ export class Reads {
           this.#overlay(await stored.read(page), page, pageOffset, covered[1] - covered[0], data, pageOffset - start)
       }
       data.copy(target, at + from - offset, from - start, to - start)
-      if (installs && !fill.cancelled && parts?.cancelled !== true && !this.#options.isInDoubt()) this.#install(data, start)
+      if (installs && !fill.cancelled && parts?.cancelled !== true && !this.#options.isInDoubt())
+        this.#install(data, start)
     } finally {
       done()
     }

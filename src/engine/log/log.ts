@@ -1343,9 +1343,13 @@ export class Log {
    */
   async setWriteBack(isWriteBack: boolean): Promise<void> {
     if (isWriteBack && !(await this.#findReserve())) {
-      throw new VmcacheError('NO_SPACE', `the log of disk ${this.identity.diskName} has not ${RESERVE_CHUNKS} chunks to keep back`, {
-        hint: 'give the disk a larger minimum, or the cache more room',
-      })
+      throw new VmcacheError(
+        'NO_SPACE',
+        `the log of disk ${this.identity.diskName} has not ${RESERVE_CHUNKS} chunks to keep back`,
+        {
+          hint: 'give the disk a larger minimum, or the cache more room',
+        },
+      )
     }
     while (this.#running || this.#hasStaged()) await this.appended()
     if (this.#failure !== undefined) throw this.#failure

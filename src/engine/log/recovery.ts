@@ -177,8 +177,7 @@ export async function planRecovery(found: readonly FoundChunk[], context: Recove
   const touched = end === 'closed' ? [] : marked.touched
   if (end === 'power-cut') invalid.push(...touched)
   const superseded: RecoveredChunk[] = []
-  if (isWriteBack && !closed)
-    while (chunks.length > 1 && isRepeated(chunks.at(-1)!)) superseded.unshift(chunks.pop()!)
+  if (isWriteBack && !closed) while (chunks.length > 1 && isRepeated(chunks.at(-1)!)) superseded.unshift(chunks.pop()!)
   return {
     chunks,
     dropped,
@@ -209,7 +208,8 @@ async function unbegunSession(
 ): Promise<FoundChunk | undefined> {
   const session = Math.max(...found.map(({ header }) => header.session))
   const [first, second] = found.filter(({ header }) => header.session === session)
-  if (first === undefined || second !== undefined || first.header.sequence !== first.header.sessionStart) return undefined
+  if (first === undefined || second !== undefined || first.header.sequence !== first.header.sessionStart)
+    return undefined
   if ((await readTrailer(first, chunkBytes)) !== undefined) return undefined
   const walk = new Walk(chunkBytes, pastDamage === true)
   await walk.visit(first, undefined, 0)
