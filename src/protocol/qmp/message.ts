@@ -20,7 +20,8 @@ export interface QmpEvent {
 }
 
 export interface QmpCommand {
-  readonly id: number
+  /** Null: whoever passes the command on numbers it. */
+  readonly id: number | null
   readonly command: string
   readonly arguments?: object
   /** Run beside the commands that wait for the main loop; only on a connection that agreed to it, and only what QEMU allows. */
@@ -30,7 +31,7 @@ export interface QmpCommand {
 /** A command as it goes over the wire, with the end of its line. */
 export function encodeCommand({ id, command, arguments: given, outOfBand = false }: QmpCommand): string {
   const named = outOfBand ? { 'exec-oob': command } : { execute: command }
-  return `${JSON.stringify({ ...named, ...(given === undefined ? {} : { arguments: given }), id })}\n`
+  return `${JSON.stringify({ ...named, ...(given === undefined ? {} : { arguments: given }), ...(id === null ? {} : { id }) })}\n`
 }
 
 /** What one line says. HYPERVISOR where it is no message of the protocol. */

@@ -1,11 +1,10 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile, rm, writeFile } from 'node:fs/promises'
-import { createConnection } from 'node:net'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { until } from '../processes.js'
 import { findProgram } from '../programs.js'
+import { openCommands, type GuestCommand } from './guest-commands.js'
 import { initramfs } from './initramfs.js'
 import { guestKernel } from './kernel.js'
 import { connectMonitor, type Monitor } from './qmp.js'
@@ -30,16 +29,6 @@ export interface GuestOptions {
   readonly reconnectSeconds?: number
 }
 
-/** A shell script that runs in the guest. */
-export interface GuestCommand {
-  /** Its exit code, and its stdout and stderr together. */
-  readonly ended: Promise<{ readonly code: number; readonly output: string }>
-  /** Output so far. */
-  lines(): readonly string[]
-  /** Ends with the first line that fits. */
-  waitForLine(pattern: RegExp, timeoutMilliseconds?: number): Promise<string>
-}
-
 export interface Guest {
   readonly monitor: Monitor
   /** Time from the start of QEMU to the first command. */
@@ -51,6 +40,8 @@ export interface Guest {
   /** Ends QEMU at once, as a power cut of the guest would. */
   stop(): Promise<void>
 }
+
+export type { GuestCommand }
 
 /** Starts a guest and waits until it takes commands. */
 export async function startGuest(options: GuestOptions): Promise<Guest> {
@@ -137,50 +128,6 @@ function argumentsOf(options: GuestOptions, kernel: string, path: (name: string)
     `virtio-blk-pci,drive=disk${index},id=virtio${index},werror=stop,rerror=stop`,
   ])
   return [...machine, ...memory, ...boot, ...channels, ...disks]
-}
-
-/** The guest's end of the command channel is the script in initramfs.ts. */
-async function openCommands(socketPath: string): Promise<{ booted: Promise<void>; start: Guest['start'] }> {
-  const socket = createConnection(socketPath)
-  await once(socket, 'connect')
-  socket.on('error', () => {})
-  const running = new Map<number, { onLine(line: string): void; onEnd(code: number): void }>()
-  createInterface(socket).on('line', (text) => {
-    const [, id, kind, rest] = /^(\d+) ([|=])(.*)$/.exec(text) ?? []
-    const command = running.get(Number(id))
-    if (kind === '|') command?.onLine(rest!)
-    else if (kind === '=') command?.onEnd(Number(rest))
-  })
-
-  const register = (id: number, onLine: (line: string) => void): GuestCommand => {
-    const lines: string[] = []
-    const ended = new Promise<{ code: number; output: string }>((resolve) => {
-      running.set(id, {
-        onLine(line) {
-          lines.push(line)
-          onLine(line)
-        },
-        onEnd(code) {
-          running.delete(id)
-          resolve({ code, output: lines.join('\n') })
-        },
-      })
-    })
-    const waitForLine = (pattern: RegExp, timeoutMilliseconds?: number): Promise<string> =>
-      until(`a line of the guest like ${pattern}`, () => lines.find((line) => pattern.test(line)), timeoutMilliseconds)
-    return { ended, lines: () => lines, waitForLine }
-  }
-
-  let lastId = 0
-  return {
-    booted: register(0, () => {}).ended.then(() => {}),
-    start(script, onLine = () => {}) {
-      const id = ++lastId
-      const command = register(id, onLine)
-      socket.write(`${id} ${Buffer.from(script).toString('base64')}\n`)
-      return command
-    },
-  }
 }
 
 async function rejectAfter(milliseconds: number, message: () => string | Promise<string>): Promise<never> {

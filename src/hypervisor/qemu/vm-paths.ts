@@ -1,0 +1,22 @@
+import { join } from 'node:path'
+
+/** Files of a VM that runs, below RUN-DIR. */
+export interface VmPaths {
+  readonly directory: string
+  /** Monitor for commands and events: the engine is its one client. */
+  readonly monitor: string
+  /** Monitor for commands out of band. */
+  readonly rescue: string
+  /** Holds the id of the process, as QEMU wrote and locked it. */
+  readonly pid: string
+}
+
+export function vmPaths(runDirectory: string, uuid: string): VmPaths {
+  const directory = join(runDirectory, 'vms', uuid)
+  return {
+    directory,
+    monitor: join(directory, 'monitor'),
+    rescue: join(directory, 'rescue'),
+    pid: join(directory, 'pid'),
+  }
+}

@@ -1,0 +1,294 @@
+/**
+ * What every driver of VMs does, with a real guest. A driver proves itself with a {@link DriverWorld}: how a VM with a test guest is made
+ * known to it.
+ */
+import { access, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { VmDriver, VmIdentity, VmMonitor } from '../../src/hypervisor/driver.js'
+import { insertDisk, removeDisk, renewDisk } from '../../src/hypervisor/exchange-disk.js'
+import { observeVm, type ObservedDisk } from '../../src/hypervisor/observe-vm.js'
+import { openCommands, type GuestCommands } from '../support/guest/guest-commands.js'
+import { initramfs } from '../support/guest/initramfs.js'
+import { guestKernel } from '../support/guest/kernel.js'
+import { checkStamps, stampScript } from '../support/guest/stamps.js'
+import { pathOf } from '../support/packages.js'
+import { must, Processes, until } from '../support/processes.js'
+
+const MIB = 2 ** 20
+const TIMEOUT = 180_000
+
+/** A VM with the test guest. */
+export interface GuestVm {
+  readonly kernel: string
+  readonly initrd: string
+  readonly append: string
+  /** The guest's port `commands` is to be found at this path. */
+  readonly commands: string
+  readonly disks: readonly GuestVmDisk[]
+}
+
+export interface GuestVmDisk {
+  readonly target: string
+  readonly path: string
+  readonly format: 'raw' | 'qcow2'
+}
+
+export interface DriverWorld {
+  readonly driver: VmDriver
+  /** URI of the connection that the driver is told; null for its own. */
+  readonly connect: string | null
+  /** Makes the VM known, off. */
+  define(vm: GuestVm): Promise<VmIdentity>
+  stop(): Promise<void>
+}
+
+export function vmDriverContract(startWorld: (directory: string, onChange: () => void) => Promise<DriverWorld>): void {
+  const processes = new Processes()
+  const stamped = { first: 0, blocks: 101 }
+  let directory: string
+  let world: DriverWorld
+  let vm: VmIdentity | null = null
+  let guest: GuestCommands | null = null
+  let changes = 0
+
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'vmcache-vm-'))
+    changes = 0
+    world = await startWorld(directory, () => changes++)
+  })
+  afterEach(async () => {
+    guest?.close()
+    guest = null
+    if (vm !== null) await world.driver.destroy(vm).catch(() => {})
+    vm = null
+    await world.driver.close()
+    await world.stop()
+    await processes.stopAll()
+    await rm(directory, { recursive: true, force: true })
+  })
+
+  const path = (name: string): string => join(directory, name)
+
+  async function image(name: string, bytes = 16 * MIB): Promise<string> {
+    await writeFile(path(name), '')
+    await truncate(path(name), bytes)
+    return path(name)
+  }
+
+  async function define(...disks: GuestVmDisk[]): Promise<VmIdentity> {
+    const kernel = await guestKernel()
+    await writeFile(path('initramfs'), await initramfs(kernel, []))
+    vm = await world.define({
+      kernel: kernel.image,
+      initrd: path('initramfs'),
+      append: 'console=ttyS0 quiet panic=-1',
+      commands: path('commands'),
+      disks,
+    })
+    return vm
+  }
+
+  async function boot(): Promise<GuestCommands> {
+    await world.driver.startPaused(vm!)
+    return goOn()
+  }
+
+  async function goOn(): Promise<GuestCommands> {
+    await world.driver.resume(vm!)
+    guest = await openCommands(path('commands'))
+    await guest.booted
+    return guest
+  }
+
+  /** Serves an image by NBD; its process. */
+  async function serve(file: string, socket = path('nbd')) {
+    await rm(socket, { force: true })
+    const server = processes.start(pathOf('nbdkit'), ['-f', '-U', socket, 'file', file])
+    const isThere = () => access(socket).then(Boolean.bind(null, true), () => false)
+    await until('the socket of nbdkit', isThere)
+    return { process: server, socket, sizeBytes: 16 * MIB }
+  }
+
+  async function disk(target = 'vda'): Promise<ObservedDisk> {
+    const { disks } = await observeVm(world.driver, vm!)
+    return disks.find((other) => other.target === target)!
+  }
+
+  async function monitor(): Promise<VmMonitor> {
+    return (await world.driver.monitor(vm!))!
+  }
+
+  const state = async () => (await observeVm(world.driver, vm!)).state
+
+  describe('a VM', () => {
+    test('is unknown, or off, running and off again, and every change is told', { timeout: TIMEOUT }, async () => {
+      await expect(world.driver.find('nobody', world.connect)).rejects.toMatchObject({ code: 'VM_NOT_FOUND' })
+      const { driver } = world
+      const web = await define({ target: 'vda', path: await image('a'), format: 'raw' })
+      expect(await observeVm(driver, web)).toEqual({ state: 'off', disks: [] })
+      expect(await driver.declared(web)).toMatchObject({
+        name: web.name,
+        memoryBytes: 256 * MIB,
+        disks: [{ target: 'vda', path: path('a'), whyDirect: null }],
+      })
+      driver.watch([web])
+      await driver.startPaused(web)
+      expect(await observeVm(driver, web)).toMatchObject({
+        state: 'paused',
+        disks: [{ target: 'vda', sizeBytes: 16 * MIB, stopsOnError: true, path: { kind: 'direct' }, whyDirect: null }],
+      })
+      await expect(driver.startPaused(web)).rejects.toMatchObject({ code: 'WRONG_STATE' })
+      await until('word of the start', () => changes > 0, 10_000)
+      await driver.resume(web)
+      expect(await state()).toBe('running')
+      const before = changes
+      await driver.destroy(web)
+      expect(await state()).toBe('off')
+      await until('word of the end', () => changes > before, 10_000)
+      await driver.destroy(web)
+    })
+
+    test('boots through a server that was inserted before its first instruction', { timeout: TIMEOUT }, async () => {
+      await define({ target: 'vda', path: await image('a'), format: 'raw' })
+      const server = await serve(path('a'))
+      await world.driver.startPaused(vm!)
+      await insertDisk(await monitor(), await disk(), server)
+      expect((await disk()).path).toEqual({ kind: 'cached', node: 'vmcache-vda-1', socket: server.socket })
+      const commands = await goOn()
+      expect(await commands.start('dd if=/dev/urandom of=/dev/vda bs=4096 count=8 conv=fsync').ended).toMatchObject({
+        code: 0,
+      })
+      await processes.stop(server.process)
+      await until('that its requests go through the server', async () => {
+        void commands.start('dd if=/dev/vda of=/dev/null iflag=direct bs=4096 count=1')
+        return (await state()) === 'io-error'
+      })
+    })
+
+    test('gets and loses a server while it writes, and notices nothing', { timeout: TIMEOUT }, async () => {
+      await define({ target: 'vda', path: await image('a'), format: 'raw' })
+      const commands = await boot()
+      const server = await serve(path('a'))
+      const load = commands.start(stampScript('/dev/vda', stamped))
+      const more = async () => {
+        const seen = load.lines().length
+        await until('more stamps', () => load.lines().length > seen + 3)
+      }
+      await more()
+      for (let round = 0; round < 3; round++) {
+        await insertDisk(await monitor(), await disk(), server)
+        await more()
+        await removeDisk(await monitor(), await disk())
+        expect((await disk()).path).toEqual({ kind: 'direct' })
+        await more()
+      }
+      await processes.stop(server.process)
+      await more()
+      await commands.start('touch /tmp/stop').ended
+      expect(await load.ended).toMatchObject({ code: 0 })
+      const talk = await commands.start('dmesg | grep -i "i/o error" || true').ended
+      expect(talk.output).toBe('')
+      await world.driver.destroy(vm!)
+      const newest = Number(load.lines().at(-1)!.split(' ')[1])
+      expect(await checkStamps(path('a'), stamped)).toEqual({ newest, wrong: [] })
+    })
+
+    test(
+      'whose server went away for long is stopped, and goes on over a new connection with nothing lost',
+      { timeout: TIMEOUT },
+      async () => {
+        await define({ target: 'vda', path: await image('a'), format: 'raw' })
+        const commands = await boot()
+        let server = await serve(path('a'))
+        await insertDisk(await monitor(), await disk(), server)
+        const load = commands.start(stampScript('/dev/vda', stamped))
+        await load.waitForLine(/stamp 5/)
+        for (let round = 0; round < 2; round++) {
+          await processes.stop(server.process)
+          await until('that the VM is stopped', async () => (await state()) === 'io-error')
+          server = await serve(path('a'))
+          await renewDisk(await monitor(), await disk(), server)
+          await world.driver.resume(vm!)
+          const seen = load.lines().length
+          await until('more stamps', () => load.lines().length > seen + 3)
+        }
+        expect(await disk()).toMatchObject({ path: { node: 'vmcache-vda-3' }, whyDirect: null })
+        await removeDisk(await monitor(), await disk())
+        await commands.start('touch /tmp/stop').ended
+        expect(await load.ended).toMatchObject({ code: 0 })
+        await world.driver.destroy(vm!)
+        const newest = Number(load.lines().at(-1)!.split(' ')[1])
+        expect(await checkStamps(path('a'), stamped)).toEqual({ newest, wrong: [] })
+      },
+    )
+
+    test('refuses a server that is not there, and one of another size, and goes on', { timeout: TIMEOUT }, async () => {
+      await define({ target: 'vda', path: await image('a'), format: 'raw' })
+      await world.driver.startPaused(vm!)
+      await world.driver.resume(vm!)
+      const nowhere = { socket: path('nowhere'), sizeBytes: 16 * MIB }
+      await expect(insertDisk(await monitor(), await disk(), nowhere)).rejects.toMatchObject({ code: 'HYPERVISOR' })
+      const server = await serve(await image('b', 8 * MIB))
+      const wrong = insertDisk(await monitor(), await disk(), server)
+      await expect(wrong).rejects.toMatchObject({ code: 'ORIGIN_SIZE' })
+      const announced = insertDisk(await monitor(), await disk(), { ...server, sizeBytes: 8 * MIB })
+      await expect(announced).rejects.toMatchObject({ code: 'ORIGIN_SIZE' })
+      expect(await observeVm(world.driver, vm!)).toMatchObject({
+        state: 'running',
+        disks: [{ path: { kind: 'direct' } }],
+      })
+      const right = await serve(path('a'), path('right'))
+      await insertDisk(await monitor(), await disk(), right)
+    })
+
+    test('says which of its disks stay direct, and why', { timeout: TIMEOUT }, async () => {
+      await image('base')
+      const qcow2 = async (name: string, ...backing: string[]) => {
+        await must(pathOf('qemu-img'), ['create', '-q', '-f', 'qcow2', ...backing, path(name), '16M'])
+        return path(name)
+      }
+      await define(
+        { target: 'vda', path: await image('a'), format: 'raw' },
+        { target: 'vdb', path: await qcow2('b', '-b', path('base'), '-F', 'raw'), format: 'qcow2' },
+        { target: 'vdc', path: await qcow2('c'), format: 'qcow2' },
+      )
+      await world.driver.startPaused(vm!)
+      const { disks } = await observeVm(world.driver, vm!)
+      expect(disks.map(({ target, whyDirect }) => [target, whyDirect])).toEqual([
+        ['vda', null],
+        ['vdb', 'qcow2 with a backing chain'],
+        ['vdc', 'qcow2 image'],
+      ])
+      await expect(
+        insertDisk(await monitor(), await disk('vdb'), { socket: path('nbd'), sizeBytes: 16 * MIB }),
+      ).rejects.toMatchObject({ code: 'REFUSED', message: expect.stringContaining('backing chain') })
+    })
+
+    test('whose server hangs is freed out of band, where the driver can', { timeout: TIMEOUT }, async (context) => {
+      if (!world.driver.capabilities.outOfBand) context.skip('the driver has no second monitor')
+      await define({ target: 'vda', path: await image('a'), format: 'raw' })
+      const commands = await boot()
+      const server = await serve(path('a'))
+      await insertDisk(await monitor(), await disk(), server)
+      server.process.kill('SIGSTOP')
+      const read = commands.start('dd if=/dev/vda of=/dev/null iflag=direct bs=4096 count=1')
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      const { execute, yank } = await monitor()
+      const stopping = execute('stop', {}, { timeoutMilliseconds: 20_000 })
+      await expect(Promise.race([stopping, later(500)])).resolves.toBe('later')
+      await yank!('vmcache-vda-1')
+      await stopping
+      await processes.stop(server.process)
+      await renewDisk(await monitor(), await disk(), await serve(path('a')))
+      await world.driver.resume(vm!)
+      expect(await read.ended).toMatchObject({ code: 0 })
+    })
+  })
+}
+
+async function later(milliseconds: number): Promise<'later'> {
+  await new Promise((resolve) => setTimeout(resolve, milliseconds))
+  return 'later'
+}
