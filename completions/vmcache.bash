@@ -19,16 +19,17 @@ _vmcache_verbs() {
     lease) echo 'list show take' ;;
     policy) echo 'set show' ;;
     stats) echo 'export' ;;
+    vm) echo 'adopt define delete list release show start stop' ;;
   esac
 }
 
 _vmcache_flags() {
   case $1 in
-    'cache attach') echo '--config --destage --destage-barrier --dirty-age --dirty-high --dirty-low --dry-run --exclusive --host --json --max --min --mode --name --no-color --no-wait --quiet --read-only --replacement --run-dir --shares --state-dir --timeout --user --yes --help' ;;
+    'cache attach') echo '--config --destage --destage-barrier --dirty-age --dirty-high --dirty-low --dry-run --exclusive --host --json --max --min --mode --name --no-color --no-wait --quiet --read-only --replacement --run-dir --shares --state-dir --target --timeout --user --vm --yes --help' ;;
     'cache check') echo '--config --host --json --no-color --quiet --repair --run-dir --state-dir --timeout --user --help' ;;
     'cache create') echo '--block-size --chunk-size --config --device --dry-run --force --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'cache delete') echo '--config --discard-dirty --dry-run --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
-    'cache detach') echo '--all --config --discard-dirty --dry-run --exclude --force --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'cache detach') echo '--all --config --discard-dirty --dry-run --exclude --force --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --vm --yes --help' ;;
     'cache import') echo '--allow-missing --config --device --dry-run --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'cache list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'cache recover') echo '--config --device --disk --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
@@ -61,6 +62,14 @@ _vmcache_flags() {
     'stats') echo '--config --host --json --latency --no-color --quiet --run-dir --state-dir --timeout --user --watch --window --help' ;;
     'stats export') echo '--config --host --json --no-color --prometheus --quiet --run-dir --state-dir --timeout --user --help' ;;
     'status') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'vm adopt') echo '--config --connect --dry-run --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'vm define') echo '--accel --append --config --cpus --disk --dry-run --host --initrd --json --kernel --memory --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'vm delete') echo '--all --config --dry-run --exclude --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'vm list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'vm release') echo '--all --config --dry-run --exclude --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'vm show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'vm start') echo '--all --config --dry-run --exclude --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'vm stop') echo '--all --config --dry-run --exclude --force --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
   esac
 }
 
@@ -74,12 +83,16 @@ _vmcache_value() {
     --replacement) _vmcache_files -f ;;
     --run-dir) _vmcache_files -d ;;
     --state-dir) _vmcache_files -d ;;
+    --vm) _vmcache_names vm ;;
     --device) _vmcache_files -f ;;
     --exclude) _vmcache_names disk ;;
     --disk) _vmcache_names disk ;;
     --keep) _vmcache_words 'cache origin' ;;
     --root) _vmcache_files -d ;;
     --window) _vmcache_words '5m 1h 24h all' ;;
+    --accel) _vmcache_words 'kvm tcg' ;;
+    --initrd) _vmcache_files -f ;;
+    --kernel) _vmcache_files -f ;;
     *) : ;;
   esac
 }
@@ -105,13 +118,18 @@ _vmcache_argument() {
     'lease show:'0) _vmcache_files -f ;;
     'lease take:'0) _vmcache_files -f ;;
     'stats:'*) _vmcache_names disk ;;
+    'vm delete:'*) _vmcache_names vm ;;
+    'vm release:'*) _vmcache_names vm ;;
+    'vm show:'0) _vmcache_names vm ;;
+    'vm start:'*) _vmcache_names vm ;;
+    'vm stop:'*) _vmcache_names vm ;;
     *) : ;;
   esac
 }
 
 _vmcache_takes_value() {
   case $1 in
-    --block-size|--chunk-size|--config|--destage|--destage-barrier|--device|--dirty-age|--dirty-high|--dirty-low|--disk|--exclude|--hold|--host|--keep|--max|--min|--mode|--name|--rate|--replacement|--root|--run-dir|--shares|--since|--state-dir|--timeout|--vm|--window) return 0 ;;
+    --accel|--append|--block-size|--chunk-size|--config|--connect|--cpus|--destage|--destage-barrier|--device|--dirty-age|--dirty-high|--dirty-low|--disk|--exclude|--hold|--host|--initrd|--keep|--kernel|--max|--memory|--min|--mode|--name|--rate|--replacement|--root|--run-dir|--shares|--since|--state-dir|--target|--timeout|--vm|--window) return 0 ;;
     *) return 1 ;;
   esac
 }
@@ -150,7 +168,7 @@ _vmcache() {
   elif [[ $cur == -* ]]; then
     _vmcache_words "$(_vmcache_flags "$command")"
   elif [[ -z $topic ]]; then
-    _vmcache_words 'cache config device disk doctor engine event job lease policy stats status'
+    _vmcache_words 'cache config device disk doctor engine event job lease policy stats status vm'
   elif [[ -z $(_vmcache_flags "$command") ]]; then
     _vmcache_words "$(_vmcache_verbs "$topic")"
   else

@@ -44,6 +44,7 @@ export const ERROR_CODES = {
   NOT_FOUND: 'not-found',
   CACHE_EXISTS: 'conflict',
   DISK_EXISTS: 'conflict',
+  VM_EXISTS: 'conflict',
   IN_USE: 'conflict',
   WRONG_STATE: 'conflict',
   JOB_CONFLICT: 'conflict',

@@ -10,4 +10,5 @@ export const TOPICS: Readonly<Record<string, string>> = {
   lease: 'Show and take the right to write an origin.',
   policy: 'Show and change how a disk is cached.',
   stats: 'Show and export what the caches do.',
+  vm: 'Define, adopt, start and stop VMs, and see which of their disks are cached.',
 }

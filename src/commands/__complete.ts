@@ -1,7 +1,7 @@
 import { option } from '@oclif/core/args'
 import { VmcacheCommand } from '../cli/base-command.js'
 
-const KINDS = ['cache', 'disk', 'job', 'running-job'] as const
+const KINDS = ['cache', 'disk', 'job', 'running-job', 'vm'] as const
 
 /** Names for the completion of a shell; silent when there is nobody to ask. */
 export default class Complete extends VmcacheCommand {
@@ -23,6 +23,8 @@ export default class Complete extends VmcacheCommand {
         return (await this.ask('disk.list', {})).disks.map(({ disk }) => disk)
       case 'job':
         return (await this.ask('job.list', {})).jobs.map(({ id }) => id)
+      case 'vm':
+        return (await this.ask('vm.list', {})).vms.map(({ name }) => name)
       case 'running-job':
         return (await this.ask('job.list', {})).jobs.filter(({ state }) => state === 'running').map(({ id }) => id)
     }

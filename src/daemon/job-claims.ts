@@ -1,3 +1,4 @@
+import type { Targets } from '../protocol/control/documents.js'
 import type { Operation, RequestOf } from '../protocol/control/routes.js'
 
 /** A thing that a job works on. Two jobs may share it only where both just lean on it (a disk that is attached to a cache). */
@@ -10,7 +11,9 @@ export interface Claim {
 /** The operations that are jobs on objects, and the names that they need to be told. */
 export interface ClaimNames {
   /** Names of the disks that targets mean; errors for unknown ones are the operation's business. */
-  readonly disksOf: (targets: { names: string[]; all: boolean; exclude: string[] }) => string[]
+  readonly disksOf: (targets: Targets) => string[]
+  /** The same for VMs. */
+  readonly vmsOf: (targets: Targets) => string[]
   /** Name of the disk that an attachment without a name gets. */
   readonly diskNameOf: (origin: string) => string
 }
@@ -26,6 +29,8 @@ export function claimsOf<O extends Operation>(operation: O, request: RequestOf<O
 
 const disks = (request: RequestOf<'disk.invalidate'>, names: ClaimNames): Claim[] =>
   names.disksOf(request).map((name) => sole(`disk ${name}`))
+
+const vms = (request: Targets, names: ClaimNames): Claim[] => names.vmsOf(request).map((name) => sole(`vm ${name}`))
 
 const CLAIMS: { [O in Operation]?: (request: RequestOf<O>, names: ClaimNames) => Claim[] } = {
   'cache.create': ({ name, devices }) => [sole(`cache ${name}`), ...devices.map(({ path }) => sole(`device ${path}`))],
@@ -43,6 +48,13 @@ const CLAIMS: { [O in Operation]?: (request: RequestOf<O>, names: ClaimNames) =>
   'disk.set': ({ name }) => [sole(`disk ${name}`)],
   'disk.resolve': ({ name }) => [sole(`disk ${name}`)],
   'lease.take': ({ origin }) => [sole(`origin ${origin}`)],
+  'vm.define': ({ name }) => [sole(`vm ${name}`)],
+  'vm.delete': vms,
+  'vm.adopt': ({ domains }) => domains.map((name) => sole(`vm ${name}`)),
+  'vm.release': vms,
+  'vm.start': vms,
+  'vm.stop': vms,
+  'vm.attach': ({ vm, cache }) => [sole(`vm ${vm}`), shared(`cache ${cache}`)],
   'engine.stop': () => [sole('engine process')],
   'engine.restart': () => [sole('engine process')],
 }

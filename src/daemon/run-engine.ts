@@ -4,10 +4,13 @@ import type { Random } from '../base/random.js'
 import type { Engine } from '../engine/engine.js'
 import type { OpenEngineOptions } from '../engine/io-engine.js'
 import type { Configuration } from '../model/configuration.js'
+import { createLibvirtDriver } from '../hypervisor/libvirt/libvirt-driver.js'
+import { createQemuDriver } from '../hypervisor/qemu/qemu-driver.js'
 import { createOperations } from '../operations/create-operations.js'
 import { defaultDiskName } from '../model/names.js'
 import { systemMachine } from '../operations/machine.js'
 import type { RestoreReport } from '../operations/restore.js'
+import { VMS } from '../operations/known-vm.js'
 import { select } from '../operations/targets.js'
 import { controlSocketPath } from '../protocol/control/control-client.js'
 import type { EngineDocument } from '../protocol/control/documents.js'
@@ -23,6 +26,7 @@ import { statePassword } from './state-password.js'
 import type { SupervisorLink } from './supervisor-link.js'
 import type { PreviousEnd } from '../operations/previous-end.js'
 import { VERSION } from './version.js'
+import { startVmLoop, type VmLoop } from './vm-loop.js'
 
 export interface RunOptions {
   readonly configuration: LoadedConfiguration
@@ -82,6 +86,13 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
     clock,
     logger,
   })
+  let vmLoop: VmLoop | null = null
+  const onChange = (): void => vmLoop?.wake()
+  const drivers = {
+    qemu: createQemuDriver({ runDirectory: values['run-dir'], clock, onChange }),
+    libvirt: createLibvirtDriver({ clock, onChange }),
+  }
+  closers.push(() => Promise.all(Object.values(drivers).map((driver) => driver.close())))
   const jobs = await openJobs({ store: state.jobs, host: host.id, clock, random, logger })
   const plane = createOperations({
     engine,
@@ -99,6 +110,7 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
     withoutCaches: options.withoutCaches,
     runningJobs: () => jobs.list().filter((job) => job.state === 'running'),
     machine: systemMachine,
+    drivers,
   })
   let drainMilliseconds = 0
   closers.push(() => plane.close({ drainMilliseconds }))
@@ -109,12 +121,16 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
     plane.retry().catch((error: unknown) => logger.warn({ err: error }, 'what waits cannot be tried again'))
   }, RETRY_MILLISECONDS)
   closers.push(async () => clearInterval(retrying))
+  const loop = startVmLoop({ reconcile: plane.reconcileVms, clock, logger })
+  vmLoop = loop
+  closers.push(() => loop.stop())
   const { operations } = plane
   run({
     operations,
     jobs,
     control: createEngineControl({ ...options, engine, operations, jobs, say: link.say, version: VERSION }),
     disksOf: (targets) => select(targets, plane.diskNames()).names,
+    vmsOf: (targets) => select(targets, plane.vmNames(), VMS).names,
     diskNameOf: defaultDiskName,
   })
   return {

@@ -24,6 +24,8 @@ export interface DeclaredDisk {
   readonly device: string | null
   /** Absolute path of its image or block device; null where its storage is something else, or there is no medium. */
   readonly path: string | null
+  /** Whether the VM is stopped when a request fails; else the guest sees the error. */
+  readonly stopsOnError: boolean
   /** Whether the guest's trims reach the storage. */
   readonly discard: boolean
   /** Why it stays direct whatever the block graph says: `medium`, `shareable` ...; null where nothing is known against it. */

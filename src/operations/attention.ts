@@ -11,6 +11,7 @@ export function attention(plane: ControlPlane, caches: CacheDocument[], disks: D
     ...ofEngine(plane),
     ...caches.flatMap((cache) => ofCache(plane, cache, disks)),
     ...disks.flatMap((disk) => ofDisk(plane, disk)),
+    ...disks.flatMap((disk) => ofVmDisk(plane, disk)),
     ...ofState(plane),
   ]
 }
@@ -68,6 +69,13 @@ function ofDisk(plane: ControlPlane, disk: DiskDocument): Attention {
   const { wanted, inForce, reason } = disk.mode
   if (wanted === inForce) return []
   return [{ object, state: inForce, reason: `${wanted} is wanted: ${reason ?? 'unknown'}`, mend }]
+}
+
+/** An attached disk whose VM runs past the cache. */
+function ofVmDisk({ inventory }: ControlPlane, { disk, vm }: DiskDocument): Attention {
+  const reason = inventory.whyDirect.get(disk)
+  if (reason === undefined || vm === null) return []
+  return [{ object: `disk ${disk}`, state: 'direct', reason, mend: `vmcache vm show ${vm}` }]
 }
 
 function ofState({ state, journal }: ControlPlane): Attention {

@@ -3,8 +3,9 @@ import { VmcacheError } from '../base/errors.js'
 import { loadReplacement } from '../engine/replacement/modules.js'
 import { checkedDiskName, defaultDiskName } from '../model/names.js'
 import type { AttachRequest } from '../protocol/control/documents.js'
+import type { ResponseOf } from '../protocol/control/routes.js'
 import type { CacheRecord } from '../state/cache-store.js'
-import type { DiskRecord } from '../state/disk-store.js'
+import type { DiskRecord, OwningVm } from '../state/disk-store.js'
 import type { ControlPlane } from './control-plane.js'
 import { diskDocument } from './disk-document.js'
 import { disksOf, exclusively, knownCache } from './inventory.js'
@@ -22,52 +23,59 @@ import { checkWriteBack, mostBytes } from './write-back-limits.js'
 
 /** Serves an origin as a disk through a cache. It holds over restarts of the engine and the host until it is detached. */
 export function cacheAttach(plane: ControlPlane): Operations['cache.attach'] {
+  return (request) => attachOrigin(plane, request, null)
+}
+
+/** The same for the disk of a VM, whoever it belongs to. */
+export async function attachOrigin(
+  plane: ControlPlane,
+  request: AttachRequest,
+  vm: OwningVm | null,
+): Promise<ResponseOf<'cache.attach'>> {
   const { inventory } = plane
-  return async (request) => {
-    const cache = knownCache(inventory, request.cache)
-    const name = checkedDiskName(request.name ?? defaultDiskName(request.origin))
-    checkedMode(request.mode)
-    checkLimits(request, cache.chunkBytes)
-    checkWriteBack(request.writeBack, mostBytes(plane, request))
-    await loadReplacement(request.replacement)
+  const cache = knownCache(inventory, request.cache)
+  const name = checkedDiskName(request.name ?? defaultDiskName(request.origin))
+  checkedMode(request.mode)
+  checkLimits(request, cache.chunkBytes)
+  checkWriteBack(request.writeBack, mostBytes(plane, request))
+  await loadReplacement(request.replacement)
 
-    const existing = inventory.disks.get(name)
-    if (existing !== undefined) return attachAgain(plane, existing, request)
+  const existing = inventory.disks.get(name)
+  if (existing !== undefined) return attachAgain(plane, existing, request, vm)
 
-    const seen = await plane.observe(request.origin)
-    const devices = await devicePaths(plane)
-    // From here to the claim of the name nothing is waited for: of two attachments at once each sees what the other was promised.
-    refuseUsedOrigin(plane, seen, devices)
-    refuseFullCache(plane, request)
-    const record = newRecord(plane, cache, name, seen, request)
-    if (request.dryRun) {
-      return { changed: true, dryRun: true, steps: stepsOf(record, seen), disk: null }
-    }
-    await exclusively(inventory, `disk ${name}`, async () => {
-      inventory.disks.set(name, record)
-      inventory.identities.set(name, seen.identity)
-      await withUndo(async (undo) => {
-        undo('the name', async () => {
-          inventory.disks.delete(name)
-          inventory.identities.delete(name)
-          inventory.epochs.delete(name)
-        })
-        await serveDisk(plane, record, seen, undo, {
-          isNew: true,
-          log: null,
-          newestFrameAt: null,
-          withoutLog: null,
-          isCut: false,
-        })
+  const seen = await plane.observe(request.origin)
+  const devices = await devicePaths(plane)
+  // From here to the claim of the name nothing is waited for: of two attachments at once each sees what the other was promised.
+  refuseUsedOrigin(plane, seen, devices)
+  refuseFullCache(plane, request)
+  const record = newRecord(plane, cache, name, seen, request, vm)
+  if (request.dryRun) {
+    return { changed: true, dryRun: true, steps: stepsOf(record, seen), disk: null }
+  }
+  await exclusively(inventory, `disk ${name}`, async () => {
+    inventory.disks.set(name, record)
+    inventory.identities.set(name, seen.identity)
+    await withUndo(async (undo) => {
+      undo('the name', async () => {
+        inventory.disks.delete(name)
+        inventory.identities.delete(name)
+        inventory.epochs.delete(name)
+      })
+      await serveDisk(plane, record, seen, undo, {
+        isNew: true,
+        log: null,
+        newestFrameAt: null,
+        withoutLog: null,
+        isCut: false,
       })
     })
-    return { changed: true, disk: await diskDocument(plane, name) }
-  }
+  })
+  return { changed: true, disk: await diskDocument(plane, name) }
 }
 
 /** The disk is recorded: it must be what is asked for, and is served again where it was not. */
-async function attachAgain(plane: ControlPlane, existing: DiskRecord, request: AttachRequest) {
-  await refuseDifference(plane, existing, request)
+async function attachAgain(plane: ControlPlane, existing: DiskRecord, request: AttachRequest, vm: OwningVm | null) {
+  await refuseDifference(plane, existing, request, vm)
   const isServed = (await plane.engine.disks()).some(({ disk }) => disk === existing.name)
   if (request.dryRun) {
     const steps = isServed ? [] : [`serve disk ${existing.name} again`]
@@ -77,7 +85,12 @@ async function attachAgain(plane: ControlPlane, existing: DiskRecord, request: A
   return { changed: !isServed, disk: await diskDocument(plane, existing.name) }
 }
 
-async function refuseDifference(plane: ControlPlane, existing: DiskRecord, asked: AttachRequest): Promise<void> {
+async function refuseDifference(
+  plane: ControlPlane,
+  existing: DiskRecord,
+  asked: AttachRequest,
+  vm: OwningVm | null,
+): Promise<void> {
   // The origin may be away, or named by a link: only where the names differ it is looked at.
   const origin = asked.origin === existing.origin ? existing.origin : (await plane.observe(asked.origin)).uri
   const settings: [what: string, is: string | number | boolean | null, wanted: string | number | boolean | null][] = [
@@ -95,6 +108,7 @@ async function refuseDifference(plane: ControlPlane, existing: DiskRecord, asked
     ['dirty age', existing.writeBack.dirtyAgeSeconds, asked.writeBack.dirtyAgeSeconds],
     ['read-only', existing.readOnly, asked.readOnly],
     ['exclusive', existing.exclusive, asked.exclusive],
+    ['VM', existing.vm?.uuid ?? 'none', vm?.uuid ?? 'none'],
   ]
   const different = settings.find(([, is, wanted]) => is !== wanted)
   if (different === undefined) return
@@ -151,6 +165,7 @@ function newRecord(
   name: string,
   seen: ObservedOrigin,
   request: AttachRequest,
+  vm: OwningVm | null,
 ): DiskRecord {
   return {
     host: host.id,
@@ -169,6 +184,7 @@ function newRecord(
     readOnly: request.readOnly,
     exclusive: request.exclusive,
     blockBytes: cache.blockBytes,
+    vm,
     createdAt: new Date(clock.now()).toISOString(),
   }
 }

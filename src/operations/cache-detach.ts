@@ -8,26 +8,45 @@ import { drainDisk } from './drain-disk.js'
 import { exclusively, knownDisk } from './inventory.js'
 import { releaseLease } from './lease.js'
 import { lacksWrites } from './origin-guard.js'
+import { isVmDisk } from './known-vm.js'
 import type { OperationContext, Operations } from './operation.js'
 import { endTenure } from './origin-tenure.js'
 import { forgetDisk } from './serve-disk.js'
 import { overTargets } from './targets.js'
+import { takeOutOfCache } from './vm-disks.js'
 
 /** Writes what the origins lack, stops serving the disks and gives their chunks back. */
 export function cacheDetach(plane: ControlPlane): Operations['cache.detach'] {
-  const { engine, inventory } = plane
+  const { inventory } = plane
   return (request, context) =>
-    overTargets(request, [...inventory.disks.keys()], context, async (name, inner) => {
-      const record = knownDisk(inventory, name)
-      const served = (await engine.disks()).find(({ disk }) => disk === name) ?? null
-      refuseToLose(plane, record, served, request.discardDirty)
-      refuseClosedCache(plane, record, request.force)
-      const steps = stepsOf(record, served, request.discardDirty)
-      if (!request.dryRun) {
-        await exclusively(inventory, `disk ${name}`, () => detach(plane, record, served, request, inner))
-      }
-      return { changed: true, steps }
-    })
+    overTargets(request, [...inventory.disks.keys()], context, async (name, inner) => ({
+      changed: true,
+      steps: await detachDisk(plane, name, request, inner),
+    }))
+}
+
+type DetachOptions = Pick<RequestOf<'cache.detach'>, 'discardDirty' | 'force' | 'dryRun'>
+
+/** The same for one disk; returns the steps. A VM that runs through it goes on over its own storage. */
+export async function detachDisk(
+  plane: ControlPlane,
+  name: string,
+  options: DetachOptions,
+  context: OperationContext,
+): Promise<string[]> {
+  const { engine, inventory } = plane
+  const record = knownDisk(inventory, name)
+  const served = (await engine.disks()).find(({ disk }) => disk === name) ?? null
+  refuseToLose(plane, record, served, options.discardDirty)
+  refuseClosedCache(plane, record, options.force)
+  const steps = stepsOf(record, served, options.discardDirty)
+  if (options.dryRun) return steps
+  await exclusively(inventory, `disk ${name}`, async () => {
+    const vm = record.vm === null ? undefined : inventory.vms.get(record.vm.uuid)
+    if (vm !== undefined && isVmDisk(record)) await takeOutOfCache(plane, vm, record, context)
+    await detach(plane, record, served, options, context)
+  })
+  return steps
 }
 
 /**
@@ -38,7 +57,7 @@ async function detach(
   plane: ControlPlane,
   record: DiskRecord,
   served: EngineDisk | null,
-  { discardDirty, force }: RequestOf<'cache.detach'>,
+  { discardDirty, force }: DetachOptions,
   context: OperationContext,
 ): Promise<void> {
   const { engine, inventory, locks, sockets, stamps } = plane

@@ -154,6 +154,7 @@ function foundDisk(plane: ControlPlane, cache: EngineCache, log: FoundLog): Disk
     writeBack: DEFAULT_WRITE_BACK,
     readOnly: false,
     exclusive: false,
+    vm: null,
     blockBytes: cache.blockSizeBytes,
     createdAt: new Date(plane.clock.now()).toISOString(),
   }

@@ -1,6 +1,8 @@
 import type { Clock } from '../base/clock.js'
 import type { Random } from '../base/random.js'
 import type { Engine } from '../engine/engine.js'
+import type { VmDriver } from '../hypervisor/driver.js'
+import type { DriverName } from '../model/vm.js'
 import type { JobDocument } from '../protocol/control/documents.js'
 import type { StateStore } from '../state/state-store.js'
 import type { Inventory } from './inventory.js'
@@ -33,6 +35,7 @@ export interface OperationsDependencies {
   /** Jobs that run now. */
   readonly runningJobs: () => readonly JobDocument[]
   readonly machine: Machine
+  readonly drivers: Readonly<Record<DriverName, VmDriver>>
 }
 
 /** What all operations of an engine share. */

@@ -25,11 +25,21 @@ import type { Operations } from './operation.js'
 import { releaseOrigin } from './origin-guard.js'
 import { endTenure } from './origin-tenure.js'
 import { raiseEpoch } from './raise-epoch.js'
+import { vmNames } from './known-vm.js'
 import { recorded, recordedForEach } from './recorded.js'
 import { restore, retry, type RestoreReport } from './restore.js'
 import { createStampFiles } from './stamp.js'
 import { stats } from './stats.js'
 import { status } from './status.js'
+import { reconcileVms } from './reconcile-vms.js'
+import { vmAdopt } from './vm-adopt.js'
+import { vmAttach } from './vm-attach.js'
+import { vmDefine } from './vm-define.js'
+import { vmDelete } from './vm-delete.js'
+import { vmList, vmShow } from './vm-list.js'
+import { vmRelease } from './vm-release.js'
+import { vmStart } from './vm-start.js'
+import { vmStop } from './vm-stop.js'
 
 export interface ControlPlaneHandle {
   readonly operations: Operations
@@ -37,6 +47,10 @@ export interface ControlPlaneHandle {
   restore(): Promise<RestoreReport>
   /** Tries again what waits; to be called every few seconds to minutes. Calls do not overlap. */
   retry(): Promise<void>
+  /** Compares what is wanted of VMs with what is, and makes it so; whether to try again soon. */
+  reconcileVms(): Promise<boolean>
+  /** Names of all VMs. */
+  vmNames(): string[]
   /** Names of all recorded disks. */
   diskNames(): string[]
   /**
@@ -71,6 +85,8 @@ export function createOperations(dependencies: OperationsDependencies): ControlP
       retrying ??= retry(plane).finally(() => (retrying = null))
       return retrying
     },
+    reconcileVms: () => reconcileVms(plane),
+    vmNames: () => vmNames(plane.inventory),
     diskNames: () => [...plane.inventory.disks.keys()],
     close: ({ drainMilliseconds }) => close(plane, retrying, drainMilliseconds),
   }
@@ -89,6 +105,8 @@ function operationsOf(plane: ControlPlane): Operations {
     'device.list': deviceList(plane),
     'stats.show': stats(plane),
     'event.list': eventList(plane),
+    'vm.list': vmList(plane),
+    'vm.show': vmShow(plane),
     'lease.list': leaseList(plane),
     'lease.show': leaseShow(plane),
     'lease.take': recorded(journal, 'lease.take', leaseTake(plane), (_, result) => ({
@@ -106,6 +124,13 @@ function operationsOf(plane: ControlPlane): Operations {
     })),
     'disk.set': recorded(journal, 'disk.set', diskSet(plane), ({ name }) => ({ disk: name })),
     'disk.resolve': recorded(journal, 'disk.resolve', diskResolve(plane), ({ name }) => ({ disk: name })),
+    'vm.define': recorded(journal, 'vm.define', vmDefine(plane), ({ name }) => ({ vm: name })),
+    'vm.delete': recordedForEach(journal, 'vm.delete', vmDelete(plane), 'vm'),
+    'vm.adopt': recordedForEach(journal, 'vm.adopt', vmAdopt(plane), 'vm'),
+    'vm.release': recordedForEach(journal, 'vm.release', vmRelease(plane), 'vm'),
+    'vm.start': recordedForEach(journal, 'vm.start', vmStart(plane), 'vm'),
+    'vm.stop': recordedForEach(journal, 'vm.stop', vmStop(plane), 'vm'),
+    'vm.attach': recordedForEach(journal, 'cache.attach', vmAttach(plane)),
     'cache.detach': recordedForEach(journal, 'cache.detach', cacheDetach(plane)),
     'disk.flush': recordedForEach(journal, 'disk.flush', diskFlush(plane)),
     'disk.invalidate': recordedForEach(journal, 'disk.invalidate', diskInvalidate(plane)),

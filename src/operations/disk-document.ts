@@ -23,8 +23,8 @@ function joined(plane: ControlPlane, record: DiskRecord, served: EngineDisk | un
   return {
     ...known,
     mode: modeState(plane, record, known),
-    vm: null,
-    target: null,
+    vm: record.vm === null ? null : (plane.inventory.vms.get(record.vm.uuid)?.name ?? record.vm.uuid),
+    target: record.vm?.target ?? null,
     uri: nbdUri(record.name, record.socket),
     lacksWrites: lacksWrites(plane, record.name),
     lease: { host: plane.host.name, epoch: plane.inventory.epochs.get(record.name) ?? 0 },

@@ -3,6 +3,7 @@ import type { Mode } from '../model/mode.js'
 import type { CacheRecord } from '../state/cache-store.js'
 import type { DiskRecord } from '../state/disk-store.js'
 import type { TenureRecord } from '../state/tenure-store.js'
+import type { VmRecord } from '../state/vm-store.js'
 import { createTurns, type Turns } from './turns.js'
 
 /** Why a recorded cache or disk is not served, and the command that mends it. */
@@ -46,7 +47,13 @@ export interface Inventory {
   readonly unsavedEpochs: Set<string>
   /** Changes of one disk's stamp and tenure: each begins when the one before it has ended. */
   readonly tenureTurns: Turns
-  /** Objects that are being changed: `cache fast`, `disk web01/vda`. */
+  /** By UUID. */
+  readonly vms: Map<string, VmRecord>
+  /** Disks of VMs whose requests come through the engine now. */
+  readonly throughCache: Set<string>
+  /** Why attached disks of running VMs are direct, by disk. */
+  readonly whyDirect: Map<string, string>
+  /** Objects that are being changed: `cache fast`, `disk web01/vda`, `vm web01`. */
   readonly busy: Set<string>
 }
 
@@ -64,6 +71,9 @@ export function createInventory(): Inventory {
     changingModes: new Map(),
     unsavedEpochs: new Set(),
     tenureTurns: createTurns(),
+    vms: new Map(),
+    throughCache: new Set(),
+    whyDirect: new Map(),
     busy: new Set(),
   }
 }

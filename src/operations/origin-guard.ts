@@ -28,6 +28,7 @@ export async function grantedMode(plane: ControlPlane, disk: DiskRecord): Promis
   try {
     if (lacksWritesIn(mode) && !readOnly) {
       refuseUnseen(plane, disk)
+      refuseBesideVm(plane, disk)
       await guardOrigin(plane, disk)
     }
     withheldModes.delete(name)
@@ -47,6 +48,14 @@ function refuseUnseen(plane: ControlPlane, { name, origin, exclusive }: DiskReco
       hint: 'attach it with --exclusive where no other host writes it, or give all hosts one PostgreSQL as their state-url',
     },
   )
+}
+
+/** A VM that does not run through the engine may be started on the origin at any time: it would not see what only the cache has. */
+function refuseBesideVm(plane: ControlPlane, { name, vm }: DiskRecord): void {
+  const { inventory } = plane
+  if (vm === null || inventory.throughCache.has(name) || lacksWrites(plane, name)) return
+  const owner = inventory.vms.get(vm.uuid)?.name ?? vm.uuid
+  throw new VmcacheError('REFUSED', `VM ${owner} does not run through it now`)
 }
 
 /** Guards the origin of a disk whose tenure is known; IN_USE where another program has it open. */

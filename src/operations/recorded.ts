@@ -9,6 +9,7 @@ type Change<Request, Result> = (request: Request, context: OperationContext) => 
 interface Subject {
   readonly cache?: string | null
   readonly disk?: string | null
+  readonly vm?: string | null
 }
 
 /** Names that fit nothing and mistakes on the command line touched nothing: they are no events. */
@@ -39,17 +40,18 @@ export function recorded<Request extends { dryRun: boolean }, Result extends Cha
   }
 }
 
-/** The same for an operation on several disks: an event for each. */
+/** The same for an operation on several disks, or VMs: an event for each. */
 export function recordedForEach<Request extends { dryRun: boolean }, Result extends { results: TargetResult[] }>(
   journal: Journal,
   what: string,
   operation: Change<Request, Result>,
+  kind: 'disk' | 'vm' = 'disk',
 ): Change<Request, Result> {
   return async (request, context) => {
     const result = await operation(request, context)
     if (request.dryRun) return result
     for (const { name, changed, error } of result.results) {
-      const event = { what, who: context.who, disk: name }
+      const event = { what, who: context.who, [kind]: name }
       if (error !== null && isEventful(error)) await journal.record({ ...event, ...failed(error) })
       else if (changed) await journal.record({ ...event, result: 'ok' })
     }

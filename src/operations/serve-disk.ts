@@ -140,6 +140,8 @@ export async function forgetDisk({ host, inventory, state }: ControlPlane, name:
   inventory.diskTroubles.delete(name)
   inventory.stampedLacking.delete(name)
   inventory.withheldModes.delete(name)
+  inventory.throughCache.delete(name)
+  inventory.whyDirect.delete(name)
 }
 
 /** What an origin lacks is in its log alone: while not all of that is there the disk waits. */

@@ -13,7 +13,7 @@ export function status(plane: ControlPlane): Operations['status.show'] {
     return {
       engine: engineDocument(plane, caches, disks),
       caches,
-      counts: { caches: caches.length, disks: disks.length, vms: 0 },
+      counts: { caches: caches.length, disks: disks.length, vms: plane.inventory.vms.size },
       attention: attention(plane, caches, disks),
       jobs: [...plane.runningJobs()],
     }

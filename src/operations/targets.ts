@@ -14,11 +14,19 @@ export interface Selection {
   readonly unknown: string[]
 }
 
+/** What targets are. */
+export interface TargetNoun {
+  readonly what: string
+  readonly notFound: (name: string) => VmcacheError
+}
+
+const DISKS: TargetNoun = { what: 'disk', notFound: diskNotFound }
+
 /** Which of the names `existing` are meant. A wildcard or `all` that fits nothing is no mistake. */
-export function select(targets: Targets, existing: readonly string[]): Selection {
+export function select(targets: Targets, existing: readonly string[], { what }: TargetNoun = DISKS): Selection {
   if (targets.names.length === 0 && !targets.all) {
-    throw new VmcacheError('USAGE', 'no disk is named', {
-      hint: 'name disks, quoted patterns such as "web*", or --all',
+    throw new VmcacheError('USAGE', `no ${what} is named`, {
+      hint: `name ${what}s, quoted patterns such as "web*", or --all`,
     })
   }
   const excluded = targets.exclude.map(matcher)
@@ -78,16 +86,17 @@ export interface TargetsOutcome {
 }
 
 /**
- * Does `work` to every selected disk, a few at a time; one that fails does not stop the others. A name that fits nothing is a
+ * Does `work` to every selected target, a few at a time; one that fails does not stop the others. A name that fits nothing is a
  * failed result. Rejects with INTERRUPTED when the job was cancelled before all were done.
  */
 export async function overTargets(
   targets: Targets & { readonly dryRun: boolean },
   existing: readonly string[],
   context: OperationContext,
-  work: (disk: string, context: OperationContext) => Promise<TargetOutcome>,
+  work: (name: string, context: OperationContext) => Promise<TargetOutcome>,
+  noun: TargetNoun = DISKS,
 ): Promise<TargetsOutcome> {
-  const { names, unknown } = select(targets, existing)
+  const { names, unknown } = select(targets, existing, noun)
   const results = new Map<string, TargetResult>()
   const steps: string[] = []
   const failed = (name: string, error: VmcacheError): TargetResult => ({
@@ -114,12 +123,12 @@ export async function overTargets(
   await Promise.all(Array.from({ length: Math.min(AT_ONCE, names.length) }, worker))
   const done = names.filter((name) => results.get(name)?.ok)
   if (context.signal.aborted && done.length < names.length) {
-    throw new VmcacheError('INTERRUPTED', `cancelled after ${done.length} of ${names.length} disks`, {
+    throw new VmcacheError('INTERRUPTED', `cancelled after ${done.length} of ${names.length} ${noun.what}s`, {
       hint: 'what was done stays done; give the command again for the rest',
       details: { done },
     })
   }
-  const all = [...names.map((name) => results.get(name)!), ...unknown.map((name) => failed(name, diskNotFound(name)))]
+  const all = [...names.map((name) => results.get(name)!), ...unknown.map((name) => failed(name, noun.notFound(name)))]
   return {
     changed: all.some((result) => result.changed),
     ...(targets.dryRun ? { dryRun: true, steps } : {}),

@@ -3,6 +3,12 @@ import type { Mode } from '../model/mode.js'
 import type { DestageBarrier, DestageOrder, WriteBackSettings } from '../model/write-back.js'
 import type { Schema } from './schema.js'
 
+export interface OwningVm {
+  readonly uuid: string
+  /** `vda`. */
+  readonly target: string
+}
+
 /** An attachment that is wanted: it holds over restarts of VM, engine and host until it is detached. */
 export interface DiskRecord {
   readonly host: string
@@ -23,6 +29,8 @@ export interface DiskRecord {
   readonly readOnly: boolean
   readonly exclusive: boolean
   readonly blockBytes: number
+  /** The VM whose disk it is; null for one that any client may use. */
+  readonly vm: OwningVm | null
   readonly createdAt: string
 }
 
@@ -53,14 +61,15 @@ export function diskStore(db: Kysely<Schema>): DiskStore {
   }
 }
 
-function rowOf({ writeBack, ...disk }: DiskRecord): Selectable<Schema['disk']> {
+function rowOf({ writeBack, vm, ...disk }: DiskRecord): Selectable<Schema['disk']> {
   const { order, barrier, ...limits } = writeBack
   const truths = { readOnly: Number(disk.readOnly), exclusive: Number(disk.exclusive) }
-  return { ...disk, ...truths, ...limits, destageOrder: order, destageBarrier: barrier }
+  const owner = { vm: vm?.uuid ?? null, target: vm?.target ?? null }
+  return { ...disk, ...truths, ...limits, ...owner, destageOrder: order, destageBarrier: barrier }
 }
 
 function recordOf(row: Selectable<Schema['disk']>): DiskRecord {
-  const { destageOrder, destageBarrier, dirtyLowBytes, dirtyHighBytes, dirtyAgeSeconds, ...disk } = row
+  const { destageOrder, destageBarrier, dirtyLowBytes, dirtyHighBytes, dirtyAgeSeconds, vm, target, ...disk } = row
   const order = destageOrder as DestageOrder
   const barrier = destageBarrier as DestageBarrier
   return {
@@ -68,6 +77,7 @@ function recordOf(row: Selectable<Schema['disk']>): DiskRecord {
     mode: row.mode as Mode,
     readOnly: row.readOnly === 1,
     exclusive: row.exclusive === 1,
+    vm: vm === null || target === null ? null : { uuid: vm, target },
     writeBack: { order, barrier, dirtyLowBytes, dirtyHighBytes, dirtyAgeSeconds },
   }
 }

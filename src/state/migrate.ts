@@ -44,7 +44,7 @@ async function refuseForeign(db: Kysely<Schema>, { name: dialect, label }: OpenD
   )
 }
 
-const OUR_TABLES = new Set(['host', 'cache', 'cache_device', 'disk', 'lease', 'tenure', 'job', 'event'])
+const OUR_TABLES = new Set(['host', 'cache', 'cache_device', 'disk', 'lease', 'tenure', 'job', 'event', 'vm'])
 
 async function refuseNewer(db: Kysely<Schema>, label: string): Promise<void> {
   const rows = await db

@@ -14,6 +14,7 @@ import { openSqlite } from './sqlite.js'
 import { stateError } from './state-error.js'
 import type { StateStore, Stores } from './state-store.js'
 import { tenureStore } from './tenure-store.js'
+import { vmStore } from './vm-store.js'
 
 /**
  * Opens the state database at `sqlite:PATH` or `postgres://...`, creates or upgrades its schema, and makes sure that it can
@@ -77,6 +78,7 @@ async function loadImage(stores: Stores, host: string) {
     disks: await stores.disks.list(host),
     leases: await stores.leases.list(host),
     tenures: await stores.tenures.list(host),
+    vms: await stores.vms.list(host),
     jobs: await stores.jobs.list(host, { state: 'running' }),
   }
 }
@@ -89,6 +91,7 @@ function storesOver(db: Kysely<Schema>, label: string): Stores {
     disks: guard(diskStore(db)),
     leases: guard(leaseStore(db)),
     tenures: guard(tenureStore(db)),
+    vms: guard(vmStore(db)),
     jobs: guard(jobStore(db)),
     events: guard(eventStore(db)),
   }

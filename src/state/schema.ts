@@ -49,6 +49,17 @@ export interface Schema {
     dirtyLowBytes: number | null
     dirtyHighBytes: number | null
     dirtyAgeSeconds: number
+    vm: string | null
+    target: string | null
+  }
+  vm: {
+    host: string
+    uuid: string
+    name: string
+    driver: string
+    connect: string | null
+    definition: string | null
+    createdAt: string
   }
   lease: {
     origin: string

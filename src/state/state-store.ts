@@ -5,6 +5,7 @@ import type { HostRecord, HostStore } from './host-store.js'
 import type { JobRecord, JobStore } from './job-store.js'
 import type { LeaseRecord, LeaseStore } from './lease-store.js'
 import type { TenureRecord, TenureStore } from './tenure-store.js'
+import type { VmRecord, VmStore } from './vm-store.js'
 
 /** One store for each aggregate. */
 export interface Stores {
@@ -13,6 +14,7 @@ export interface Stores {
   readonly disks: DiskStore
   readonly leases: LeaseStore
   readonly tenures: TenureStore
+  readonly vms: VmStore
   readonly jobs: JobStore
   readonly events: EventStore
 }
@@ -24,6 +26,7 @@ export interface StateImage {
   readonly disks: readonly DiskRecord[]
   readonly leases: readonly LeaseRecord[]
   readonly tenures: readonly TenureRecord[]
+  readonly vms: readonly VmRecord[]
   /** Jobs that were running when the engine ended. */
   readonly jobs: readonly JobRecord[]
 }

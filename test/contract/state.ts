@@ -6,6 +6,7 @@ import type { JobRecord } from '../../src/state/job-store.js'
 import type { LeaseRecord } from '../../src/state/lease-store.js'
 import type { StateStore } from '../../src/state/state-store.js'
 import type { TenureRecord } from '../../src/state/tenure-store.js'
+import type { VmRecord } from '../../src/state/vm-store.js'
 
 const AT = '2026-11-20T10:00:00.000Z'
 const LATER = '2026-11-20T11:00:00.000Z'
@@ -46,6 +47,7 @@ const disk: DiskRecord = {
   readOnly: false,
   exclusive: true,
   blockBytes: 65536,
+  vm: { uuid: 'u1', target: 'vda' },
   createdAt: AT,
 }
 
@@ -66,6 +68,25 @@ const tenure: TenureRecord = {
   endedAt: AT,
   held: true,
   lacksWrites: true,
+}
+
+const vm: VmRecord = {
+  host: 'h1',
+  uuid: 'u1',
+  name: 'web01',
+  driver: 'qemu',
+  connect: null,
+  definition: {
+    memoryBytes: 2 ** 40,
+    cpus: 4,
+    accelerator: 'kvm',
+    disks: [{ target: 'vda', path: '/images/é.img', format: 'raw' }],
+    kernel: null,
+    initrd: null,
+    append: null,
+    qemuArguments: ['-device', 'virtio-rng-pci'],
+  },
+  createdAt: AT,
 }
 
 const job: JobRecord = {
@@ -100,7 +121,15 @@ export function stateContract(newUrl: () => Promise<string>): void {
   }
 
   test('a new database is empty', async () => {
-    expect(await state.load('h1')).toEqual({ hosts: [], caches: [], disks: [], leases: [], tenures: [], jobs: [] })
+    expect(await state.load('h1')).toEqual({
+      hosts: [],
+      caches: [],
+      disks: [],
+      leases: [],
+      tenures: [],
+      vms: [],
+      jobs: [],
+    })
   })
 
   test('what was saved is loaded in one call after the database was opened again, exactly', async () => {
@@ -110,6 +139,7 @@ export function stateContract(newUrl: () => Promise<string>): void {
     await state.disks.save(disk)
     expect(await state.leases.compareAndSet(null, lease)).toBe(true)
     await state.tenures.save(tenure)
+    await state.vms.save(vm)
     await state.jobs.save(job)
     await reopen()
     expect(await state.load('h1')).toEqual({
@@ -118,9 +148,10 @@ export function stateContract(newUrl: () => Promise<string>): void {
       disks: [disk],
       leases: [lease],
       tenures: [tenure],
+      vms: [vm],
       jobs: [job],
     })
-    expect(await state.load('h2')).toMatchObject({ caches: [], disks: [], leases: [], tenures: [], jobs: [] })
+    expect(await state.load('h2')).toMatchObject({ caches: [], disks: [], leases: [], tenures: [], vms: [], jobs: [] })
   })
 
   test('saving again replaces, also with nulls and fewer devices', async () => {
@@ -129,12 +160,25 @@ export function stateContract(newUrl: () => Promise<string>): void {
     await state.tenures.save(tenure)
     const changed = { ...cache, devices: [cache.devices[1]!] }
     await state.caches.save(changed)
-    await state.disks.save({ ...disk, mode: 'pass-through', maxBytes: null })
+    await state.disks.save({ ...disk, mode: 'pass-through', maxBytes: null, vm: null })
     await state.tenures.save({ ...tenure, ending: 'open', endedAt: null, modifiedAt: null })
     const image = await state.load('h1')
     expect(image.caches).toEqual([changed])
-    expect(image.disks).toEqual([{ ...disk, mode: 'pass-through' }])
+    expect(image.disks).toEqual([{ ...disk, mode: 'pass-through', vm: null }])
     expect(image.tenures).toEqual([{ ...tenure, ending: 'open', endedAt: null, modifiedAt: null }])
+  })
+
+  test('a VM is its UUID: it may be renamed, but two are never called alike on a host', async () => {
+    await state.vms.save(vm)
+    await state.vms.save({ ...vm, name: 'web02' })
+    await expect(state.vms.save({ ...vm, uuid: 'u2', name: 'web02' })).rejects.toMatchObject({ code: 'FAILED' })
+    const domain: VmRecord = { ...vm, uuid: 'u2', driver: 'libvirt', connect: 'qemu:///system', definition: null }
+    await state.vms.save(domain)
+    await state.vms.save({ ...vm, host: 'h2' })
+    expect((await state.load('h1')).vms).toEqual([domain, { ...vm, name: 'web02' }])
+    await state.vms.delete('h1', 'u1')
+    expect((await state.load('h1')).vms).toEqual([domain])
+    expect((await state.load('h2')).vms).toEqual([{ ...vm, host: 'h2' }])
   })
 
   test('a cache of which disks are wanted cannot be deleted; without disks its devices go with it', async () => {

@@ -16,6 +16,7 @@ import { recoverText } from '../../src/cli/views/recover-view.js'
 import { latencyTable, statsTable } from '../../src/cli/views/stats-view.js'
 import { engineProperties, statusText } from '../../src/cli/views/status-view.js'
 import { targetsText } from '../../src/cli/views/targets-view.js'
+import { vmTable, vmText } from '../../src/cli/views/vm-view.js'
 import * as sample from '../support/sample-documents.js'
 
 process.env['TZ'] = 'UTC'
@@ -49,6 +50,9 @@ const views: Record<string, (screen: Screen) => string | Promise<string>> = {
     resolvedText({ changed: true, disk: sample.web, writtenBytes: 3 * 2 ** 20, lostPages: [17, 4711], damages: 1 }),
   'cache-scrub': () => scrubText(sample.scrubbed),
   'cache-recover': () => recoverText(sample.recovered),
+  'vm-list': (screen) => vmTable(sample.vms, [sample.web], sample.stats.disks, screen),
+  'vm-show': (screen) => vmText(sample.vms[0]!, screen),
+  'vm-show-unknown': (screen) => vmText(sample.vms[2]!, screen),
   'policy-show': (screen) => diskPolicy(sample.db, screen),
   stats: (screen) => statsTable(sample.stats, [sample.db, sample.web], screen),
   'stats-of-slow-storage': (screen) => statsTable(sample.slowStats, [sample.mail], screen),

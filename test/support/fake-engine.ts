@@ -97,6 +97,8 @@ export interface FakeEngine extends Engine {
   /** From now on whoever waits until the origin has everything waits until it is cancelled. */
   hangWrites(origin: string): void
   settingsOf(disk: string): DiskSettings | undefined
+  /** Bytes of the disk that is served at a socket. */
+  sizeAt(socket: string): number | undefined
   readonly closed: boolean
 }
 
@@ -318,6 +320,7 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
     refuseWrites: (origin) => void refusing.add(origin),
     hangWrites: (origin) => void hanging.add(origin),
     settingsOf: (disk) => attached.get(disk)?.settings,
+    sizeAt: (socket) => [...attached.values()].find(({ settings }) => settings.socket === socket)?.sizeBytes,
     async createCache(settings, options) {
       if (!options.dryRun) enter('createCache', settings, options)
       if (caches.has(settings.name)) fail('CACHE_EXISTS', `cache ${settings.name} is open`)

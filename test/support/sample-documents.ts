@@ -14,6 +14,7 @@ import type {
   ScrubbedCache,
   StatsDocument,
   StatusDocument,
+  VmDocument,
 } from '../../src/protocol/control/documents.js'
 
 const MIB = 1024 ** 2
@@ -174,6 +175,58 @@ export const mail: DiskDocument = {
   lacksWrites: true,
   state: 'draining',
 }
+
+/** As cli.md draws it: one disk of two is direct. */
+export const vms: VmDocument[] = [
+  {
+    name: 'web01',
+    uuid: '4dea22b3-1d52-d8f3-2516-782e98ab3fa0',
+    driver: 'libvirt',
+    host: 'kvm07',
+    state: 'running',
+    reason: null,
+    memoryBytes: 4 * GIB,
+    disks: [
+      { target: 'vda', disk: 'web01/vda', origin: '/images/web01.raw', path: 'cached', reason: null },
+      { target: 'vdb', disk: null, origin: '/images/data.qcow2', path: 'direct', reason: 'qcow2 with a backing chain' },
+    ],
+    idleSeconds: null,
+    onEngineLoss: 'stops',
+    reservation: null,
+    checkpoint: null,
+    policy: null,
+  },
+  {
+    name: 'desk07',
+    uuid: '6f1c0a9e-2b7d-4c3f-8a5e-1d2c3b4a5968',
+    driver: 'qemu',
+    host: 'kvm07',
+    state: 'off',
+    reason: null,
+    memoryBytes: 2 * GIB,
+    disks: [{ target: 'vda', disk: null, origin: '/dev/vg0/desk07', path: null, reason: null }],
+    idleSeconds: null,
+    onEngineLoss: 'continues',
+    reservation: null,
+    checkpoint: null,
+    policy: null,
+  },
+  {
+    name: 'mail',
+    uuid: '0b8e7d6c-5f4a-4928-9706-f5e4d3c2b1a0',
+    driver: 'libvirt',
+    host: 'kvm07',
+    state: 'unknown',
+    reason: 'virsh domstate does not end in time',
+    memoryBytes: null,
+    disks: [],
+    idleSeconds: null,
+    onEngineLoss: 'continues',
+    reservation: null,
+    checkpoint: null,
+    policy: null,
+  },
+]
 
 const latency = (p50: number, p99: number, p999: number): LatencyDocument => ({ p50, p99, p999 })
 const NEVER: LatencyDocument = { p50: null, p99: null, p999: null }

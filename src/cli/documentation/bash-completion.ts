@@ -6,6 +6,7 @@ const COMPLETE: Readonly<Record<WordKind, string>> = {
   disk: '_vmcache_names disk',
   job: '_vmcache_names job',
   'running-job': '_vmcache_names running-job',
+  vm: '_vmcache_names vm',
   file: '_vmcache_files -f',
   directory: '_vmcache_files -d',
   none: ':',

@@ -1,12 +1,13 @@
 import type { CommandDescription, FlagDescription } from './command-description.js'
 
 /** What a word on the command line may be completed with. */
-export type WordKind = 'cache' | 'disk' | 'job' | 'running-job' | 'file' | 'directory' | 'none'
+export type WordKind = 'cache' | 'disk' | 'job' | 'running-job' | 'vm' | 'file' | 'directory' | 'none'
 
 const ARGUMENT_KINDS: Readonly<Record<string, WordKind>> = {
   CACHE: 'cache',
   DISK: 'disk',
   JOB: 'job',
+  VM: 'vm',
   ORIGIN: 'file',
   FILE: 'file',
   DEVICE: 'file',
@@ -14,6 +15,9 @@ const ARGUMENT_KINDS: Readonly<Record<string, WordKind>> = {
 
 const FLAG_KINDS: Readonly<Record<string, WordKind>> = {
   disk: 'disk',
+  vm: 'vm',
+  kernel: 'file',
+  initrd: 'file',
   exclude: 'disk',
   device: 'file',
   replacement: 'file',

@@ -6,6 +6,7 @@ const ARGUMENTS: Readonly<Record<WordKind, string>> = {
   disk: "-f -a '(__vmcache_names disk)'",
   job: "-f -a '(__vmcache_names job)'",
   'running-job': "-f -a '(__vmcache_names running-job)'",
+  vm: "-f -a '(__vmcache_names vm)'",
   file: '-F',
   directory: "-f -a '(__fish_complete_directories)'",
   none: '-f',

@@ -6,6 +6,7 @@ const ACTIONS: Readonly<Record<WordKind, string>> = {
   disk: '_vmcache_names disk',
   job: '_vmcache_names job',
   'running-job': '_vmcache_names running-job',
+  vm: '_vmcache_names vm',
   file: '_files',
   directory: '_files -/',
   none: '',

@@ -1,4 +1,5 @@
 import { string } from '@oclif/core/flags'
+import { VmcacheError } from '../../base/errors.js'
 import { ChangeCommand } from '../../cli/base-command.js'
 import { DEFAULT_REPLACEMENT, DEFAULT_SHARES } from '../../cli/disk-defaults.js'
 import { diskFlags, optionalArgument, switchFlag } from '../../cli/flags.js'
@@ -10,7 +11,18 @@ import { givenUp, givenWriteBack, writeBackFlags } from '../../cli/write-back-fl
 import { checkedCacheName, checkedDiskName } from '../../model/names.js'
 import { DEFAULT_MODE } from '../../model/mode.js'
 import { DEFAULT_WRITE_BACK } from '../../model/write-back.js'
-import type { AttachRequest, ChangeResult, DiskDocument, JobDocument } from '../../protocol/control/documents.js'
+import { targetsText } from '../../cli/views/targets-view.js'
+import type {
+  AttachRequest,
+  ChangeResult,
+  DiskDocument,
+  JobDocument,
+  TargetResult,
+} from '../../protocol/control/documents.js'
+
+type Given = Omit<AttachRequest, 'cache' | 'origin'> & { cache: string | null; origin: string | null }
+type AttachedDisk = ChangeResult & { disk: DiskDocument | null }
+type AttachedDisks = ChangeResult & { results: TargetResult[]; disks: DiskDocument[] }
 
 export default class CacheAttach extends ChangeCommand {
   static override summary = 'Serve a disk through a cache, and print the NBD URI for its clients.'
@@ -33,6 +45,10 @@ export default class CacheAttach extends ChangeCommand {
       command: '<%= config.bin %> cache attach fast /dev/vg0/db02 --mode write-back --dirty-high 4g --dirty-age 30s',
     },
     {
+      description: 'The disks of a VM, while it runs; it notices nothing',
+      command: '<%= config.bin %> cache attach fast --vm web01',
+    },
+    {
       description: 'What qemu-nbd serves (qcow2, RBD, iSCSI)',
       command: "<%= config.bin %> cache attach fast 'nbd+unix:///?socket=/run/web01.sock' --name web01/vda",
     },
@@ -42,6 +58,18 @@ export default class CacheAttach extends ChangeCommand {
     origin: optionalArgument('Image file, block device or NBD URI.'),
   }
   static override flags = {
+    vm: string({
+      summary: 'Serve disks of this VM, live where it runs, in place of an ORIGIN.',
+      helpValue: 'VM',
+      exclusive: ['name', 'read-only'],
+    }),
+    target: string({
+      summary: 'Only this disk of the VM, such as vda (may be given several times); all that can be, where not given.',
+      helpValue: 'TARGET',
+      multiple: true,
+      multipleNonGreedy: true,
+      dependsOn: ['vm'],
+    }),
     name: string({ summary: "Name of the disk; the image's base name where not given.", helpValue: 'DISK' }),
     ...diskFlags,
     ...writeBackFlags,
@@ -51,7 +79,7 @@ export default class CacheAttach extends ChangeCommand {
     }),
   }
 
-  async run(): Promise<(ChangeResult & { disk: DiskDocument | null }) | JobDocument> {
+  async run(): Promise<AttachedDisk | AttachedDisks | JobDocument> {
     const { args, flags } = await this.parse(CacheAttach)
     const bytesOfCache = async (): Promise<number> =>
       (await this.ask('cache.show', { name: args.cache ?? '' })).sizeBytes
@@ -69,6 +97,7 @@ export default class CacheAttach extends ChangeCommand {
       exclusive: flags.exclusive,
       dryRun: this.options.dryRun,
     }
+    if (flags.vm !== undefined) return this.#attachVm(given, flags.vm, flags.target ?? [])
     const request = await this.#complete(given)
     this.announce(givenUp(request.writeBack))
     return this.change(
@@ -80,9 +109,20 @@ export default class CacheAttach extends ChangeCommand {
     )
   }
 
-  async #complete(
-    given: Omit<AttachRequest, 'cache' | 'origin'> & { cache: string | null; origin: string | null },
-  ): Promise<AttachRequest> {
+  async #attachVm(given: Given, vm: string, targets: string[]): Promise<AttachedDisks | JobDocument> {
+    const { cache, origin, name: _, readOnly: __, ...settings } = given
+    if (cache === null) throw missingWithoutTerminal('cache attach', ['CACHE'])
+    if (origin !== null) throw new VmcacheError('USAGE', 'an origin and --vm do not go together')
+    this.announce(givenUp(settings.writeBack))
+    return this.change(
+      'vm.attach',
+      { ...settings, cache, vm, targets },
+      ({ results }) => targetsText(results, `served through ${cache}`),
+      { data: ({ disks }) => disks.map(({ uri }) => uri).join('\n') },
+    )
+  }
+
+  async #complete(given: Given): Promise<AttachRequest> {
     const { cache, origin } = given
     if (cache !== null && origin !== null) return { ...given, cache, origin }
     const names = [...(cache === null ? ['CACHE'] : []), ...(origin === null ? ['ORIGIN'] : [])]

@@ -35,6 +35,7 @@ function diskOf(disk: Element): DeclaredDisk {
     target: of('target')['dev'] ?? '',
     device: of('alias')['name'] ?? null,
     path: source['file'] ?? source['dev'] ?? null,
+    stopsOnError: of('driver')['error_policy'] === 'stop',
     discard: of('driver')['discard'] === 'unmap',
     whyDirect: whyDirect(disk),
   }

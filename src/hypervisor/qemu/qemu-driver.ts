@@ -89,7 +89,14 @@ export function createQemuDriver({ runDirectory, clock, onChange }: QemuDriverOp
       return {
         name: vm.name,
         memoryBytes,
-        disks: disks.map(({ target, path }) => ({ target, device: target, path, discard: true, whyDirect: null })),
+        disks: disks.map(({ target, path }) => ({
+          target,
+          device: target,
+          path,
+          discard: true,
+          stopsOnError: true,
+          whyDirect: null,
+        })),
       }
     },
     async monitor(vm): Promise<VmMonitor | null> {

@@ -6,6 +6,7 @@
  */
 import type { DiskPhase } from '../../model/phase.js'
 import type { Mode, ModeState } from '../../model/mode.js'
+import type { DriverName, ImageFormat, VmDefinition, VmState } from '../../model/vm.js'
 import type { WriteBackSettings } from '../../model/write-back.js'
 
 export interface DeviceDocument {
@@ -289,6 +290,55 @@ export interface ScrubbedDisk {
   droppedPages: number
   /** Pages that are bad and that the origin lacks. */
   damagedPages: number[]
+}
+
+/** A disk of a VM, as its definition has it now. */
+export interface VmDiskDocument {
+  /** What the guest calls it: `vda`. */
+  target: string
+  /** Name of its attachment; null where it is not attached. */
+  disk: string | null
+  /** Its own storage: a path; null where that is something else. */
+  origin: string | null
+  /** Where its requests go now; null where the VM is off or does not answer. */
+  path: 'cached' | 'direct' | null
+  /** Why it is direct although it is attached, or cannot be attached; null otherwise. */
+  reason: string | null
+}
+
+export interface VmDocument {
+  name: string
+  uuid: string
+  driver: DriverName
+  host: string
+  /** `unknown`: its hypervisor does not answer, `reason` says why. */
+  state: VmState | 'unknown'
+  reason: string | null
+  memoryBytes: number | null
+  disks: VmDiskDocument[]
+  /** Null where it is not known. */
+  idleSeconds: number | null
+  /**
+   * What happens when no engine serves its disks for longer than seconds: nothing, as none is cached; QEMU stops the VM until one does; or
+   * its guest sees I/O errors.
+   */
+  onEngineLoss: 'continues' | 'stops' | 'io-error'
+  reservation: { cache: string; bytes: number } | null
+  checkpoint: { cache: string | null; location: string; bytes: number; createdAt: string } | null
+  policy: object | null
+}
+
+export interface DefineVmRequest extends Omit<VmDefinition, 'disks'> {
+  name: string
+  disks: { path: string; format: ImageFormat }[]
+  dryRun: boolean
+}
+
+/** As {@link AttachRequest}, for disks of a VM. */
+export interface AttachVmRequest extends Omit<AttachRequest, 'origin' | 'name' | 'readOnly'> {
+  vm: string
+  /** Empty: every disk that can be attached. */
+  targets: string[]
 }
 
 /** Names or globs; `all` with `exclude`. A name without wildcard that fits nothing is an error. */

@@ -18,6 +18,8 @@ export interface Routes {
   'disk.list': Get<object, { disks: documents.DiskDocument[] }>
   'disk.show': Get<{ name: string }, documents.DiskDocument>
   'device.list': Get<object, { devices: (documents.DeviceDocument & { cache: string })[] }>
+  'vm.list': Get<object, { vms: documents.VmDocument[] }>
+  'vm.show': Get<{ name: string }, documents.VmDocument>
   'stats.show': Get<{ names: string[]; window: documents.StatsWindow }, documents.StatsDocument>
   'job.list': Get<object, { jobs: documents.JobDocument[] }>
   'job.show': Get<{ id: string; waitMilliseconds: number }, documents.JobDocument>
@@ -69,6 +71,17 @@ export interface Routes {
     Changing<{ origin: string; fenced: boolean; discardDirty: boolean }>,
     documents.ChangeResult & { lease: documents.LeaseDocument | null }
   >
+  'vm.define': Post<documents.DefineVmRequest, documents.ChangeResult & { vm: documents.VmDocument | null }>
+  'vm.delete': Post<Changing<documents.Targets>, Results>
+  /** `connect`: URI of the connection of libvirt; null for that of the system. */
+  'vm.adopt': Post<Changing<{ domains: string[]; connect: string | null }>, Results>
+  /** Detaches its disks first. */
+  'vm.release': Post<Changing<documents.Targets>, Results>
+  'vm.start': Post<Changing<documents.Targets>, Results>
+  /** `force`: at once, as a power cut; else the guest is asked to shut down, and waited for. */
+  'vm.stop': Post<Changing<documents.Targets & { force: boolean }>, Results>
+  /** Attaches disks of a VM, live where it runs; `results` are disks. */
+  'vm.attach': Post<documents.AttachVmRequest, Results & { disks: documents.DiskDocument[] }>
   'job.cancel': Post<{ id: string }, documents.ChangeResult & { job: documents.JobDocument }>
   /** Ends engine and supervisor. `detach` first detaches every disk; without it REFUSED while a client is connected, unless `force`. */
   'engine.stop': Post<{ detach: boolean; force: boolean }, documents.ChangeResult>
@@ -109,6 +122,8 @@ export const READS: readonly Operation[] = [
   'disk.list',
   'disk.show',
   'device.list',
+  'vm.list',
+  'vm.show',
   'stats.show',
   'job.list',
   'job.show',

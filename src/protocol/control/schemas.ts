@@ -1,6 +1,7 @@
 import * as z from 'zod'
 import { VmcacheError } from '../../base/errors.js'
 import { MODES } from '../../model/mode.js'
+import { ACCELERATORS, IMAGE_FORMATS } from '../../model/vm.js'
 import { DEFAULT_WRITE_BACK, DESTAGE_BARRIERS, DESTAGE_ORDERS, DISK_PARTS } from '../../model/write-back.js'
 import { methodOf, type Operation, type RequestOf } from './routes.js'
 
@@ -24,6 +25,18 @@ const writeBack = {
   dirtyLowBytes: bytes.nullable(),
   dirtyHighBytes: bytes.nullable(),
   dirtyAgeSeconds: z.number().int().min(0),
+}
+
+const attachment = {
+  cache: name,
+  mode: z.enum(MODES),
+  replacement: name,
+  minBytes: bytes,
+  maxBytes: bytes.nullable(),
+  shares,
+  writeBack: z.strictObject(writeBack).default(DEFAULT_WRITE_BACK),
+  exclusive: flag,
+  dryRun: flag,
 }
 
 const targets = { names: texts.default([]), all: flag, exclude: texts.default([]) }
@@ -51,6 +64,8 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
   'disk.list': nothing,
   'disk.show': named,
   'device.list': nothing,
+  'vm.list': nothing,
+  'vm.show': named,
   'stats.show': z.strictObject({
     names: texts.default([]),
     window: z.enum(['5m', '1h', '24h', 'all']).default('5m'),
@@ -81,18 +96,10 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
   'cache.import': z.strictObject({ devices: texts.min(1), missing: flag, dryRun: flag }),
   'cache.scrub': z.strictObject({ name, bytesPerSecond: bytes.min(1).nullable().default(null), dryRun: flag }),
   'cache.attach': z.strictObject({
-    cache: name,
     origin: name,
     name: name.nullable().default(null),
-    mode: z.enum(MODES),
-    replacement: name,
-    minBytes: bytes,
-    maxBytes: bytes.nullable(),
-    shares,
-    writeBack: z.strictObject(writeBack).default(DEFAULT_WRITE_BACK),
     readOnly: flag,
-    exclusive: flag,
-    dryRun: flag,
+    ...attachment,
   }),
   'cache.detach': z.strictObject({ ...targets, discardDirty: flag, force: flag, dryRun: flag }),
   'disk.flush': z.strictObject({
@@ -113,6 +120,24 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
   }),
   'disk.resolve': z.strictObject({ name, keep: z.enum(DISK_PARTS), discardDirty: flag, dryRun: flag }),
   'lease.take': z.strictObject({ origin: name, fenced: flag, discardDirty: flag, dryRun: flag }),
+  'vm.define': z.strictObject({
+    name,
+    memoryBytes: bytes,
+    cpus: z.number().int().min(1).max(4096),
+    accelerator: z.enum(ACCELERATORS),
+    disks: z.array(z.strictObject({ path: name, format: z.enum(IMAGE_FORMATS).default('raw') })).max(256),
+    kernel: name.nullable().default(null),
+    initrd: name.nullable().default(null),
+    append: text.nullable().default(null),
+    qemuArguments: z.array(text).max(1000).default([]),
+    dryRun: flag,
+  }),
+  'vm.delete': z.strictObject({ ...targets, dryRun: flag }),
+  'vm.adopt': z.strictObject({ domains: texts.min(1), connect: name.nullable().default(null), dryRun: flag }),
+  'vm.release': z.strictObject({ ...targets, dryRun: flag }),
+  'vm.start': z.strictObject({ ...targets, dryRun: flag }),
+  'vm.stop': z.strictObject({ ...targets, force: flag, dryRun: flag }),
+  'vm.attach': z.strictObject({ vm: name, targets: texts.default([]), ...attachment }),
   'job.cancel': z.strictObject({ id: name }),
   'engine.stop': z.strictObject({ detach: flag, force: flag }),
   'engine.restart': nothing,

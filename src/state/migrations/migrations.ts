@@ -7,6 +7,7 @@ import type { DialectName } from '../dialect.js'
 import { start } from './0001-start.js'
 import { lacksWrites } from './0002-lacks-writes.js'
 import { writeBack } from './0003-write-back.js'
+import { vms } from './0004-vms.js'
 
 export interface SchemaMigration {
   /** Sorts in the order of application; kept for ever, as databases remember it. */
@@ -19,4 +20,5 @@ export const MIGRATIONS: readonly SchemaMigration[] = [
   { name: '0001-start', up: start },
   { name: '0002-lacks-writes', up: lacksWrites },
   { name: '0003-write-back', up: writeBack },
+  { name: '0004-vms', up: vms },
 ]

@@ -53,6 +53,7 @@ beforeEach(async () => {
       configuration: () => ({ values: [] }),
       metrics: async () => 'up 1\n',
     },
+    vmsOf: ({ names }) => names,
     disksOf: ({ names }) => names,
     diskNameOf: (origin) => origin,
   }

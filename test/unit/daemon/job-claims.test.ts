@@ -4,6 +4,7 @@ import { claimsOf, conflictOf, objectText, type ClaimNames } from '../../../src/
 
 const names: ClaimNames = {
   disksOf: ({ names, all }) => (all ? ['a', 'b', 'c', 'd'] : names),
+  vmsOf: ({ names }) => names,
   diskNameOf: (origin) => origin.replace(/^.*\//, ''),
 }
 const targets = (...disks: string[]) => ({ names: disks, all: false, exclude: [], dryRun: false })

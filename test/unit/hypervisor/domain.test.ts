@@ -23,7 +23,16 @@ test('a domain as libvirt 9 shows it', () => {
   expect(parseDomain(domain(disk(vda)))).toEqual({
     name: 'web & db',
     memoryBytes: 64 * 2 ** 20,
-    disks: [{ target: 'vda', device: 'virtio-disk0', path: "/i/a'bé.img", discard: true, whyDirect: null }],
+    disks: [
+      {
+        target: 'vda',
+        device: 'virtio-disk0',
+        path: "/i/a'bé.img",
+        discard: true,
+        stopsOnError: false,
+        whyDirect: null,
+      },
+    ],
   })
 })
 

@@ -2,7 +2,7 @@
  * A host for tests of operations: a fake engine and devices in memory, everything else real (state database, stamps and
  * image files in a temporary directory). `start` begins the life of an engine, `kill` and `close` end it.
  */
-import { mkdirSync, mkdtempSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
@@ -24,6 +24,8 @@ import type {
 import type { RestoreReport } from '../../../src/operations/restore.js'
 import { openState } from '../../../src/state/open-state.js'
 import type { StateStore } from '../../../src/state/state-store.js'
+import type { DriverName } from '../../../src/model/vm.js'
+import { createFakeVmDriver, type FakeVmDriver } from '../../support/fake-vm-driver.js'
 import { createFakeEngine, createFakeStorage, type FakeEngine, type FakeStorage } from '../../support/fake-engine.js'
 
 export const MIB = 2 ** 20
@@ -42,6 +44,8 @@ export interface TestHost {
   readonly sockets: Set<string>
   readonly locks: Set<string>
   readonly jobs: JobDocument[]
+  /** VMs outlive engines. */
+  readonly drivers: Readonly<Record<DriverName, FakeVmDriver>>
   /** What the supervisor answers from now on; null: it does what it is asked. */
   failSockets: Error | null
   failSocketClose: Error | null
@@ -101,6 +105,9 @@ export async function testHost(options: TestHostOptions = {}): Promise<TestHost>
     monotonic: () => systemClock.monotonic() + host.aheadMonotonic,
   }
 
+  /** Of an image, or of the disk that is served at a socket. */
+  const sizeOf = (path: string): number => host.engine.sizeAt(path) ?? statSync(path).size
+
   const host: Mutable<TestHost> = {
     directory,
     stateUrl,
@@ -108,6 +115,7 @@ export async function testHost(options: TestHostOptions = {}): Promise<TestHost>
     sockets,
     locks,
     jobs,
+    drivers: { qemu: createFakeVmDriver('qemu', sizeOf), libvirt: createFakeVmDriver('libvirt', sizeOf) },
     prepare: () => {},
     ahead: 0,
     aheadMonotonic: 0,
@@ -163,6 +171,7 @@ export async function testHost(options: TestHostOptions = {}): Promise<TestHost>
         withoutCaches: withoutCaches ?? null,
         runningJobs: () => jobs,
         machine: { ...goodMachine, ...machine },
+        drivers: host.drivers,
       }
       host.handle = createOperations(dependencies)
       host.operations = host.handle.operations

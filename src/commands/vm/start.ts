@@ -1,0 +1,20 @@
+import { ChangeCommand } from '../../cli/base-command.js'
+import { chosenTargets } from '../../cli/targets.js'
+import { targetsText } from '../../cli/views/targets-view.js'
+import { vmArguments, vmFlags, type VmResults } from '../../cli/vm-command.js'
+import type { JobDocument } from '../../protocol/control/documents.js'
+
+export default class VmStart extends ChangeCommand {
+  static override summary = 'Start VMs through the cache.'
+  static override description =
+    'Attached disks are served from the first instruction of the guest on. One that cannot be served now runs on its own storage, and is put through the cache as soon as it can be.'
+  static override examples = ['<%= config.bin %> vm start web01', '<%= config.bin %> vm start "web*"']
+  static override args = vmArguments
+  static override flags = vmFlags
+
+  async run(): Promise<VmResults | JobDocument> {
+    const { args, flags } = await this.parse(VmStart)
+    const request = { ...chosenTargets(args.vm, flags, 'vm'), dryRun: this.options.dryRun }
+    return this.change('vm.start', request, ({ results }) => targetsText(results, 'started'))
+  }
+}

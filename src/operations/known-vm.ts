@@ -1,0 +1,51 @@
+import { VmcacheError } from '../base/errors.js'
+import type { VmDriver } from '../hypervisor/driver.js'
+import type { Targets } from '../protocol/control/documents.js'
+import type { DiskRecord, OwningVm } from '../state/disk-store.js'
+import type { VmRecord } from '../state/vm-store.js'
+import type { ControlPlane } from './control-plane.js'
+import type { Inventory } from './inventory.js'
+import type { TargetNoun } from './targets.js'
+
+/** An attachment that is for a disk of a VM. */
+export type VmDisk = DiskRecord & { readonly vm: OwningVm }
+
+export function isVmDisk(disk: DiskRecord): disk is VmDisk {
+  return disk.vm !== null
+}
+
+export const VMS: TargetNoun = { what: 'VM', notFound: vmNotFound }
+
+/** The VM that is called so, or has that UUID. */
+export function knownVm(inventory: Inventory, nameOrUuid: string): VmRecord {
+  const byName = [...inventory.vms.values()].find(({ name }) => name === nameOrUuid)
+  const vm = byName ?? inventory.vms.get(nameOrUuid)
+  if (vm !== undefined) return vm
+  throw vmNotFound(nameOrUuid)
+}
+
+function vmNotFound(name: string): VmcacheError {
+  return new VmcacheError('VM_NOT_FOUND', `VM ${name} is neither defined nor adopted`, {
+    hint: 'see: vmcache vm list; a domain of libvirt is taken over by: vmcache vm adopt DOMAIN',
+  })
+}
+
+export function vmNames({ vms }: Inventory): string[] {
+  return [...vms.values()].map(({ name }) => name).sort()
+}
+
+/** Targets with names in place of UUIDs. */
+export function namedTargets<Request extends Targets>({ vms }: Inventory, targets: Request): Request {
+  return { ...targets, names: targets.names.map((name) => vms.get(name)?.name ?? name) }
+}
+
+export function driverOf({ drivers }: Pick<ControlPlane, 'drivers'>, { driver }: VmRecord): VmDriver {
+  return drivers[driver]
+}
+
+/** The disks that are attached for a VM, by target. */
+export function disksOfVm({ disks }: Inventory, { uuid }: Pick<VmRecord, 'uuid'>): VmDisk[] {
+  return [...disks.values()]
+    .filter((disk): disk is VmDisk => disk.vm?.uuid === uuid)
+    .sort((a, b) => (a.vm.target < b.vm.target ? -1 : 1))
+}

@@ -1,0 +1,55 @@
+import type { VmRecord } from '../state/vm-store.js'
+import { asVmcacheError } from './as-vmcache-error.js'
+import type { ControlPlane } from './control-plane.js'
+import { exclusively } from './inventory.js'
+import { disksOfVm, driverOf, knownVm, namedTargets, vmNames, VMS } from './known-vm.js'
+import type { OperationContext, Operations } from './operation.js'
+import { reconcileDisks } from './reconcile-vms.js'
+import { overTargets } from './targets.js'
+import { settleDisk } from './vm-disks.js'
+
+/** Starts VMs through the cache: their attached disks are inserted before the guest's first instruction. */
+export function vmStart(plane: ControlPlane): Operations['vm.start'] {
+  const { inventory } = plane
+  return (request, context) =>
+    overTargets(
+      namedTargets(inventory, request),
+      vmNames(inventory),
+      context,
+      async (name, inner) => {
+        const vm = knownVm(inventory, name)
+        if ((await driverOf(plane, vm).monitor(vm)) !== null) return { changed: false, steps: [] }
+        if (!request.dryRun) await exclusively(inventory, `vm ${name}`, () => start(plane, vm, inner))
+        return { changed: true, steps: stepsOf(plane, vm) }
+      },
+      VMS,
+    )
+}
+
+/**
+ * A disk that cannot be served does not keep its VM from starting, as long as its origin has everything: it runs direct, and is attached as
+ * soon as it can be. Where the origin lacks writes it is locked, and QEMU refuses to start.
+ */
+async function start(plane: ControlPlane, vm: VmRecord, context: OperationContext): Promise<void> {
+  const { inventory } = plane
+  const driver = driverOf(plane, vm)
+  for (const disk of disksOfVm(inventory, vm)) {
+    await exclusively(inventory, `disk ${disk.name}`, () => settleDisk(plane, disk, context))
+  }
+  await driver.startPaused(vm)
+  try {
+    await reconcileDisks(plane, vm)
+    await driver.resume(vm)
+  } catch (error) {
+    await driver.destroy(vm).catch(() => {})
+    throw asVmcacheError(error)
+  }
+}
+
+function stepsOf({ inventory }: ControlPlane, vm: VmRecord): string[] {
+  return [
+    `start VM ${vm.name}, stopped`,
+    ...disksOfVm(inventory, vm).map((disk) => `send the requests of ${disk.vm.target} through cache ${disk.cache}`),
+    `let VM ${vm.name} go on`,
+  ]
+}

@@ -1,0 +1,192 @@
+/**
+ * VMs in memory, with as much of QEMU's monitor as vmcache uses: a block graph that is observed and changed by commands. What happens is noted
+ * in `log`; `fail` plants the failure of a command.
+ */
+import { VmcacheError } from '../../src/base/errors.js'
+import type { DeclaredDisk, VmDriver, VmIdentity, VmMonitor } from '../../src/hypervisor/driver.js'
+import type { DriverName } from '../../src/model/vm.js'
+
+const MIB = 2 ** 20
+
+interface FakeNode {
+  driver: string
+  file: string | null
+  fileName: string
+  sizeBytes: number
+}
+
+export interface FakeVm {
+  readonly uuid: string
+  name: string
+  state: 'off' | 'prelaunch' | 'running' | 'paused' | 'io-error'
+  disks: DeclaredDisk[]
+  readonly nodes: Map<string, FakeNode>
+  /** Node of each device. */
+  readonly drives: Map<string, string>
+  readonly werror: Map<string, string>
+}
+
+export interface FakeVmDriver extends VmDriver {
+  readonly vms: Map<string, FakeVm>
+  readonly log: string[]
+  /** Commands that fail from now on, with the error. */
+  readonly fail: Map<string, VmcacheError>
+  /** Called before each command that changes something. */
+  onCommand: (command: string) => void
+  /** A VM with raw images, one for each target. */
+  add(name: string, images: Readonly<Record<string, string>>, uuid?: string): FakeVm
+  /** Starts it as somebody else would: on its own storage. */
+  startByHand(name: string): void
+  /** Where the requests of a disk go: a path, or the socket of a server. */
+  pathOf(name: string, target: string): string
+}
+
+/** `sizeOf`: of an image, or of what is served at a socket. */
+export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) => number): FakeVmDriver {
+  const vms = new Map<string, FakeVm>()
+  const log: string[] = []
+  const fail = new Map<string, VmcacheError>()
+
+  const known = ({ uuid }: Pick<VmIdentity, 'uuid'>): FakeVm => {
+    const vm = vms.get(uuid)
+    if (vm !== undefined) return vm
+    throw new VmcacheError('VM_NOT_FOUND', `failed to get domain '${uuid}'`)
+  }
+  const called = (name: string): FakeVm => [...vms.values()].find((vm) => vm.name === name)!
+  const powerOn = (vm: FakeVm, state: FakeVm['state']): void => {
+    vm.state = state
+    vm.nodes.clear()
+    for (const { target, path } of vm.disks) {
+      const node = { fileName: path!, sizeBytes: sizeOf(path!) }
+      vm.nodes.set(`${target}-storage`, { ...node, driver: 'file', file: null })
+      vm.nodes.set(`${target}-format`, { ...node, driver: 'raw', file: `${target}-storage` })
+      vm.drives.set(target, `${target}-format`)
+    }
+  }
+  /** A VM of `vm define` appears when it is started. */
+  const defined = (vm: VmIdentity): FakeVm => {
+    if (vm.definition === null || vms.has(vm.uuid)) return known(vm)
+    const images = Object.fromEntries(vm.definition.disks.map(({ target, path }) => [target, path]))
+    return fake.add(vm.name, images, vm.uuid)
+  }
+
+  const commands: Record<string, (vm: FakeVm, args: Record<string, never>) => unknown> = {
+    'query-status': ({ state }) => ({ running: state === 'running', status: state }),
+    'query-named-block-nodes': ({ nodes }) => [...nodes].map(([name, node]) => info(name, node)),
+    'query-block': ({ drives, nodes }) =>
+      [...drives].map(([device, node]) => ({
+        qdev: `/machine/peripheral/${device}/virtio-backend`,
+        removable: false,
+        inserted: info(node, nodes.get(node)!),
+      })),
+    'x-debug-query-block-graph': ({ nodes }) => {
+      const names = [...nodes.keys()]
+      return {
+        nodes: names.map((name, id) => ({ id, type: 'block-driver', name })),
+        edges: names.flatMap((name, parent) => {
+          const { file } = nodes.get(name)!
+          return file === null ? [] : [{ parent, child: names.indexOf(file), name: 'file' }]
+        }),
+      }
+    },
+    'qom-get': ({ werror }, { path, property }) =>
+      property === 'werror' ? (werror.get(String(path).split('/').at(-1)!) ?? 'stop') : false,
+    'qom-set': ({ drives }, { path, value }) => void drives.set(String(path).split('/').at(-1)!, value),
+    'blockdev-add': ({ nodes }, options) => {
+      const { 'node-name': name, driver: kind, file, server } = options as Record<string, never>
+      const socket = (server as { path?: string } | undefined)?.path
+      const below = nodes.get(file ?? '')
+      const fileName = socket === undefined ? (below?.fileName ?? '') : `nbd+unix:///?socket=${socket}`
+      const sizeBytes = socket === undefined ? (below?.sizeBytes ?? 0) : sizeOf(socket)
+      nodes.set(name, { driver: kind, file: file ?? null, fileName, sizeBytes })
+    },
+    'blockdev-del': ({ nodes }, { 'node-name': name }) => void nodes.delete(name),
+    'blockdev-reopen': ({ nodes }, { options }) => {
+      for (const { 'node-name': name, file } of options as { 'node-name': string; file: string }[]) {
+        nodes.set(name, { ...nodes.get(name)!, file })
+      }
+    },
+  }
+
+  const monitorOf = (vm: FakeVm): VmMonitor => ({
+    yank: null,
+    async execute(command, args = {}) {
+      if (!command.startsWith('query') && !command.startsWith('x-') && command !== 'qom-get') {
+        fake.onCommand(command)
+        log.push(`${command} ${JSON.stringify(args).match(/"node-name":"([^"]*)"/)?.[1] ?? ''}`.trim())
+      }
+      const failure = fail.get(command)
+      if (failure !== undefined) throw failure
+      return commands[command]!(vm, args as Record<string, never>)
+    },
+  })
+
+  const fake: FakeVmDriver = {
+    name: driver,
+    capabilities: { definesVms: driver === 'qemu', outOfBand: false },
+    vms,
+    log,
+    fail,
+    onCommand: () => {},
+    add(name, images, uuid = `uuid-of-${name}`) {
+      const disks = Object.entries(images).map(([target, path]) => ({
+        ...{ target, device: target, path, stopsOnError: true, discard: true, whyDirect: null },
+      }))
+      const vm: FakeVm = {
+        ...{ uuid, name, state: 'off', disks },
+        ...{ nodes: new Map(), drives: new Map(), werror: new Map() },
+      }
+      vms.set(uuid, vm)
+      return vm
+    },
+    startByHand: (name) => powerOn(called(name), 'running'),
+    pathOf(name, target) {
+      const { drives, nodes } = called(name)
+      const top = nodes.get(drives.get(target)!)!
+      const { fileName } = top.file === null ? top : nodes.get(top.file)!
+      return fileName.replace(/^.*socket=/, '')
+    },
+    async find(nameOrUuid) {
+      const vm = called(nameOrUuid) ?? known({ uuid: nameOrUuid })
+      return { uuid: vm.uuid, name: vm.name }
+    },
+    async declared(vm) {
+      const { name, disks } = defined(vm)
+      return { name, memoryBytes: 256 * MIB, disks }
+    },
+    async monitor(vm) {
+      const found = defined(vm)
+      return found.state === 'off' ? null : monitorOf(found)
+    },
+    async startPaused(vm) {
+      log.push('start')
+      const failure = fail.get('start')
+      if (failure !== undefined) throw failure
+      powerOn(defined(vm), 'prelaunch')
+    },
+    async resume(vm) {
+      log.push('cont')
+      known(vm).state = 'running'
+    },
+    async powerDown(vm) {
+      log.push('power-down')
+      known(vm).state = 'off'
+    },
+    async destroy(vm) {
+      log.push('destroy')
+      known(vm).state = 'off'
+    },
+    watch: () => {},
+    close: async () => {},
+  }
+  return fake
+}
+
+function info(name: string, { driver, fileName, sizeBytes }: FakeNode) {
+  return {
+    'node-name': name,
+    ...{ drv: driver, file: fileName, ro: false, detect_zeroes: 'off' },
+    cache: { direct: true, 'no-flush': false },
+    image: { 'virtual-size': sizeBytes, filename: fileName },
+  }
+}

@@ -1,0 +1,54 @@
+import { expect, test } from 'vitest'
+import { silentLogger } from '../../../src/base/logger.js'
+import { startVmLoop } from '../../../src/daemon/vm-loop.js'
+import { manualClock } from '../../support/manual-clock.js'
+
+const turn = () => new Promise((resolve) => setImmediate(resolve))
+
+function loop(reconcile: () => Promise<boolean>) {
+  const clock = manualClock()
+  return { clock, loop: startVmLoop({ reconcile, clock, logger: silentLogger }) }
+}
+
+test('it runs at once, once a minute, and soon again where something waits', async () => {
+  let runs = 0
+  let waits = false
+  const { clock, loop: running } = loop(async () => (runs++, waits))
+  await turn()
+  expect(runs).toBe(1)
+  await clock.advance(59_000)
+  await turn()
+  expect(runs).toBe(1)
+  waits = true
+  await clock.advance(1000)
+  await turn()
+  expect(runs).toBe(2)
+  waits = false
+  await clock.advance(2000)
+  await turn()
+  expect(runs).toBe(3)
+  await running.stop()
+  await clock.advance(600_000)
+  await turn()
+  expect(runs).toBe(3)
+})
+
+test('what wakes it while it runs makes it run once more, and a failure does not end it', async () => {
+  let runs = 0
+  let end: () => void = () => {}
+  const { loop: running } = loop(() => {
+    runs++
+    return new Promise((resolve, reject) => (end = () => (runs === 1 ? reject(new Error('no')) : resolve(false))))
+  })
+  running.wake()
+  running.wake()
+  await turn()
+  expect(runs).toBe(1)
+  end()
+  await turn()
+  await turn()
+  expect(runs).toBe(2)
+  const stopped = running.stop()
+  end()
+  await stopped
+})
