@@ -32,6 +32,7 @@ import { Pool, formatDevices, type FoundChunkPlace } from './pool/pool.js'
 import { closePrepared, planDevices, prepareDevices } from './pool/prepare-devices.js'
 import { eraseSuperblocks, readSuperblock } from './pool/superblocks.js'
 import { watchDevice } from './pool/watch-device.js'
+import { whoGives, type Tenant } from './pool/who-gives.js'
 import { scrubDisks } from './scrub/scrub-disks.js'
 import { DiskCounters, sumOf } from './statistics/disk-counters.js'
 import { prometheusText } from './statistics/prometheus.js'
@@ -42,6 +43,8 @@ import type { MainCalls, ThreadCalls, ThreadDiskStatus, ThreadLogPlace } from '.
 
 /** How often a wait for the origin says how far it is. */
 const PROGRESS_MILLISECONDS = 500
+/** Between two looks at who should give a chunk up. */
+const REBALANCE_MILLISECONDS = 20
 /** How long it waits for an origin that does not answer when it is closed. */
 const ORIGIN_CLOSE_MILLISECONDS = 10_000
 /** Of whom nobody sees the progress, and who is not cancelled. */
@@ -430,6 +433,8 @@ class IoEngine implements Engine {
   // ------------------------------------------------------------------------------------------------------ allocation
 
   readonly #starved = new Map<OpenCache, Set<IoThread>>()
+  /** Caches in which a chunk was asked for a moment ago. */
+  readonly #rebalancing = new Set<OpenCache>()
   /** Disks whose logs are being opened. */
   readonly #opening = new Set<{ readonly cache: OpenCache; readonly settings: DiskSettings }>()
 
@@ -446,7 +451,7 @@ class IoEngine implements Engine {
     if (starved === undefined) this.#starved.set(cache, (starved = new Set()))
     starved.add(thread)
     void thread.calls.call('grant', { cacheId, chunks: [], exhausted: true })
-    void this.#rebalance(cache)
+    this.#rebalanceSoon(cache)
   }
 
   #serveStarved(cache: OpenCache): void {
@@ -461,22 +466,35 @@ class IoEngine implements Engine {
     }
   }
 
-  /** Where a disk has less than its part by shares, the one that is furthest above its own gives up a chunk. */
+  /** Where somebody has less than its part, or nothing yet, another one gives up a chunk; again and again while a thread waits for one. */
   async #rebalance(cache: OpenCache): Promise<void> {
-    await this.#refresh()
-    const disks = this.#disksOf(cache)
-    const opening = [...this.#opening].filter((disk) => disk.cache === cache)
-    const shares = [...disks, ...opening].reduce((sum, { settings }) => sum + settings.shares, 0)
-    const { chunkBytes, usableChunks } = cache.pool
-    const excess = disks.map((disk) => {
-      const part = Math.max((usableChunks * disk.settings.shares) / shares, disk.settings.minBytes / chunkBytes)
-      return { disk, above: disk.status.chunks - part }
-    })
-    const most = excess.reduce((best, each) => (each.above > best!.above ? each : best), excess[0])
-    // A disk that is being opened waits for its first chunk.
-    const isWanted = opening.length > 0 || excess.some(({ above }) => above < 0)
-    if (most === undefined || most.above < 1 || !isWanted) return
-    await most.disk.thread.calls.call('shrink', { name: most.disk.settings.name, count: most.disk.status.chunks - 1 })
+    if (this.#rebalancing.has(cache)) return
+    this.#rebalancing.add(cache)
+    try {
+      await this.#refresh()
+      const { chunkBytes, usableChunks } = cache.pool
+      const tenant = ({ settings }: { readonly settings: DiskSettings }): Tenant => ({
+        shares: settings.shares,
+        minChunks: settings.minBytes / chunkBytes,
+      })
+      const holders = this.#disksOf(cache).map((disk) => ({ ...tenant(disk), chunks: disk.status.chunks, disk }))
+      const opening = [...this.#opening].filter((disk) => disk.cache === cache).map(tenant)
+      const giver = whoGives(holders, opening, usableChunks)
+      if (giver !== undefined) {
+        const { settings, thread } = giver.disk
+        await thread.calls.call('shrink', { name: settings.name, count: giver.chunks - 1 })
+      }
+    } finally {
+      this.options.clock.after(REBALANCE_MILLISECONDS, () => {
+        this.#rebalancing.delete(cache)
+        if (!this.#closing && (this.#starved.get(cache)?.size ?? 0) > 0) this.#rebalanceSoon(cache)
+      })
+    }
+  }
+
+  #rebalanceSoon(cache: OpenCache): void {
+    // A thread that ends takes its logs with it.
+    this.#rebalance(cache).catch(() => undefined)
   }
 
   // ----------------------------------------------------------------------------------------------------------- disks

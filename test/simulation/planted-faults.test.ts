@@ -19,7 +19,7 @@ test('a copy without a fault is no finding', async () => {
   const { modules, remove } = await plant(SOURCE, { name: 'none', seed: 1, edits: [] })
   try {
     for (let seed = 1; seed <= CONTROL_RUNS; seed++)
-      expect((await new World(seed, modules, true).run(4)).findings).toEqual([])
+      expect((await new World(seed, modules).run(4)).findings).toEqual([])
   } finally {
     await remove()
   }
@@ -39,7 +39,7 @@ describe('the simulation notices', () => {
           let seed = fault.seed ?? 1
           for (; found === undefined && runs < MAXIMUM_RUNS; runs++) {
             seed = runs === 0 ? seed : runs
-            found = (await new World(seed, modules, true).run(4)).findings[0]
+            found = (await new World(seed, modules).run(4)).findings[0]
           }
           expect(found, `nothing was found in ${runs} runs`).toBeDefined()
           console.log(`${fault.name}: seed ${seed}: ${found!.split('\n')[0]}`)

@@ -626,6 +626,8 @@ export class Disk implements ServedDisk {
     } catch (error) {
       const isOut = this.#log?.failure === undefined && this.#log?.isWriteBack === false
       if (isOut && this.#writesBack(this.#path)) await this.#reenterWriteBack(this.#log!)
+      // It was made for a mode that was not reached.
+      if (isOut && !this.#path.logs) await this.#giveBack(this.#log!).catch(() => undefined)
       if (this.#writeBack !== undefined) this.#stopDraining(this.#writeBack)
       throw error
     } finally {

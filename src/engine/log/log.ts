@@ -44,6 +44,8 @@ import { ZeroRanges } from './zero-ranges.js'
 
 /** Chunks that are written but not yet proven by a summary: as many as a recovery has to scan. */
 const MAXIMUM_UNSEALED_CHUNKS = 4
+/** How long a log that has nothing yet waits for its first chunk. */
+const FIRST_CHUNK_MILLISECONDS = 5000
 /** Bytes of one append; a frame is never larger. */
 export const APPEND_BUFFER_BYTES = 2 * 1024 * 1024
 /** A chunk with less room for frames than this is full. */
@@ -875,8 +877,11 @@ export class Log {
       this.#seal(full)
     }
     while (this.#sealing.size >= MAXIMUM_UNSEALED_CHUNKS - 1) await Promise.race(this.#sealing)
+    const { clock } = this.#options
+    const waitsUntil = this.#chunks.length === 0 ? clock.monotonic() + FIRST_CHUNK_MILLISECONDS : Infinity
     for (;;) {
       if (this.#failure !== undefined) throw this.#failure
+      if (clock.monotonic() >= waitsUntil) throw this.#noChunk()
       if (this.#open?.reserved === true) {
         if (this.#fillReserve()) {
           this.#open.reserved = false
@@ -948,13 +953,22 @@ export class Log {
     if (this.#wantsReserve) return
     this.#dropped(this.#copies.splice(0), 0)
     for (const resolve of [...this.#currentCopyWaiters.splice(0), ...this.#copyWaiters.splice(0)]) resolve()
+    const { source, clock } = this.#options
     const changed = new Promise<void>((resolve) => {
       this.#wakeChunkWait = resolve
-      this.#options.source.whenChanged(resolve)
+      source.whenChanged(resolve)
     })
+    const endWait = this.#chunks.length === 0 ? clock.after(FIRST_CHUNK_MILLISECONDS, this.#wakeChunkWait!) : undefined
     this.#reclaimIfLast()
     await changed
+    endWait?.()
     this.#wakeChunkWait = undefined
+  }
+
+  #noChunk(): VmcacheError {
+    return new VmcacheError('NO_SPACE', `no chunk became free for the log of disk ${this.identity.diskName}`, {
+      hint: 'give the cache more room, or detach a disk, or wait until dirty data is at its origin',
+    })
   }
 
   /** Whether something waits that may be written to the reserve. */

@@ -100,9 +100,12 @@ export class ThreadCache implements ChunkSource {
     this.listener.want()
   }
 
+  /** Without chunks it says that there is none now: the next one comes unasked. */
   granted(chunks: readonly ChunkPlace[], exhausted: boolean): void {
-    this.#asked = false
+    const isNews = chunks.length > 0 || exhausted !== this.exhausted
+    this.#asked = chunks.length === 0
     this.exhausted = exhausted
+    if (!isNews) return
     for (const place of chunks) if (!this.failures.has(place.deviceIndex)) this.#free.push(this.chunkAt(place))
     this.#changed()
   }

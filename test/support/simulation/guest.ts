@@ -317,7 +317,8 @@ export class Guest {
       await disk.setMode(mode)
     } catch (error) {
       // An origin that takes nothing keeps the disk in write-back; a lost log, or none to be had, in what it is.
-      if (!this.deviceFailed && !/refuses|keep back|leave its log/.test((error as Error).message)) this.#expect(error)
+      if (!this.deviceFailed && !/refuses|keep back|leave its log|no chunk/.test((error as Error).message))
+        this.#expect(error)
       return
     } finally {
       this.#heldUntil = 0

@@ -1,4 +1,5 @@
 import { SeededRandom } from '../../../src/base/random.ts'
+import type { Log } from '../../../src/engine/log/log.ts'
 import type { LogChunk } from '../../../src/engine/log/log-chunk.ts'
 import { CHUNK_HEADER_BYTES } from '../../../src/format/chunk-header.ts'
 import { FIRST_CHUNK_OFFSET } from '../../../src/format/superblock.ts'
@@ -44,13 +45,11 @@ export class World {
   constructor(
     readonly seed: number,
     readonly modules: EngineModules,
-    mayShare = false,
   ) {
     this.random = new SeededRandom(seed)
     this.scheduler = new Scheduler(this.random)
     const block = this.random.below(3) === 0 ? 4096 : 512
-    // Several disks share a pool only where the engine's main thread makes one of them give chunks up, which is not simulated.
-    const guests = this.random.below(5) === 0 && mayShare ? 2 : 1
+    const guests = this.random.below(5) === 0 ? 2 : 1
     this.devices = Array.from({ length: 1 + this.random.below(2) }, (_, index) => {
       const chunks = 8 * guests + this.random.below(8)
       return new SimulatedDevice(
@@ -130,7 +129,12 @@ export class World {
       await this.modules.formatDevices(this.devices, settings, { random: this.random, clock: this.scheduler })
       this.#formatted = true
     }
-    const source = new PoolSource(await this.modules.Pool.open(this.devices, { allowMissing: false }))
+    const pool = await this.modules.Pool.open(this.devices, { allowMissing: false })
+    const { guests } = this
+    const logs = (): Log[] => guests.flatMap(({ disk }) => disk?.log ?? [])
+    const opening = (): number =>
+      guests.filter(({ disk, refusal }) => disk === undefined && refusal === undefined).length
+    const source = new PoolSource(pool, this.scheduler, this.modules, logs, opening)
     const bootId = this.#boot.toString(16).padStart(32, '0')
     await Promise.all(this.guests.map((guest) => guest.open(source, bootId)))
   }
