@@ -32,6 +32,8 @@ export interface DiskSettings {
   readonly socket: string
   /** False where somebody else may have written the origin since the log was closed: clean pages are dropped. */
   readonly trustCleanPages: boolean
+  /** Everything on record says that the origin lacks nothing: what a log of an older epoch has is needed by nobody. */
+  readonly originIsWhole: boolean
   /**
    * Why the disk is served from its origin without a log, state `direct`, until {@link Engine.resumeLog}; null where its cache is open. Its
    * epoch has been raised, so that the log that it may have somewhere is never believed again.

@@ -5,7 +5,7 @@ import type { ControlPlane } from './control-plane.js'
 import { knownDisk } from './inventory.js'
 
 /**
- * Raises the epoch of a disk that goes on without its log: what it writes from now on its log never sees, so whoever finds the log later
+ * Raises the epoch of a disk that goes on without its log, which it may where its origin lacks nothing: what it writes from now on its log never sees, so whoever finds the log later
  * must see that it is older than its disk. The stamp alone is proof enough; where there is none the state database must
  * take it, or the disk may not go on.
  */
@@ -14,14 +14,21 @@ export function raiseEpoch(plane: ControlPlane, name: string): Promise<void> {
 }
 
 async function raise(plane: ControlPlane, name: string): Promise<void> {
-  const { host, inventory, journal, stamps } = plane
+  const { host, inventory, journal, locks, stamps } = plane
   const disk = knownDisk(inventory, name)
   const tenure = inventory.tenures.get(name)
   // What is only read stays what its log says.
   if (disk.readOnly || tenure === undefined) return
   const epoch = tenure.epoch + 1
-  const raised = { ...tenure, epoch }
-  const stamp = { id: tenure.stampId ?? '', hostId: host.id, hostName: host.name, disk: name, epoch }
+  const raised = { ...tenure, epoch, lacksWrites: false }
+  const stamp = {
+    id: tenure.stampId ?? '',
+    hostId: host.id,
+    hostName: host.name,
+    disk: name,
+    epoch,
+    lacksWrites: false,
+  }
   const isStamped = tenure.stampId !== null && (await stamps.write(disk.origin, stamp))
   try {
     await saveEpoch(plane, disk, raised)
@@ -31,6 +38,7 @@ async function raise(plane: ControlPlane, name: string): Promise<void> {
   }
   inventory.epochs.set(name, epoch)
   inventory.tenures.set(name, raised)
+  if (tenure.lacksWrites && tenure.kind !== 'nbd') await locks.unlock(disk.origin)
   await journal.record({
     what: 'lease.raise',
     why: 'the disk goes on without its log',

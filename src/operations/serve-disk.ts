@@ -99,6 +99,7 @@ export async function serveDisk(
     listenDescriptor,
     socket,
     trustCleanPages: changed === null,
+    originIsWhole: !isNew && before !== null && !lacksWrites,
     withoutLog,
     imageFormatAllowed: !isNew,
     writeBack: record.writeBack,

@@ -73,6 +73,12 @@ export class DiskLogs {
     }
     const { plan, chunks } = await this.#plan(place, found)
     const newest = plan.chunks.at(-1)?.found.header
+    if (this.settings.originIsWhole && plan.epoch < place.epoch) {
+      // The disk left this log when nothing in it was needed, and went on without it.
+      await free(place.cache, chunks)
+      this.#phase = await detectPhase(this.origin)
+      return MODE_PATHS[mode].logs ? this.create() : undefined
+    }
     const keepPages =
       this.settings.trustCleanPages &&
       newest !== undefined &&

@@ -126,6 +126,17 @@ describe('clean pages (promise D3)', () => {
     expect(events.map(({ what }) => what)).toEqual(['cache.attach', 'lease.raise', 'disk.direct', 'disk.pages-dropped'])
   })
 
+  test('a disk in write-back leaves its log only where the origin lacks nothing, and that is on record for whoever finds the log', async () => {
+    const host = await warmHost(undefined, { mode: 'write-back' })
+    expect(await show(host)).toMatchObject({ lacksWrites: true })
+    expect(host.engine.settingsOf('web01')).toMatchObject({ originIsWhole: false })
+    await host.engine.loseLog('web01')
+    expect(await show(host)).toMatchObject({ state: 'direct', lacksWrites: false })
+    await host.start(await host.kill())
+    expect(host.engine.settingsOf('web01')).toMatchObject({ epoch: 2, originIsWhole: true })
+    expect(await show(host)).toMatchObject({ state: 'serving', lacksWrites: true })
+  })
+
   test('of such a disk are dropped too where only its stamp could be raised', async () => {
     const host = await warmHost()
     host.state.fail('all')
