@@ -17,9 +17,8 @@ import { putThroughCache, settleDisk } from './vm-disks.js'
  * Returns whether something is to be tried again soon.
  */
 export async function reconcileVms(plane: ControlPlane): Promise<boolean> {
-  const { drivers, inventory } = plane
-  const attached = [...inventory.vms.values()].filter((vm) => disksOfVm(inventory, vm).length > 0)
-  for (const driver of Object.values(drivers)) driver.watch(attached.filter((vm) => vm.driver === driver.name))
+  const { inventory } = plane
+  const attached = watchVms(plane)
   const outcomes = await Promise.all(
     attached.map(async (vm) => {
       if (inventory.busy.has(`vm ${vm.name}`)) return true
@@ -30,6 +29,13 @@ export async function reconcileVms(plane: ControlPlane): Promise<boolean> {
     }),
   )
   return outcomes.includes(true)
+}
+
+/** Makes the drivers tell of every VM that has attached disks; returns these. */
+export function watchVms({ drivers, inventory }: ControlPlane): VmRecord[] {
+  const attached = [...inventory.vms.values()].filter((vm) => disksOfVm(inventory, vm).length > 0)
+  for (const driver of Object.values(drivers)) driver.watch(attached.filter((vm) => vm.driver === driver.name))
+  return attached
 }
 
 async function reconcileVm(plane: ControlPlane, vm: VmRecord): Promise<boolean> {

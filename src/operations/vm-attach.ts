@@ -10,6 +10,7 @@ import { diskDocument } from './disk-document.js'
 import { exclusively } from './inventory.js'
 import { disksOfVm, driverOf, knownVm } from './known-vm.js'
 import type { OperationContext, Operations } from './operation.js'
+import { watchVms } from './reconcile-vms.js'
 import { overTargets } from './targets.js'
 import { putThroughCache, refuseUnsafeMode } from './vm-disks.js'
 
@@ -27,6 +28,7 @@ export function vmAttach(plane: ControlPlane): Operations['vm.attach'] {
         attach(plane, vm, { ...request, name, disk: names.get(name)! }, inner),
       ),
     )
+    watchVms(plane)
     const attached = disksOfVm(inventory, vm).filter(({ name }) => names.has(name))
     const disks: DiskDocument[] = await Promise.all(attached.map(({ name }) => diskDocument(plane, name)))
     return { ...outcome, disks }

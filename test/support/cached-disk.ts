@@ -1,10 +1,9 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { DiskDocument, DiskStatsDocument, StatsDocument } from '../../src/protocol/control/documents.js'
-import { readSupervisorStatus } from '../../src/protocol/control/supervisor-status.js'
+import { endSupervisor, killEngine } from './background-engine.js'
 import { commandLine, type CommandLine } from './command-line.js'
-import { until } from './processes.js'
 
 const CACHE = 'fast'
 const DISK = 'disk'
@@ -35,9 +34,8 @@ export interface CachedDiskOptions {
 export async function startCachedDisk(options: CachedDiskOptions): Promise<CachedDisk> {
   const directory = await mkdtemp(join(tmpdir(), 'vmcache-'))
   const cli = commandLine(join(import.meta.dirname, '..', '..'), directory, () => {})
-  const runDir = join(directory, 'run')
   const stop = async (): Promise<void> => {
-    await endSupervisor(runDir)
+    await endSupervisor(directory)
     await rm(directory, { recursive: true, force: true })
   }
   try {
@@ -55,16 +53,7 @@ export async function startCachedDisk(options: CachedDiskOptions): Promise<Cache
         const { disks } = await cli.ask<StatsDocument>('stats', DISK, '--window', 'all')
         return disks[0]!
       },
-      async killEngine() {
-        const pid = readSupervisorStatus(runDir)!.engine.pid!
-        process.kill(pid, 'SIGKILL')
-        await until('the next engine', () => {
-          const engine = readSupervisorStatus(runDir)?.engine
-          return engine?.state === 'running' && engine.pid !== pid
-        }).catch(async (error: unknown) => {
-          throw new Error(`${String(error)}; the end of its log:\n${await endOfLog(directory)}`)
-        })
-      },
+      killEngine: () => killEngine(directory),
       async restart() {
         await cli.ask('engine', 'stop', '--force')
         await cli.ask('engine', 'start')
@@ -74,30 +63,5 @@ export async function startCachedDisk(options: CachedDiskOptions): Promise<Cache
   } catch (error) {
     await stop()
     throw error
-  }
-}
-
-async function endOfLog(directory: string): Promise<string> {
-  const log = await readFile(join(directory, 'state', 'log'), 'utf8').catch(String)
-  return log.trimEnd().split('\n').slice(-20).join('\n')
-}
-
-/** SIGTERM, which closes everything in order; SIGKILL to both where that takes too long. */
-async function endSupervisor(runDir: string): Promise<void> {
-  const status = readSupervisorStatus(runDir)
-  if (status === null) return
-  const { pid, engine } = status
-  signal(pid, 'SIGTERM')
-  await until('the end of the supervisor', () => !signal(pid, 0), 10_000).catch(() => {
-    for (const process of [pid, engine.pid]) if (process !== null) signal(process, 'SIGKILL')
-  })
-}
-
-/** Whether the process was there. */
-function signal(pid: number, name: NodeJS.Signals | 0): boolean {
-  try {
-    return process.kill(pid, name)
-  } catch {
-    return false
   }
 }

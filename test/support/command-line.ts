@@ -21,7 +21,7 @@ export function commandLine(root: string, directory: string, show: (line: string
   }
   const program = join(root, 'bin', 'vmcache')
   const ask = async <Document>(...args: string[]): Promise<Document> => {
-    const outcome = await run(program, [...args, '--json'], { env: environment })
+    const outcome = await run(program, withJson(args), { env: environment })
     const document = parse(outcome.stdout)
     if (outcome.code === 0 && document !== null) return document as Document
     const error = (document as { error?: { message: string; hint: string | null } } | null)?.error
@@ -40,6 +40,12 @@ export function commandLine(root: string, directory: string, show: (line: string
       return must(program, args, { env: environment })
     },
   }
+}
+
+/** What follows `--` is not ours. */
+function withJson(args: readonly string[]): string[] {
+  const end = args.includes('--') ? args.indexOf('--') : args.length
+  return [...args.slice(0, end), '--json', ...args.slice(end)]
 }
 
 function parse(text: string): unknown {

@@ -8,8 +8,13 @@ export interface EventWatch {
 
 /** libvirtd may be restarted; whoever listened listens again. */
 const AGAIN_MILLISECONDS = 5000
+/** By then virsh listens. */
+const LISTENS_MILLISECONDS = 1000
 
-/** Calls `onChange` for every event of any domain of a connection, and whenever listening begins or ends: events may have been missed. */
+/**
+ * Calls `onChange` for every event of any domain of a connection, and whenever listening begins or ends: events may have been missed. The
+ * virsh of an engine that was killed ends with the next event, which it cannot tell anybody.
+ */
 export function watchEvents(uri: string, clock: Clock, onChange: VmListener): EventWatch {
   const abort = new AbortController()
   const listen = (): void => {
@@ -18,10 +23,10 @@ export function watchEvents(uri: string, clock: Clock, onChange: VmListener): Ev
       stderr: 'ignore',
       buffer: false,
       reject: false,
-      // An engine that is killed must not leave it behind: it ends when it cannot write to us any more.
       cancelSignal: abort.signal,
     })
     child.stdout.on('data', onChange)
+    clock.after(LISTENS_MILLISECONDS, onChange)
     void child.then(() => {
       if (abort.signal.aborted) return
       onChange()
