@@ -12,9 +12,8 @@ import { DirtyAges } from './dirty-ages.js'
 import type { DirtyLimits } from './dirty-limits.js'
 import type { Fills } from './fills.js'
 import type { RangeLocks } from './range-locks.js'
+import { releaseSpanMemory, spanMemory } from './span-memory.js'
 
-/** Data of one step, at most about; a step is held in memory. */
-const SPAN_BYTES = 16 * 1024 * 1024
 /** Neighbouring pages are written to the origin together, up to this. */
 const RUN_BYTES = 1024 * 1024
 /** Writes to the origin at once, at the least and the most pressure. */
@@ -205,8 +204,7 @@ export class Destage {
     while (!this.#stopped && log.failure === undefined) {
       const wait = this.#wait()
       if (wait !== 0) {
-        this.#replay.rest()
-        this.#memory = undefined
+        this.#rest()
         await this.#sleep(wait)
         continue
       }
@@ -236,11 +234,17 @@ export class Destage {
         this.#stopListening?.()
       }
     }
-    this.#replay.rest()
-    this.#memory = undefined
+    this.#rest()
     this.#sending = []
     this.#isOver = true
     for (const { reject } of this.#waiters.splice(0)) reject(this.#overError())
+  }
+
+  /** Gives memory back until there is something to send again. */
+  #rest(): void {
+    this.#replay.rest()
+    if (this.#memory !== undefined) releaseSpanMemory(this.#memory)
+    this.#memory = undefined
   }
 
   #overError(): Error {
@@ -309,7 +313,7 @@ export class Destage {
     // What the origin has is on record before it gets more.
     if (this.#sending.length === 0) await log.recordSettled()
     const session = origin.session
-    const span = await this.#replay.nextSpan((this.#memory ??= Buffer.allocUnsafeSlow(SPAN_BYTES)), order === 'relaxed')
+    const span = await this.#replay.nextSpan((this.#memory ??= spanMemory()), order === 'relaxed')
     if (this.#stopped) return true
     if (span !== undefined) {
       this.#sending.push(span)
