@@ -11,7 +11,7 @@ _vmcache_verbs() {
   case $1 in
     cache) echo 'attach check create delete detach import list recover scrub show' ;;
     config) echo 'check show' ;;
-    device) echo 'list' ;;
+    device) echo 'add list remove replace' ;;
     disk) echo 'flush invalidate list resolve show' ;;
     engine) echo 'install restart start status stop uninstall' ;;
     event) echo 'list' ;;
@@ -37,7 +37,10 @@ _vmcache_flags() {
     'cache show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'config check') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'config show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'device add') echo '--config --dry-run --force --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'device list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'device remove') echo '--config --dry-run --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'device replace') echo '--config --dry-run --force --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'disk flush') echo '--all --config --dry-run --exclude --hold --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'disk invalidate') echo '--all --config --dry-run --exclude --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'disk list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
@@ -109,6 +112,13 @@ _vmcache_argument() {
     'cache scrub:'0) _vmcache_names cache ;;
     'cache show:'0) _vmcache_names cache ;;
     'config check:'0) _vmcache_files -f ;;
+    'device add:'0) _vmcache_names cache ;;
+    'device add:'1) _vmcache_files -f ;;
+    'device remove:'0) _vmcache_names cache ;;
+    'device remove:'1) _vmcache_files -f ;;
+    'device replace:'0) _vmcache_names cache ;;
+    'device replace:'1) _vmcache_files -f ;;
+    'device replace:'2) _vmcache_files -f ;;
     'disk flush:'*) _vmcache_names disk ;;
     'disk invalidate:'*) _vmcache_names disk ;;
     'disk resolve:'0) _vmcache_names disk ;;

@@ -14,3 +14,10 @@ export function parseDevice(text: string): DeviceSpecification {
   }
   return { path: resolve(path), sizeBytes: match?.[2] === undefined ? null : parseSize(match[2]) }
 }
+
+const DEVICE_ID = /^[0-9a-f]{32}$/
+
+/** Path or id of a device that a cache has. A relative path is one of this directory. */
+export function deviceArgument(text: string): string {
+  return DEVICE_ID.test(text) ? text : resolve(text)
+}

@@ -2,7 +2,7 @@
 export const TOPICS: Readonly<Record<string, string>> = {
   cache: 'Make caches out of devices, and serve disks through them.',
   config: 'Show and check the configuration of the engine.',
-  device: 'Show the devices of the caches.',
+  device: 'Show the devices of the caches, add, remove and replace them.',
   disk: 'Show and maintain the disks that are served.',
   engine: 'Start, stop and install the engine of this host.',
   event: 'Show what happened, why, and who did it.',

@@ -38,6 +38,9 @@ const CLAIMS: { [O in Operation]?: (request: RequestOf<O>, names: ClaimNames) =>
   'cache.import': ({ devices }) => devices.map((path) => sole(`device ${path}`)),
   // Beside attachments, but not beside another one.
   'cache.scrub': ({ name }) => [shared(`cache ${name}`), sole(`scrub of cache ${name}`)],
+  'device.add': ({ cache, device }) => [sole(`cache ${cache}`), sole(`device ${device.path}`)],
+  'device.remove': ({ cache }) => [sole(`cache ${cache}`)],
+  'device.replace': ({ cache, by }) => [sole(`cache ${cache}`), sole(`device ${by.path}`)],
   'cache.attach': ({ name, cache, origin }, { diskNameOf }) => [
     sole(`disk ${name ?? diskNameOf(origin)}`),
     shared(`cache ${cache}`),

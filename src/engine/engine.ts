@@ -150,6 +150,37 @@ export interface Engine {
     cache: string,
     options: { bytesPerSecond: number | null; progress: Progress; signal: AbortSignal },
   ): Promise<ScrubbedDisk[]>
+  /**
+   * Prepares a device and takes it up into an open cache; refuses what holds anything (DEVICE_NOT_EMPTY) unless `force`. `record` writes down
+   * that the cache has the device: called once, when the device is ready and no other one names it yet. Where it rejects nothing has changed.
+   */
+  addDevice(
+    cache: string,
+    device: { path: string; sizeBytes: number | null },
+    options: {
+      force: boolean
+      dryRun: boolean
+      progress: Progress
+      signal: AbortSignal
+      record: (device: EngineCache['devices'][number]) => Promise<void>
+    },
+  ): Promise<{ steps: string[] }>
+  /**
+   * Moves all logs off a device, while their disks are served, and makes the cache forget it. NO_SPACE where the other devices do not hold what
+   * disks are promised; REFUSED where it is the last one, or a log that is not served has something there; DIRTY_DATA where a device that is
+   * not there or failed may have what an origin lacks. `flush` has the origin of a disk take what is dirty; `record` writes down that the cache
+   * has not got the device any more. Where it fails, or is cancelled, before that, the cache keeps the device.
+   */
+  removeDevice(
+    cache: string,
+    deviceId: string,
+    options: {
+      progress: Progress
+      signal: AbortSignal
+      flush: (disk: string) => Promise<void>
+      record: () => Promise<void>
+    },
+  ): Promise<void>
   closeCache(cache: string): Promise<void>
   /** Makes the devices of an open cache without attached disks unrecognisable, but for those that failed, and closes it. */
   eraseCache(cache: string): Promise<void>

@@ -27,8 +27,10 @@ import type {
 import { writeFreeHeader } from './log/log.js'
 import { planRecovery, type FoundChunk } from './log/recovery.js'
 import { openOrigin } from './origin/open-origin.js'
+import { emptyDevice, type Vacated } from './pool/empty-device.js'
+import { partsOf } from './pool/parts.js'
 import { PoolChunks, chunkAt } from './pool/pool-chunks.js'
-import { Pool, formatDevices, type FoundChunkPlace } from './pool/pool.js'
+import { Pool, chunksOf, formatDevices, type FoundChunkPlace } from './pool/pool.js'
 import { closePrepared, planDevices, prepareDevices } from './pool/prepare-devices.js'
 import { eraseSuperblocks, readSuperblock } from './pool/superblocks.js'
 import { watchDevice } from './pool/watch-device.js'
@@ -45,6 +47,8 @@ import type { MainCalls, ThreadCalls, ThreadDiskStatus, ThreadLogPlace } from '.
 const PROGRESS_MILLISECONDS = 500
 /** Between two looks at who should give a chunk up. */
 const REBALANCE_MILLISECONDS = 20
+/** Free chunks that a thread has at hand, or is being handed. */
+const SPARE_CHUNKS = 3
 /** How long it waits for an origin that does not answer when it is closed. */
 const ORIGIN_CLOSE_MILLISECONDS = 10_000
 /** Of whom nobody sees the progress, and who is not cancelled. */
@@ -65,7 +69,8 @@ export interface OpenEngineOptions {
 interface OpenCache {
   readonly name: string
   readonly pool: Pool
-  readonly locks: readonly DeviceLock[]
+  /** By path of the device. */
+  readonly locks: Map<string, DeviceLock>
   /** Errors of devices that failed, by position. */
   readonly deviceErrors: Map<number, number>
   /** How many free chunks each thread keeps. */
@@ -204,14 +209,20 @@ class IoEngine implements Engine {
     options: Parameters<Engine['openCache']>[1],
   ): Promise<EngineCache> {
     assert(!this.#caches.has(name), `cache ${name} is not open yet`)
-    const locks: DeviceLock[] = []
+    const locks = new Map<string, DeviceLock>()
     const opened: Device[] = []
     try {
       for (const path of devices) {
-        locks.push(await lockDevice(path))
+        locks.set(path, await lockDevice(path))
         opened.push(watchDevice(await openDevice(path), ({ message }) => this.#pathFailed(path, message)))
       }
       const pool = await Pool.open(opened, options)
+      for (const { device } of pool.leftOut) {
+        opened.splice(opened.indexOf(device), 1)
+        await device.close()
+        await locks.get(device.path)?.release()
+        locks.delete(device.path)
+      }
       if (pool.cacheName !== name) {
         throw new VmcacheError(
           'DEVICE_FOREIGN',
@@ -228,7 +239,7 @@ class IoEngine implements Engine {
       return this.#describeCache(cache)
     } catch (error) {
       for (const device of opened) await device.close()
-      for (const lock of locks) await lock.release()
+      for (const lock of locks.values()) await lock.release()
       throw error
     }
   }
@@ -252,8 +263,8 @@ class IoEngine implements Engine {
   /** The main thread met an error of a device. */
   #pathFailed(path: string, reason: string): void {
     for (const cache of this.#caches.values()) {
-      const index = cache.pool.devices.findIndex(({ device }) => device.path === path)
-      if (index !== -1) this.#deviceFailed(cache, index, reason)
+      const failed = cache.pool.members.find(({ device }) => device.path === path)
+      if (failed !== undefined) this.#deviceFailed(cache, failed.position, reason)
     }
   }
 
@@ -360,20 +371,202 @@ class IoEngine implements Engine {
     return scrubbed
   }
 
+  async addDevice(
+    name: string,
+    wanted: Parameters<Engine['addDevice']>[1],
+    options: Parameters<Engine['addDevice']>[2],
+  ): Promise<{ steps: string[] }> {
+    const cache = this.#cache(name)
+    const { pool } = cache
+    const { cacheId, chunkBytes } = pool
+    const { steps } = await planDevices([wanted], chunkBytes, 1)
+    if (options.dryRun) return { steps }
+    const force = options.force || (await isLeftOver(pool, wanted.path))
+    const prepared = await prepareDevices([wanted], { ...options, force })
+    const { device, lock, usedBytes } = prepared[0]!
+    const { path } = device
+    const added = { id: systemRandom.id(), chunkCount: chunksOf(usedBytes, chunkBytes) }
+    const deviceIndex = pool.devices.length
+    try {
+      await this.#everywhere('openDevice', { cacheId, deviceIndex, path })
+      const watched = watchDevice(device, ({ message }) => this.#pathFailed(path, message))
+      const record = (): Promise<void> =>
+        options.record({
+          ...added,
+          path,
+          sizeBytes: device.sizeBytes,
+          chunks: added.chunkCount,
+          state: 'ok',
+          errors: 0,
+        })
+      await pool.add(watched, added, { clock: this.options.clock, record })
+    } catch (error) {
+      await this.#everywhere('closeDevice', { cacheId, deviceIndex }).catch(() => undefined)
+      await closePrepared(prepared)
+      throw error
+    }
+    cache.locks.set(path, lock)
+    await this.#roomChanged(cache)
+    return { steps }
+  }
+
+  async removeDevice(name: string, deviceId: string, options: Parameters<Engine['removeDevice']>[2]): Promise<void> {
+    const cache = this.#cache(name)
+    const { pool } = cache
+    const member = pool.members.find(({ superblock }) => superblock.deviceId === deviceId)
+    if (member === undefined || cache.deviceErrors.has(member.position)) this.#refuseToLose(cache, member?.position)
+    if (member === undefined) await pool.removeMissing(deviceId)
+    else {
+      if (pool.members.length === 1) throw lastDevice(name, member.device.path)
+      await this.#leaveDevice(cache, member.position, options)
+    }
+    try {
+      await options.record()
+      // Only now: what the database names is opened with the others.
+      if (member !== undefined && !cache.deviceErrors.has(member.position)) await eraseSuperblocks(member.device)
+    } finally {
+      if (member !== undefined) await this.#closeDevice(cache, member)
+    }
+  }
+
+  async #closeDevice(
+    { pool, locks }: OpenCache,
+    { device, position }: { readonly device: Device; readonly position: number },
+  ): Promise<void> {
+    await this.#everywhere('closeDevice', { cacheId: pool.cacheId, deviceIndex: position })
+    await device.close()
+    await locks.get(device.path)?.release()
+    locks.delete(device.path)
+  }
+
+  /** Moves every log off a device, and makes the pool forget it; where that fails all is as it was. */
+  async #leaveDevice(
+    cache: OpenCache,
+    deviceIndex: number,
+    options: Parameters<Engine['removeDevice']>[2],
+  ): Promise<void> {
+    const { pool } = cache
+    const { cacheId } = pool
+    const device = { cacheId, deviceIndex }
+    pool.retire(deviceIndex)
+    try {
+      if (!cache.deviceErrors.has(deviceIndex)) {
+        this.#refuseUnserved(cache, deviceIndex)
+        await this.#everywhere('retireDevice', device)
+        await this.#shareOut(cache)
+        await emptyDevice(pool, deviceIndex, () => this.#vacated(cache, deviceIndex, options.flush), {
+          ...options,
+          clock: this.options.clock,
+        })
+      }
+      await pool.remove(deviceIndex)
+    } catch (error) {
+      pool.readmit(deviceIndex)
+      await this.#everywhere('readmitDevice', device)
+      throw error
+    } finally {
+      await this.#roomChanged(cache)
+    }
+  }
+
+  /** The disks of a cache, as who empties a device of it sees them now. */
+  async #vacated(cache: OpenCache, deviceIndex: number, flush: (disk: string) => Promise<void>): Promise<Vacated[]> {
+    await this.#refresh()
+    return this.#disksOf(cache).map(({ settings: { name }, thread, status }) => ({
+      vacate: () => thread.calls.call('vacateDevice', { name, deviceIndex }),
+      isDirty: () => status.dirty.dirtyBytes > 0,
+      flush: () => flush(name),
+    }))
+  }
+
+  /** While a device is emptied every disk has a part of the rest, so that there is room for what was written there. */
+  async #shareOut(cache: OpenCache): Promise<void> {
+    const disks = this.#disksOf(cache)
+    const { usableChunks, chunkBytes } = cache.pool
+    const shares = disks.map(({ settings: { minBytes, shares } }) => ({
+      minimum: Math.ceil(minBytes / chunkBytes),
+      shares,
+    }))
+    // Logs that are not served keep what they have; threads keep a few free chunks each.
+    const room = [...cache.pool.logs.values()].reduce((left, { length }) => left - length, usableChunks)
+    const parts = partsOf(shares, room - SPARE_CHUNKS * this.ioThreads) ?? partsOf(shares, room)
+    if (parts === undefined) {
+      throw new VmcacheError(
+        'NO_SPACE',
+        `the other devices of cache ${cache.name} have ${usableChunks} chunks, which is less than its ${disks.length} disks are promised`,
+        { hint: 'add a device first, detach a disk, or lower the min of one' },
+      )
+    }
+    await Promise.all(
+      disks.map(({ settings: { name, maxBytes }, thread }, index) => {
+        const maximumChunks = Math.min(parts[index]!, this.#maximumChunks(cache, maxBytes))
+        return thread.calls.call('change', { name, maximumChunks })
+      }),
+    )
+  }
+
+  /** The cache has more or fewer chunks than before: tells disks how many they may have, and threads that wait. */
+  async #roomChanged(cache: OpenCache): Promise<void> {
+    await Promise.all(
+      this.#disksOf(cache).map(({ settings: { name, maxBytes }, thread }) =>
+        thread.calls.call('change', { name, maximumChunks: this.#maximumChunks(cache, maxBytes) }),
+      ),
+    )
+    this.#serveStarved(cache)
+  }
+
+  #everywhere<K extends 'openDevice' | 'closeDevice' | 'retireDevice' | 'readmitDevice'>(
+    name: K,
+    argument: Parameters<ThreadCalls[K]>[0],
+  ): Promise<unknown> {
+    return Promise.all(this.#threads.map(({ calls }) => calls.call(name, argument as never)))
+  }
+
+  /** A log whose disk is not served cannot be moved. */
+  #refuseUnserved({ name, pool }: OpenCache, deviceIndex: number): void {
+    const there = [...pool.logs.values()].filter((chunks) => chunks.some((chunk) => chunk.deviceIndex === deviceIndex))
+    if (there.length === 0) return
+    const disks = there.map((chunks) => chunks[0]!.header.diskName)
+    throw new VmcacheError(
+      'REFUSED',
+      `disks of cache ${name} have data there and are not served: ${disks.join(', ')}`,
+      {
+        hint: 'mend what keeps them from it (vmcache status), or detach them',
+        details: { disks },
+      },
+    )
+  }
+
+  /** What a device that cannot be read may have must be nobody's last copy. */
+  #refuseToLose({ name, pool }: OpenCache, deviceIndex: number | undefined): void {
+    const failed = [...this.#disks.values()].filter(
+      (disk) => disk.cache?.pool === pool && disk.status.state === 'failed',
+    )
+    const unserved = [...pool.logs.values()].map((chunks) => chunks[0]!.header.diskName)
+    const disks = [...failed.map(({ settings }) => settings.name), ...unserved]
+    if (disks.length === 0) return
+    const what = deviceIndex === undefined ? 'is missing' : 'has failed'
+    throw new VmcacheError(
+      'DIRTY_DATA',
+      `the device ${what}, and may have what the origins of these disks of cache ${name} lack: ${disks.join(', ')}`,
+      { hint: 'bring it back, or detach these disks first', details: { disks } },
+    )
+  }
+
   async closeCache(name: string): Promise<void> {
     const cache = this.#cache(name)
     assert(this.#disksOf(cache).length === 0, `cache ${name} has no attached disk when it is closed`)
     await Promise.all(this.#threads.map(({ calls }) => calls.call('closeCache', cache.pool.cacheId)))
     this.#caches.delete(name)
-    for (const { device } of cache.pool.devices) await device.close()
-    for (const lock of cache.locks) await lock.release()
+    for (const { device } of cache.pool.members) await device.close()
+    for (const lock of cache.locks.values()) await lock.release()
   }
 
   async eraseCache(name: string): Promise<void> {
     const cache = this.#cache(name)
     assert(this.#disksOf(cache).length === 0, `cache ${name} has no attached disk when it is erased`)
-    for (const [index, { device }] of cache.pool.devices.entries()) {
-      if (!cache.deviceErrors.has(index)) await eraseSuperblocks(device)
+    for (const { device, position } of cache.pool.members) {
+      if (!cache.deviceErrors.has(position)) await eraseSuperblocks(device)
     }
     await this.closeCache(name)
   }
@@ -385,14 +578,15 @@ class IoEngine implements Engine {
   #describeCache(cache: OpenCache): EngineCache {
     const { pool, deviceErrors, spareCounts } = cache
     const disks = this.#disksOf(cache)
-    const free = spareCounts.reduce((sum, count) => sum + Atomics.load(count, 0), pool.freeChunks)
-    const here = pool.devices.map(({ device, superblock }, index) => ({
+    const spare = spareCounts.reduce((sum, count) => sum + Atomics.load(count, 0), 0)
+    const [free, held] = [pool.freeChunks + spare, Math.max(0, pool.heldChunks - spare)]
+    const here = pool.members.map(({ device, superblock, position }) => ({
       id: superblock.deviceId,
       path: device.path,
       sizeBytes: device.sizeBytes,
       chunks: superblock.chunkCount,
-      state: deviceErrors.has(index) ? ('failed' as const) : ('ok' as const),
-      errors: deviceErrors.get(index) ?? 0,
+      state: deviceErrors.has(position) ? ('failed' as const) : ('ok' as const),
+      errors: deviceErrors.get(position) ?? 0,
     }))
     const missing = pool.missing.map(({ id, chunkCount }) => ({
       id,
@@ -402,13 +596,13 @@ class IoEngine implements Engine {
       state: 'missing' as const,
       errors: 0,
     }))
-    const whole = missing.length === 0 && deviceErrors.size === 0
+    const whole = missing.length === 0 && here.every(({ state }) => state === 'ok')
     return {
       name: cache.name,
       state: whole ? 'open' : pool.usableChunks > 0 ? 'degraded' : 'failed',
       blockSizeBytes: pool.blockBytes,
       chunkSizeBytes: pool.chunkBytes,
-      chunks: { total: pool.totalChunks, free, disk: pool.usableChunks - free, checkpoint: 0, mirror: 0, reserved: 0 },
+      chunks: { total: pool.totalChunks, free, disk: held, checkpoint: 0, mirror: 0, reserved: 0 },
       sizeBytes: pool.totalChunks * pool.chunkBytes,
       indexBytes: disks.reduce((sum, { status }) => sum + status.indexBytes, 0),
       ...dirtyOfAll(disks.map(({ status }) => status)),
@@ -773,6 +967,29 @@ function refuseDoubtful(pool: Pool, disk: string, logId: string): void {
       hint: `let it go on from what the cache has, or from the origin: vmcache disk resolve ${disk} --keep cache|origin`,
     },
   )
+}
+
+/** Whether the device was one of this cache, or was to become one, and is not. */
+async function isLeftOver(pool: Pool, path: string): Promise<boolean> {
+  const device = await openDevice(path, { readOnly: true }).catch(() => undefined)
+  if (device === undefined) return false
+  try {
+    const superblock = await readSuperblock(device).catch(() => undefined)
+    const isOurs = (id: string): boolean =>
+      [
+        ...pool.members.map(({ superblock: { deviceId } }) => deviceId),
+        ...pool.missing.map((each) => each.id),
+      ].includes(id)
+    return superblock?.cacheId === pool.cacheId && !isOurs(superblock.deviceId)
+  } finally {
+    await device.close()
+  }
+}
+
+function lastDevice(cache: string, path: string): VmcacheError {
+  return new VmcacheError('REFUSED', `device ${path} is the last one of cache ${cache}`, {
+    hint: `add another one first (vmcache device replace ${cache} ${path} NEW), or: vmcache cache delete ${cache}`,
+  })
 }
 
 /** A device of which only the first bytes are used. */

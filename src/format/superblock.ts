@@ -46,7 +46,8 @@ export interface SuperblockDevice {
 
 /**
  * What a device says of itself. `openCount` rises, on stable storage, each time the cache is opened, before anything else is
- * written; chunk generations are built from it, so that none is ever used twice. `devices` lists all devices of the cache.
+ * written, and each time its devices change; chunk generations are built from it, so that none is ever used twice. `devices` lists all
+ * devices of the cache; where superblocks differ the one with the highest `openCount` is right.
  */
 export type Superblock = Omit<Values<typeof structure extends Structure<infer F> ? F : never>, 'signature'> & {
   devices: readonly SuperblockDevice[]

@@ -107,7 +107,7 @@ function refuseDifference(existing: CacheRecord, asked: CreateCacheRequest): voi
 }
 
 /** No device may belong to another cache or be the origin of a disk. */
-async function refuseUsed({ inventory }: ControlPlane, devices: readonly DeviceSpecification[]): Promise<void> {
+export async function refuseUsed({ inventory }: ControlPlane, devices: readonly DeviceSpecification[]): Promise<void> {
   const users = new Map<string, string>()
   for (const disk of inventory.disks.values())
     users.set(await realPath(disk.origin), `is the origin of disk ${disk.name}`)

@@ -6,6 +6,9 @@ import { cacheDetach } from './cache-detach.js'
 import { cacheImport } from './cache-import.js'
 import { cacheList, cacheShow, deviceList } from './cache-list.js'
 import { cacheScrub } from './cache-scrub.js'
+import { deviceAdd } from './device-add.js'
+import { deviceRemove } from './device-remove.js'
+import { deviceReplace } from './device-replace.js'
 import type { DiskRecord } from '../state/disk-store.js'
 import type { ControlPlane, OperationsDependencies } from './control-plane.js'
 import { diskFlush } from './disk-flush.js'
@@ -118,6 +121,9 @@ function operationsOf(plane: ControlPlane): Operations {
       cache: result?.cache?.name ?? null,
     })),
     'cache.scrub': recorded(journal, 'cache.scrub', cacheScrub(plane), ({ name }) => ({ cache: name })),
+    'device.add': recorded(journal, 'device.add', deviceAdd(plane), ({ cache }) => ({ cache })),
+    'device.remove': recorded(journal, 'device.remove', deviceRemove(plane), ({ cache }) => ({ cache })),
+    'device.replace': recorded(journal, 'device.replace', deviceReplace(plane), ({ cache }) => ({ cache })),
     'cache.attach': recorded(journal, 'cache.attach', cacheAttach(plane), ({ cache, name }, result) => ({
       cache,
       disk: result?.disk?.disk ?? name,

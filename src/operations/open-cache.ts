@@ -31,13 +31,21 @@ export async function openRecordedCache(plane: ControlPlane, record: CacheRecord
   const { engine, inventory } = plane
   const devices = record.devices.map((device) => device.path)
   try {
-    await engine.openCache({ name: record.name, devices }, { allowMissing: false })
+    const opened = await engine.openCache({ name: record.name, devices }, { allowMissing: false })
     inventory.cacheTroubles.delete(record.name)
+    await recordDevices(plane, record, opened)
     return true
   } catch (error) {
     inventory.cacheTroubles.set(record.name, await troubleOf(plane, record, messageOf(error)))
     return false
   }
+}
+
+/** The devices say which of them the cache has: a removal may have been interrupted before it was written down. */
+async function recordDevices(plane: ControlPlane, record: CacheRecord, opened: EngineCache): Promise<void> {
+  if (record.devices.every(({ deviceId }) => opened.devices.some(({ id }) => id === deviceId))) return
+  // While the database is away the record stays as it is, and the next opening finds the same.
+  await saveCache(plane, cacheRecord(plane, opened, record.cacheId, record.createdAt)).catch(() => undefined)
 }
 
 async function troubleOf({ engine }: ControlPlane, record: CacheRecord, reason: string): Promise<CacheTrouble> {

@@ -9,6 +9,19 @@ export function promisedChunks(minBytes: number, chunkBytes: number): number {
   return Math.max(Math.ceil(minBytes / chunkBytes), MINIMUM_SHARE_CHUNKS)
 }
 
+/** Throws NO_SPACE where what the cache has promised to `disks` does not fit into `chunks` of its chunks. */
+export function checkRemainingSpace(cache: EngineCache, disks: readonly DiskRecord[], chunks: number): void {
+  const { name, chunkSizeBytes } = cache
+  const promised = disks.reduce((sum, disk) => sum + promisedChunks(disk.minBytes, chunkSizeBytes), 0)
+  if (promised <= chunks) return
+  const size = (count: number) => formatSize(count * chunkSizeBytes)
+  throw new VmcacheError(
+    'NO_SPACE',
+    `the other devices of cache ${name} hold ${size(chunks)}, its ${disks.length} disks are promised ${size(promised)}`,
+    { hint: `add a device first (vmcache device add ${name} PATH), lower the min of a disk, or detach one` },
+  )
+}
+
 /** Throws NO_SPACE where the cache cannot keep `minBytes` for one more disk besides what it has promised to `others`. */
 export function checkPromisedSpace(cache: EngineCache, others: readonly DiskRecord[], minBytes: number): void {
   const { name, chunkSizeBytes, chunks } = cache

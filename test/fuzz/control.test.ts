@@ -32,6 +32,8 @@ const BODIES: Partial<Record<Operation, object>> = {
   'cache.delete': { name: 'fast', discardDirty: false, dryRun: false },
   'cache.import': { devices: ['/dev/x', '/dev/y'], missing: false, dryRun: false },
   'cache.scrub': { name: 'fast', bytesPerSecond: 1000, dryRun: false },
+  'device.add': { cache: 'fast', device: { path: '/dev/x', sizeBytes: null }, force: false, dryRun: false },
+  'device.remove': { cache: 'fast', device: '/dev/x', dryRun: false },
   'cache.attach': {
     cache: 'fast',
     origin: '/images/web.img',

@@ -23,7 +23,7 @@ export interface FakeSuperblock extends DeviceIdentity {
   readonly blockBytes: number
   readonly chunkBytes: number
   /** Paths of all devices of the cache. */
-  readonly paths: readonly string[]
+  paths: readonly string[]
 }
 
 export interface FakeDevice {
@@ -107,6 +107,8 @@ const CHANGES: readonly Method[] = [
   'openCache',
   'discardLog',
   'destageLog',
+  'addDevice',
+  'removeDevice',
   'closeCache',
   'eraseCache',
   'attach',
@@ -176,6 +178,15 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
 
   function attachedDisk(name: string): Attached {
     return attached.get(name) ?? fail('DISK_NOT_FOUND', `disk ${name} is not attached`)
+  }
+
+  /** Writes to every device of a cache which ones it has. */
+  function setMembers(cache: OpenCache, paths: readonly string[]): void {
+    cache.superblock.paths = paths
+    for (const path of paths) {
+      const { content } = storage.devices.get(path)!
+      if (typeof content !== 'string') content.paths = paths
+    }
   }
 
   const logsIn = (cache: OpenCache) =>
@@ -434,6 +445,47 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
         fail('IN_USE', `log ${logId} is in use`)
       }
       if (log?.cacheId === cache.superblock.cacheId) storage.logs.delete(logId)
+    },
+
+    async addDevice(name, { path, sizeBytes }, options) {
+      if (!options.dryRun) enter('addDevice', name, path, sizeBytes)
+      const cache = openCacheNamed(name)
+      const device = storage.devices.get(path)
+      const isThere = device !== undefined && !device.gone
+      if (!isThere && sizeBytes === null) fail('DEVICE_NOT_FOUND', `device ${path} does not exist`)
+      if (isThere && device.content !== 'empty' && !options.force)
+        fail('DEVICE_NOT_EMPTY', `device ${path} is not empty`)
+      const steps = [`write a superblock to ${path}`]
+      if (options.dryRun) return { steps }
+      const superblock = { ...cache.superblock, deviceId: storage.random.id() }
+      const bytes = sizeBytes ?? device!.sizeBytes
+      storage.devices.set(path, { sizeBytes: bytes, content: superblock, gone: false })
+      const { chunkBytes, paths } = cache.superblock
+      await options.record({
+        id: superblock.deviceId,
+        path,
+        sizeBytes: bytes,
+        chunks: chunksOf(path, chunkBytes),
+        state: 'ok',
+        errors: 0,
+      })
+      setMembers(cache, [...paths, path])
+      return { steps }
+    },
+
+    async removeDevice(name, deviceId, options) {
+      enter('removeDevice', name, deviceId)
+      const cache = openCacheNamed(name)
+      for (const log of logsIn(cache)) if (log.dirtyBytes > 0) await options.flush(log.disk)
+      options.signal.throwIfAborted()
+      const isIt = (path: string) => (storage.devices.get(path)?.content as FakeSuperblock).deviceId === deviceId
+      const path = cache.superblock.paths.find(isIt)!
+      setMembers(
+        cache,
+        cache.superblock.paths.filter((each) => each !== path),
+      )
+      await options.record()
+      storage.devices.get(path)!.content = 'empty'
     },
 
     async scrub(name, options) {

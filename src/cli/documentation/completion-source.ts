@@ -11,6 +11,7 @@ const ARGUMENT_KINDS: Readonly<Record<string, WordKind>> = {
   ORIGIN: 'file',
   FILE: 'file',
   DEVICE: 'file',
+  NEW: 'file',
 }
 
 const FLAG_KINDS: Readonly<Record<string, WordKind>> = {

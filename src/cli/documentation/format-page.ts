@@ -38,7 +38,7 @@ const SUPERBLOCK: Described = {
     hostId: 'The host that made the cache.',
     writeCount: 'Rises with each write of a copy; the whole copy with the higher count is the superblock.',
     openCount:
-      'Rises, on stable storage, each time the cache is opened, before anything else is written. Generations are built from it.',
+      'Rises, on stable storage, each time the cache is opened, before anything else is written, and each time its devices change. Generations are built from it, and the list of the highest one counts.',
     createdAt: 'Milliseconds since 1970.',
     firstChunkOffset: 'Where the first chunk begins.',
     chunkBytes: 'Size of a chunk: a power of two from 1 MiB to 32 MiB.',

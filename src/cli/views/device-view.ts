@@ -1,8 +1,8 @@
 import { formatSize } from '../../base/units.js'
-import type { DeviceDocument } from '../../protocol/control/documents.js'
+import type { CacheDocument, DeviceDocument } from '../../protocol/control/documents.js'
 import type { Screen } from '../screen.js'
 import { renderTable, type Column } from '../table.js'
-import { state } from './text.js'
+import { count, state } from './text.js'
 
 /** Devices of one cache, or of several where they say which. */
 export function deviceTable(
@@ -22,4 +22,9 @@ export function deviceTable(
     columns.unshift({ head: 'CACHE', value: ({ cache }) => cache ?? '' })
   }
   return renderTable(columns, devices, screen)
+}
+
+/** How many devices a cache has now, and how large it is. */
+export function devicesText({ name, devices, sizeBytes }: CacheDocument): string {
+  return `cache ${name} has ${count(devices.length, 'device')}, ${formatSize(sizeBytes)}`
 }

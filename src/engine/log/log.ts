@@ -216,6 +216,8 @@ export class Log {
   readonly #unsettled: Batch[] = []
   /** Regions that are marked as touched by the frames so far. */
   readonly #loggedRegions = new Set<number>()
+  /** Devices that are being removed from the cache, by position. */
+  readonly #vacated = new Set<number>()
 
   #committing: Promise<void> | undefined
   #nextCommit: Promise<void> | undefined
@@ -588,7 +590,9 @@ export class Log {
   }
 
   #isFull(chunk: LogChunk): boolean {
-    return chunk.room(this.#options.source.chunkBytes, 1) < MINIMUM_ROOM_BYTES
+    return (
+      this.#vacated.has(chunk.chunk.deviceIndex) || chunk.room(this.#options.source.chunkBytes, 1) < MINIMUM_ROOM_BYTES
+    )
   }
 
   /** After an extent that did not fit: empties the buffer, or where that is empty already goes on in the next chunk. */
@@ -1092,6 +1096,41 @@ export class Log {
     } finally {
       releaseAligned(buffer)
     }
+  }
+
+  // ------------------------------------------------------------------------------------------- devices that are removed
+
+  /**
+   * Appends nothing more to a device and gives back its chunks, with those that are older, as far as that is possible now; returns how many
+   * the log still has there. To be called until it has none, as sealing and settling take their time. The source has no free chunk of the
+   * device.
+   */
+  async vacate(deviceIndex: number): Promise<number> {
+    const { source } = this.#options
+    this.#vacated.add(deviceIndex)
+    const isThere = ({ chunk }: LogChunk): boolean => chunk.deviceIndex === deviceIndex
+    for (const [index, chunk] of this.#reserve.entries()) {
+      if (chunk.deviceIndex !== deviceIndex) continue
+      // Whatever the log may have: the next chunk that it gives back is one too many.
+      const other = source.take(undefined)
+      if (other === undefined) break
+      this.#reserve[index] = other
+      source.give(chunk)
+    }
+    // An empty frame: what is open is full from now on.
+    if (this.#open !== undefined && isThere(this.#open) && this.#failure === undefined) {
+      this.#markSettled = true
+      this.#schedule()
+    }
+    if (this.#chunks.some(isThere)) await this.shrink(this.chunkCount - 1)
+    return (
+      this.#chunks.filter(isThere).length + this.#reserve.filter((chunk) => chunk.deviceIndex === deviceIndex).length
+    )
+  }
+
+  /** The device stays: it may be appended to again. */
+  readmit(deviceIndex: number): void {
+    this.#vacated.delete(deviceIndex)
   }
 
   // --------------------------------------------------------------------------------------------------------- reclaim

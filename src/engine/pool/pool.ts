@@ -1,3 +1,4 @@
+import { assert } from '../../base/assert.js'
 import { VmcacheError } from '../../base/errors.js'
 import type { Clock } from '../../base/clock.js'
 import type { Random } from '../../base/random.js'
@@ -12,6 +13,7 @@ import { FIRST_CHUNK_OFFSET, FORMAT_VERSION, type Superblock, type SuperblockDev
 import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
 import type { Device } from '../device/device.js'
 import { RESERVE_CHUNKS, writeFreeHeader } from '../log/log.js'
+import { membershipOf, superblockOf, type Membership } from './members.js'
 import { eraseSuperblocks, newerFormat, readSuperblock, writeSuperblock } from './superblocks.js'
 
 /** Chunk generations of one opening of a cache: each opening has its own, above all earlier ones. */
@@ -120,16 +122,39 @@ export class Pool {
   /** Positions of devices that are not used any more. */
   readonly #failed = new Set<number>()
 
+  /** Positions of devices of which no chunk is handed out, as they are being removed. */
+  readonly #retired = new Set<number>()
+  /** Positions of devices that were removed. */
+  readonly #removed = new Set<number>()
+  readonly #devices: PoolDevice[]
+  #missing: readonly SuperblockDevice[]
+
   private constructor(
-    readonly devices: readonly PoolDevice[],
-    /** Devices of the cache that are not here: what any log has may be cut. */
-    readonly missing: readonly SuperblockDevice[],
+    devices: PoolDevice[],
+    missing: readonly SuperblockDevice[],
+    /** Devices that were opened and that the cache does not have any more: the caller closes them. */
+    readonly leftOut: readonly PoolDevice[],
   ) {
+    this.#devices = devices
+    this.#missing = missing
     this.#free = devices.map(() => [])
   }
 
+  /** By position, which a device keeps; also those that were removed. */
+  get devices(): readonly PoolDevice[] {
+    return this.#devices
+  }
+  /** Devices of the cache that are not here: what any log has may be cut. */
+  get missing(): readonly SuperblockDevice[] {
+    return this.#missing
+  }
+  /** The devices that the cache has and that are here, with their positions. */
+  get members(): readonly (PoolDevice & { readonly position: number })[] {
+    return this.#devices.flatMap((each, position) => (this.#removed.has(position) ? [] : [{ ...each, position }]))
+  }
+
   /**
-   * Opens the devices of a cache: all that its superblocks list, or with `allowMissing` those that are here. DEVICE_MISSING names what is not
+   * Opens the devices of a cache: all that it has (members.ts), or with `allowMissing` those that are here. DEVICE_MISSING names what is not
    * there, DEVICE_FOREIGN what belongs to something else. Before anything else is written the opening is counted on stable storage.
    */
   static async open(opened: readonly Device[], options: { readonly allowMissing: boolean }): Promise<Pool> {
@@ -145,40 +170,60 @@ export class Pool {
       checkSize(device, superblock)
       found.push({ device, superblock })
     }
-    const missing = missingDevices(found)
-    if (!options.allowMissing) refuseMissing(found, missing)
-    found.sort((a, b) => a.superblock.deviceIndex - b.superblock.deviceIndex)
-    const openCount = Math.max(...found.map(({ superblock }) => superblock.openCount)) + 1
-    for (const each of found) each.superblock = await writeSuperblock(each.device, { ...each.superblock, openCount })
-    const pool = new Pool(found, missing)
-    await pool.#scan(openCount * GENERATIONS_PER_OPEN)
+    checkTogether(found)
+    const membership = membershipOf(found)
+    if (!options.allowMissing) refuseMissing(membership)
+    const { members, missing, leftOut } = membership
+    const next = { ...membership, openCount: membership.openCount + 1 }
+    for (const each of members)
+      each.superblock = await writeSuperblock(each.device, superblockOf(each.superblock, next))
+    const pool = new Pool([...members], [...missing], leftOut)
+    await pool.#scan(next.openCount * GENERATIONS_PER_OPEN)
     return pool
   }
 
+  /** What the devices have in common is in each. */
+  get #superblock(): Superblock {
+    return this.members[0]!.superblock
+  }
+  #isUsable(position: number): boolean {
+    return !this.#failed.has(position) && !this.#retired.has(position) && !this.#removed.has(position)
+  }
+  /** Chunks of a device that are not free; none of one that has failed. */
+  heldOn(position: number): number {
+    if (this.#failed.has(position)) return 0
+    return this.#devices[position]!.superblock.chunkCount - this.#free[position]!.length
+  }
+
   get cacheId(): string {
-    return this.devices[0]!.superblock.cacheId
+    return this.#superblock.cacheId
   }
   get cacheName(): string {
-    return this.devices[0]!.superblock.cacheName
+    return this.#superblock.cacheName
   }
   get chunkBytes(): number {
-    return this.devices[0]!.superblock.chunkBytes
+    return this.#superblock.chunkBytes
   }
   get blockBytes(): number {
-    return this.devices[0]!.superblock.blockBytes
+    return this.#superblock.blockBytes
   }
   /** Of all devices, also of those that are missing or have failed. */
   get totalChunks(): number {
-    return this.devices[0]!.superblock.devices.reduce((sum, { chunkCount }) => sum + chunkCount, 0)
+    return this.#superblock.devices.reduce((sum, { chunkCount }) => sum + chunkCount, 0)
   }
+  /** Of the devices that chunks are handed out of. */
   get usableChunks(): number {
-    return this.devices.reduce(
-      (sum, { superblock }, index) => (this.#failed.has(index) ? sum : sum + superblock.chunkCount),
+    return this.members.reduce(
+      (sum, { superblock, position }) => (this.#isUsable(position) ? sum + superblock.chunkCount : sum),
       0,
     )
   }
   get freeChunks(): number {
-    return this.#free.reduce((sum, free) => sum + free.length, 0)
+    return this.#free.reduce((sum, free, position) => (this.#isUsable(position) ? sum + free.length : sum), 0)
+  }
+  /** Those that are not free, of all devices that have not failed. */
+  get heldChunks(): number {
+    return this.members.reduce((sum, { position }) => sum + this.heldOn(position), 0)
   }
   /** Free chunks that are not kept back. */
   get availableChunks(): number {
@@ -292,11 +337,11 @@ export class Pool {
   /** A free chunk, of the preferred device while that has any. */
   take(preferredDevice?: number): ChunkPlace | undefined {
     if (this.availableChunks === 0) return undefined
-    const preferred = preferredDevice === undefined ? undefined : this.#free[preferredDevice]
+    const preferred =
+      preferredDevice === undefined || !this.#isUsable(preferredDevice) ? undefined : this.#free[preferredDevice]
     if (preferred !== undefined && preferred.length > 0) return preferred.pop()
-    let fullest: ChunkPlace[] | undefined
-    for (const free of this.#free) if (fullest === undefined || free.length > fullest.length) fullest = free
-    return fullest?.pop()
+    const usable = this.#free.filter((_, position) => this.#isUsable(position))
+    return usable.reduce<ChunkPlace[]>((best, free) => (free.length > best.length ? free : best), []).pop()
   }
 
   /** A chunk whose free header is on stable storage. */
@@ -308,6 +353,83 @@ export class Pool {
   fail(deviceIndex: number): void {
     this.#failed.add(deviceIndex)
     this.#free[deviceIndex] = []
+  }
+
+  /** Hands out no chunk of the device; those that are given back are kept, until {@link readmit} or {@link remove}. */
+  retire(position: number): void {
+    this.#retired.add(position)
+  }
+
+  readmit(position: number): void {
+    this.#retired.delete(position)
+  }
+
+  /**
+   * Takes up a device that holds nothing, in the order that members.ts tells: `record` writes down that the cache has it. Returns its position.
+   * Where `record` rejects the device is left as it is: nobody knows whether it was written down all the same.
+   */
+  async add(
+    device: Device,
+    { id, chunkCount }: SuperblockDevice,
+    { clock, record }: { readonly clock: Clock; readonly record: () => Promise<void> },
+  ): Promise<number> {
+    const next = this.#nextMembership([...this.#superblock.devices, { id, chunkCount }])
+    const { logicalBlockBytes } = device
+    let superblock: Superblock = { ...this.#superblock, deviceId: id, chunkCount, logicalBlockBytes, writeCount: 0 }
+    await eraseSuperblocks(device)
+    await clearHeaders(device, superblock, clock.now())
+    superblock = await writeSuperblock(device, superblockOf(superblock, next))
+    await record()
+    await this.#writeMembership(next)
+    const position = this.#devices.push({ device, superblock }) - 1
+    const generation = next.openCount * GENERATIONS_PER_OPEN
+    this.#free.push(
+      Array.from({ length: chunkCount }, (_, index) => ({
+        deviceIndex: position,
+        index: chunkCount - 1 - index,
+        generation,
+      })),
+    )
+    return position
+  }
+
+  /** The cache does not have the device at `position` any more, of which no chunk is held: written to all others, on stable storage. */
+  async remove(position: number): Promise<void> {
+    assert(this.heldOn(position) === 0, 'a device that is removed holds nothing')
+    const { deviceId } = this.#devices[position]!.superblock
+    this.#removed.add(position)
+    await this.#writeMembership(this.#nextMembership(this.#superblock.devices.filter(({ id }) => id !== deviceId)))
+  }
+
+  /** The same for a device that is not here. */
+  async removeMissing(deviceId: string): Promise<void> {
+    await this.#writeMembership(this.#nextMembership(this.#superblock.devices.filter(({ id }) => id !== deviceId)))
+    this.#missing = this.#missing.filter(({ id }) => id !== deviceId)
+  }
+
+  #nextMembership(list: readonly SuperblockDevice[]): Pick<Membership<PoolDevice>, 'list' | 'openCount'> {
+    return { list, openCount: Math.max(...this.members.map(({ superblock }) => superblock.openCount)) + 1 }
+  }
+
+  /**
+   * Once one device is written there is no way back: one that cannot be written has failed, and the others go on. Rejects where none can be.
+   */
+  async #writeMembership(next: Pick<Membership<PoolDevice>, 'list' | 'openCount'>): Promise<void> {
+    const outcomes: PromiseSettledResult<void>[] = []
+    for (const { position } of this.members) {
+      const each = this.#devices[position]!
+      const superblock = superblockOf(each.superblock, next)
+      if (!this.#failed.has(position)) {
+        outcomes.push(
+          ...(await Promise.allSettled([
+            writeSuperblock(each.device, superblock).then((written) => void (each.superblock = written)),
+          ])),
+        )
+      }
+      each.superblock = { ...superblock, writeCount: each.superblock.writeCount }
+    }
+    const failure = outcomes.find((outcome) => outcome.status === 'rejected')
+    if (failure !== undefined && outcomes.every(({ status }) => status === 'rejected')) throw failure.reason
   }
 
   /** The chunks of a log, which the caller now holds. */
@@ -346,8 +468,8 @@ function checkSize(device: Device, superblock: Superblock): void {
   )
 }
 
-/** The devices that the newest superblock lists and that were not found. DEVICE_FOREIGN where one was found that it does not list. */
-function missingDevices(found: readonly PoolDevice[]): SuperblockDevice[] {
+/** DEVICE_FOREIGN unless all are of one cache; USAGE where one is named twice. */
+function checkTogether(found: readonly PoolDevice[]): void {
   const first = found[0]!.superblock
   for (const { device, superblock } of found) {
     if (superblock.cacheId !== first.cacheId) {
@@ -364,16 +486,15 @@ function missingDevices(found: readonly PoolDevice[]): SuperblockDevice[] {
       hint: 'name each device once',
     })
   }
-  return first.devices.filter(({ id }) => !seen.has(id))
 }
 
-function refuseMissing(found: readonly PoolDevice[], missing: readonly SuperblockDevice[]): void {
+function refuseMissing({ members, missing, list }: Membership<PoolDevice>): void {
   if (missing.length === 0) return
-  const { cacheName, deviceCount } = found[0]!.superblock
+  const { cacheName } = members[0]!.superblock
   const ids = missing.map(({ id }) => id)
   throw new VmcacheError(
     'DEVICE_MISSING',
-    `cache ${cacheName} has ${deviceCount} devices, ${found.length} of them are here; missing: ${ids.join(', ')}`,
+    `cache ${cacheName} has ${list.length} devices, ${members.length} of them are here; missing: ${ids.join(', ')}`,
     { hint: 'bring the missing device back, then try again', details: { missing: ids } },
   )
 }

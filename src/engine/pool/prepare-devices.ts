@@ -21,12 +21,14 @@ export interface WantedDevice {
 const SCAN_BYTES = 4 * 1024 * 1024
 
 /**
- * Looks at what would become a cache: each device exists with room for at least one share, or its file is going to be created.
+ * Looks at what would become devices of a cache: each exists with room for at least one chunk, all together for `leastChunks`, or its file is
+ * going to be created.
  * Returns the steps that creation takes, for people, and the chunks that it gives. Changes nothing.
  */
 export async function planDevices(
   wanted: readonly WantedDevice[],
   chunkBytes: number,
+  leastChunks: number = MINIMUM_SHARE_CHUNKS,
 ): Promise<{ steps: string[]; chunks: number }> {
   const steps: string[] = []
   let chunks = 0
@@ -52,7 +54,7 @@ export async function planDevices(
         'NO_SPACE',
         `device ${path} is too small: ${usable} bytes do not hold a superblock and one chunk of ${chunkBytes}`,
         {
-          hint: `at least ${FIRST_CHUNK_OFFSET + MINIMUM_SHARE_CHUNKS * chunkBytes} bytes, or a smaller --chunk-size`,
+          hint: `at least ${FIRST_CHUNK_OFFSET + leastChunks * chunkBytes} bytes`,
           details: { path },
         },
       )
@@ -61,7 +63,7 @@ export async function planDevices(
     if (!exists) steps.push(`create file ${path} with ${usable} bytes`)
     steps.push(`write a superblock to ${path}: ${given} chunks`)
   }
-  if (chunks < MINIMUM_SHARE_CHUNKS) {
+  if (chunks < leastChunks) {
     const smaller = wanted.length === 1 ? ` of the ${wanted[0]!.path}` : ''
     throw new VmcacheError(
       'NO_SPACE',

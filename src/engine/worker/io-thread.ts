@@ -38,6 +38,15 @@ const main: Calls<MainCalls, ThreadCalls> = new Calls<MainCalls, ThreadCalls>(pa
     await caches.get(cacheId)?.close()
     caches.delete(cacheId)
   },
+  openDevice: ({ cacheId, deviceIndex, path }) => cacheById(cacheId).openDevice(deviceIndex, path),
+  closeDevice: ({ cacheId, deviceIndex }) => cacheById(cacheId).closeDevice(deviceIndex),
+  retireDevice: ({ cacheId, deviceIndex }) => cacheById(cacheId).retire(deviceIndex),
+  readmitDevice({ cacheId, deviceIndex }) {
+    const cache = cacheById(cacheId)
+    cache.readmit(deviceIndex)
+    for (const disk of disks.values()) if (disk.logs.place?.cache === cache) disk.disk.log?.readmit(deviceIndex)
+  },
+  vacateDevice: ({ name, deviceIndex }) => disks.get(name)?.disk.log?.vacate(deviceIndex) ?? 0,
   async attach(wanted) {
     const cache = wanted.place === null ? undefined : cacheById(wanted.place.cacheId)
     const disk = await ThreadDisk.open(wanted, cache, main, logger).catch((error: unknown) => {

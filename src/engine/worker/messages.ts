@@ -63,6 +63,15 @@ export interface ThreadDiskStatus {
 export interface ThreadCalls {
   openCache(cache: ThreadCacheSettings): void
   closeCache(cacheId: string): void
+  /** A device that the cache was given, at that position. */
+  openDevice(device: { cacheId: string; deviceIndex: number; path: string }): void
+  /** A device of which nothing is held any more. */
+  closeDevice(device: { cacheId: string; deviceIndex: number }): void
+  /** Free chunks of the device are given back, and none is kept, until `readmitDevice`. */
+  retireDevice(device: { cacheId: string; deviceIndex: number }): void
+  readmitDevice(device: { cacheId: string; deviceIndex: number }): void
+  /** Moves a disk's log off a device, as far as that is possible now; returns how many chunks it has left there. */
+  vacateDevice(device: { name: string; deviceIndex: number }): number
   attach(disk: ThreadDiskSettings): ThreadDiskStatus
   /** Serves connections of a disk for another thread, until that one detaches it. */
   share(disk: SharedDiskSettings): void

@@ -1,3 +1,4 @@
+import { assert } from '../../base/assert.js'
 import { VmcacheError } from '../../base/errors.js'
 import { openDevice } from '../device/open-device.js'
 import type { Device } from '../device/device.js'
@@ -27,7 +28,10 @@ export class ThreadCache implements ChunkSource {
   exhausted = false
   /** Devices that are not used any more, by their position in the cache. */
   readonly failures = new Map<number, VmcacheError>()
-  readonly devices: readonly Device[]
+  /** By their position in the cache; undefined where one was removed. */
+  readonly #devices: (Device | undefined)[]
+  /** Devices that are being removed: their chunks go back to the main thread. */
+  readonly #retired = new Set<number>()
   /** The same devices past the page cache, as far as anybody has asked for them. */
   readonly #media = new Map<number, Promise<Device>>()
   readonly #spareCount: Int32Array
@@ -43,7 +47,7 @@ export class ThreadCache implements ChunkSource {
     this.cacheId = settings.cacheId
     this.chunkBytes = settings.chunkBytes
     this.#spareCount = new Int32Array(settings.spareCount)
-    this.devices = devices.map((device, index) => this.#watch(device, index))
+    this.#devices = devices.map((device, index) => this.#watch(device, index))
   }
 
   #watch(device: Device, deviceIndex: number): Device {
@@ -67,15 +71,43 @@ export class ThreadCache implements ChunkSource {
   async close(): Promise<void> {
     this.listener.give(this.#free.splice(0).map(placeOf))
     this.#count()
-    for (const device of this.devices) await device.close()
-    for (const medium of this.#media.values()) await medium.then((device) => device.close())
+    for (const position of this.#devices.keys()) await this.closeDevice(position)
+  }
+
+  /** Takes up a device that the cache was given. */
+  async openDevice(deviceIndex: number, path: string): Promise<void> {
+    this.#devices[deviceIndex] = this.#watch(await openDevice(path), deviceIndex)
+  }
+
+  /** Closes a device of which nothing is held. */
+  async closeDevice(deviceIndex: number): Promise<void> {
+    const [device, medium] = [this.#devices[deviceIndex], this.#media.get(deviceIndex)]
+    this.#devices[deviceIndex] = undefined
+    this.#media.delete(deviceIndex)
+    await medium?.then((opened) => opened.close())
+    await device?.close()
+  }
+
+  /** Keeps no free chunk of the device any more. */
+  retire(deviceIndex: number): void {
+    this.#retired.add(deviceIndex)
+    const [given, kept] = [true, false].map((isGiven) =>
+      this.#free.filter((chunk) => (chunk.deviceIndex === deviceIndex) === isGiven),
+    )
+    this.#free = kept!
+    this.listener.give(given!.map(placeOf))
+    this.#changed()
+  }
+
+  readmit(deviceIndex: number): void {
+    this.#retired.delete(deviceIndex)
   }
 
   /** A device for reading what really is on it. Where its file system has no direct I/O, by way of the page cache like all else. */
   medium(deviceIndex: number): Promise<Device> {
     let medium = this.#media.get(deviceIndex)
     if (medium === undefined) {
-      const { path } = this.devices[deviceIndex]!
+      const { path } = this.#device(deviceIndex)
       medium = openDevice(path, { readOnly: true, direct: true })
         .catch((error: unknown) => {
           if (error instanceof VmcacheError && error.code === 'REFUSED') return openDevice(path, { readOnly: true })
@@ -90,7 +122,13 @@ export class ThreadCache implements ChunkSource {
 
   chunkAt({ deviceIndex, index, generation }: ChunkPlace): Chunk {
     const offset = this.settings.firstChunkOffset + index * this.chunkBytes
-    return { device: this.devices[deviceIndex]!, deviceIndex, index, offset, generation }
+    return { device: this.#device(deviceIndex), deviceIndex, index, offset, generation }
+  }
+
+  #device(deviceIndex: number): Device {
+    const device = this.#devices[deviceIndex]
+    assert(device !== undefined, 'a device of which chunks are held is open')
+    return device
   }
 
   /** Asks for a chunk ahead of need. */
@@ -106,7 +144,10 @@ export class ThreadCache implements ChunkSource {
     this.#asked = chunks.length === 0
     this.exhausted = exhausted
     if (!isNews) return
-    for (const place of chunks) if (!this.failures.has(place.deviceIndex)) this.#free.push(this.chunkAt(place))
+    for (const place of chunks) {
+      if (this.#retired.has(place.deviceIndex)) this.listener.give([place])
+      else if (!this.failures.has(place.deviceIndex)) this.#free.push(this.chunkAt(place))
+    }
     this.#changed()
   }
 
@@ -120,7 +161,7 @@ export class ThreadCache implements ChunkSource {
 
   give(chunk: Chunk): void {
     if (this.failures.has(chunk.deviceIndex)) return
-    if (this.#free.length >= MOST_KEPT) this.listener.give([placeOf(chunk)])
+    if (this.#free.length >= MOST_KEPT || this.#retired.has(chunk.deviceIndex)) this.listener.give([placeOf(chunk)])
     else {
       this.#free.push(chunk)
       this.#changed()

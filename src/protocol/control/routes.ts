@@ -43,6 +43,19 @@ export interface Routes {
     Changing<{ name: string; bytesPerSecond: number | null }>,
     documents.ChangeResult & documents.ScrubbedCache
   >
+  'device.add': Post<
+    Changing<{ cache: string; device: documents.DeviceSpecification; force: boolean }>,
+    documents.ChangeResult & { cache: documents.CacheDocument }
+  >
+  /** `device`: its path, or its id. */
+  'device.remove': Post<
+    Changing<{ cache: string; device: string }>,
+    documents.ChangeResult & { cache: documents.CacheDocument }
+  >
+  'device.replace': Post<
+    Changing<{ cache: string; device: string; by: documents.DeviceSpecification; force: boolean }>,
+    documents.ChangeResult & { cache: documents.CacheDocument }
+  >
   'cache.attach': Post<documents.AttachRequest, documents.ChangeResult & { disk: documents.DiskDocument | null }>
   'cache.detach': Post<Changing<documents.Targets & { discardDirty: boolean; force: boolean }>, Results>
   /** `holdSeconds`: so long a write is answered when the origin has it, so that the origin stays current. */

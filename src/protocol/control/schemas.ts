@@ -39,6 +39,7 @@ const attachment = {
   dryRun: flag,
 }
 
+const device = z.strictObject({ path: name, sizeBytes: bytes.nullable().default(null) })
 const targets = { names: texts.default([]), all: flag, exclude: texts.default([]) }
 const nothing = z.strictObject({})
 const named = z.strictObject({ name })
@@ -83,10 +84,7 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
 
   'cache.create': z.strictObject({
     name,
-    devices: z
-      .array(z.strictObject({ path: name, sizeBytes: bytes.nullable().default(null) }))
-      .min(1)
-      .max(256),
+    devices: z.array(device).min(1).max(256),
     blockSizeBytes: bytes,
     chunkSizeBytes: bytes,
     force: flag,
@@ -95,6 +93,9 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
   'cache.delete': z.strictObject({ name, discardDirty: flag, dryRun: flag }),
   'cache.import': z.strictObject({ devices: texts.min(1), missing: flag, dryRun: flag }),
   'cache.scrub': z.strictObject({ name, bytesPerSecond: bytes.min(1).nullable().default(null), dryRun: flag }),
+  'device.add': z.strictObject({ cache: name, device, force: flag, dryRun: flag }),
+  'device.remove': z.strictObject({ cache: name, device: name, dryRun: flag }),
+  'device.replace': z.strictObject({ cache: name, device: name, by: device, force: flag, dryRun: flag }),
   'cache.attach': z.strictObject({
     origin: name,
     name: name.nullable().default(null),
