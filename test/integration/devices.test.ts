@@ -12,6 +12,7 @@ import {
   PAGE,
   findPages,
   makeImage,
+  overwrite,
   pageOf,
   readPages,
   startHost,
@@ -49,8 +50,9 @@ function load(
   client: SimpleNbdClient,
   pages: number,
   flushEvery: number,
+  before: readonly number[] = Array.from({ length: pages }, () => 0),
 ): { versions: number[]; end(): Promise<number> } {
-  const versions = Array.from({ length: pages }, () => 0)
+  const versions = [...before]
   let isDone = false
   const writing = (async () => {
     let seed = 12_345
@@ -189,7 +191,6 @@ test('a device is replaced: the old one is free, the new one has what was hot', 
   )
   expect((await host.stats('web')).readHits - before.readHits).toBeGreaterThan(pages / 2)
   await client.close()
-  // Free for another cache, without --force.
   expect(await vmcache(host, 'device', 'remove', 'fast', paths[0]!)).toMatchObject({ exit: 3 })
 })
 
@@ -242,3 +243,89 @@ async function deviceOf(host: Host, paths: readonly string[]): Promise<string> {
   for (const path of paths) if (findPages(path, [pageOf(17, 1)]).length > 0) return path
   throw new Error(`nothing of the disk is on ${paths.join(', ')} of ${host.directory}`)
 }
+
+test('what cannot become a device, or go, is refused before anything changes', { timeout: 120_000 }, async () => {
+  const { host, paths } = await hostWith(16)
+  const file = (name: string): string => join(host.directory, name)
+  await writeFile(file('ext4.img'), Buffer.alloc(16 * MIB))
+  overwrite(file('ext4.img'), 1080, Buffer.from([0x53, 0xef]))
+  await writeFile(file('small.img'), Buffer.alloc(MIB))
+  await writeFile(file('empty.img'), Buffer.alloc(16 * MIB))
+  const other = [{ path: file('other.img'), sizeBytes: 17 * MIB }]
+  const request = {
+    name: 'other',
+    devices: other,
+    blockSizeBytes: PAGE,
+    chunkSizeBytes: MIB,
+    force: false,
+    dryRun: false,
+  }
+  await host.client.post('cache.create', request, { waitMilliseconds: 30_000 })
+  const image = await makeImage(file('web.img'), 8 * MIB)
+  await host.attach('web', image, { minBytes: 12 * MIB })
+
+  const refused: [string[], number, string][] = [
+    [['add', 'slow', file('empty.img')], 3, 'CACHE_NOT_FOUND'],
+    [['add', 'fast', file('none.img')], 3, 'DEVICE_NOT_FOUND'],
+    [['add', 'fast', file('ext4.img')], 7, 'DEVICE_NOT_EMPTY'],
+    [['add', 'fast', file('small.img')], 5, 'NO_SPACE'],
+    [['add', 'fast', file('other.img')], 4, 'IN_USE'],
+    [['add', 'fast', file('other.img'), '--force'], 4, 'IN_USE'],
+    [['add', 'fast', image, '--force'], 4, 'IN_USE'],
+    [['add', 'fast', `${file('empty.img')},size=1t`], 7, 'REFUSED'],
+    [['remove', 'fast', paths[0]!], 7, 'REFUSED'],
+    [['remove', 'fast', file('other.img')], 3, 'DEVICE_NOT_FOUND'],
+    [['remove', 'slow', paths[0]!], 3, 'CACHE_NOT_FOUND'],
+    [['replace', 'fast', file('other.img'), file('empty.img')], 3, 'DEVICE_NOT_FOUND'],
+    [['replace', 'fast', paths[0]!, file('ext4.img')], 7, 'DEVICE_NOT_EMPTY'],
+  ]
+  for (const [args, exit, code] of refused) {
+    expect(await vmcache(host, 'device', ...args), args.join(' ')).toMatchObject({
+      exit,
+      document: { error: { code } },
+    })
+    expect((await host.cache()).devices, args.join(' ')).toHaveLength(1)
+  }
+  // The rest would not hold what is promised.
+  expect(await vmcache(host, 'device', 'add', 'fast', `${file('empty.img')},size=5m`)).toMatchObject({ exit: 0 })
+  expect(await vmcache(host, 'device', 'remove', 'fast', paths[0]!)).toMatchObject({
+    exit: 5,
+    document: { error: { code: 'NO_SPACE' } },
+  })
+  expect(await vmcache(host, 'device', 'remove', 'fast', file('empty.img'))).toMatchObject({ exit: 0 })
+  expect(await vmcache(host, 'device', 'add', 'fast', file('ext4.img'), '--force')).toMatchObject({ exit: 0 })
+})
+
+test(
+  'D1: an engine that dies while a device is removed: the cache opens, and no write is lost',
+  { timeout: 180_000 },
+  async () => {
+    const { host, paths } = await hostWith(16, 16)
+    const pages = 16 * 256
+    await host.attach('web', await makeImage(join(host.directory, 'web.img'), pages * PAGE), {
+      mode: 'write-back',
+      writeBack: KEPT_DIRTY,
+    })
+    let versions: readonly number[] = Array.from({ length: pages }, () => 0)
+    for (const [round, delay] of [5, 40, 150].entries()) {
+      const client = await host.connect('web')
+      const guest = load(client, pages, 20, versions)
+      await until('dirty data', async () => (await host.disk('web')).dirtyBytes > 2 * MIB, 60_000)
+      await guest.end()
+      versions = [...guest.versions]
+      const device = paths[round % 2]!
+      const removing = vmcache(host, 'device', 'remove', 'fast', device, '--no-wait')
+      await new Promise((resolve) => setTimeout(resolve, delay + 300))
+      await host.killEngine()
+      await removing.catch(() => undefined)
+      const again = await host.connect('web')
+      await verify(again, versions)
+      await again.close()
+      const { state, devices } = await host.cache()
+      expect(state).toBe('open')
+      // Where it was removed in time it comes back for the next round.
+      if (devices.length === 1)
+        expect(await vmcache(host, 'device', 'add', 'fast', device, '--force')).toMatchObject({ exit: 0 })
+    }
+  },
+)

@@ -9,6 +9,7 @@ import {
 import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
 import type { Device } from '../device/device.js'
 import { chunkOffset } from '../pool/pool.js'
+import { membershipOf } from '../pool/members.js'
 import { newerFormat, writeSuperblock } from '../pool/superblocks.js'
 import type { Findings } from './findings.js'
 
@@ -18,7 +19,7 @@ export interface CheckableDevice {
 }
 
 /**
- * Reads both copies of each superblock. DEVICE_FOREIGN where a device is none of vmcache's, of a newer one, or of another cache than the
+ * Reads both copies of each superblock; returns the devices that the cache has (pool/members.ts). DEVICE_FOREIGN where a device is none of vmcache's, of a newer one, or of another cache than the
  * first; CORRUPT where no copy is whole or the device is cut.
  */
 export async function checkDevices(devices: readonly Device[], findings: Findings): Promise<CheckableDevice[]> {
@@ -33,18 +34,18 @@ export async function checkDevices(devices: readonly Device[], findings: Finding
       { hint: 'check one cache at a time', details: { path: device.path } },
     )
   }
-  for (const { id, chunkCount } of first.superblock.devices) {
-    if (checked.some(({ superblock }) => superblock.deviceId === id)) continue
+  const { members, missing } = membershipOf(checked)
+  for (const { id, chunkCount } of missing) {
     await findings.add({
-      device: first.device.path,
+      device: members[0]!.device.path,
       chunk: null,
       kind: 'device-missing',
-      seen: `${checked.length} devices are named`,
+      seen: `${members.length} devices are named`,
       expected: `also device ${id}, which has ${chunkCount} chunks of the cache`,
       effect: 'loses clean pages',
     })
   }
-  return checked.sort((a, b) => a.superblock.deviceIndex - b.superblock.deviceIndex)
+  return [...members]
 }
 
 async function checkSuperblocks(device: Device, findings: Findings): Promise<Superblock> {

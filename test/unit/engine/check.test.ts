@@ -288,6 +288,16 @@ describe('what is wrong is found, and mended only where nothing is decided by it
   })
 })
 
+test('a device that a removal has left behind is none of the cache, whichever is named first', async () => {
+  await createCache(12 * MIB, 12 * MIB)
+  const devices = await Promise.all(paths.map((path) => openDevice(path)))
+  const pool = await Pool.open(devices, { allowMissing: false })
+  pool.retire(0)
+  await pool.remove(0)
+  for (const device of devices) await device.close()
+  expect(await check()).toMatchObject({ findings: [], devices: [{ path: paths[1] }] })
+})
+
 describe('what cannot be checked is refused', () => {
   test('a cache that an engine has open: IN_USE, and nothing is read', async () => {
     await createCache(12 * MIB)
