@@ -3,7 +3,7 @@
  * another test already (kill.test.ts: acknowledged writes and warmth after a kill; guest.test.ts, foreign-clients.test.ts: clients that
  * reconnect; the simulation: power cuts).
  */
-import { closeSync, openSync, readSync, statSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readSync, writeSync } from 'node:fs'
 import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -165,12 +165,13 @@ export async function writePages(client: SimpleNbdClient, count: number, version
 export function findPages(path: string, pages: readonly Buffer[]): number[] {
   const wanted = new Set(pages.map((page) => page.toString('latin1', 0, 64)))
   const places: number[] = []
-  const sector = Buffer.alloc(512)
+  const piece = Buffer.alloc(MIB)
   const descriptor = openSync(path, 'r')
   try {
-    for (let at = 0; at < statSync(path).size; at += sector.length) {
-      readSync(descriptor, sector, 0, sector.length, at)
-      if (wanted.has(sector.toString('latin1', 0, 64))) places.push(at)
+    for (let from = 0, length = 0; (length = readSync(descriptor, piece, 0, MIB, from)) > 0; from += length) {
+      for (let at = 0; at < length; at += 512) {
+        if (wanted.has(piece.toString('latin1', at, Math.min(at + 64, length)))) places.push(from + at)
+      }
     }
   } finally {
     closeSync(descriptor)
