@@ -103,47 +103,98 @@ describe('S3: a long operation', () => {
 })
 
 describeWith(['nbdkit'], 'S3: the end of write-back', () => {
+  const DIRTY_PAGES = 1024
+
+  /** A disk whose origin takes minutes for what is dirty if nobody hurries it, and a client that wrote every second page. */
+  async function dirtyDisk() {
+    const host = await startHost()
+    await host.createCache()
+    const image = await makeImage(join(host.directory, 'export.img'), 16 * MIB)
+    const slow = ['--filter=delay', 'file', image, 'wdelay=100ms']
+    const { uri } = await startNbdkit(testProcesses(), join(host.directory, 'export.sock'), ...slow)
+    await host.attach('web', uri, { mode: 'write-back', writeBack: KEPT_DIRTY, exclusive: true })
+    const client = await host.connect('web')
+    // Nothing of it goes to the origin in one piece.
+    for (let page = 0; page < 2 * DIRTY_PAGES; page += 2) await client.write(page * PAGE, pageOf(page, 1))
+    await client.flush()
+    return { host, image, client }
+  }
+
+  const leave = async (host: Host): Promise<string> =>
+    (await host.client.post('disk.set', { name: 'web', mode: 'write-through', dryRun: false }, { waitMilliseconds: 0 }))
+      .job.id
+
+  /** Ends when the job has done a part of its work, and more than it had done before. */
+  async function progressOf(host: Host, id: string): Promise<void> {
+    const seen: number[] = []
+    await until('progress', async () => {
+      const { state, progress } = await showJob(host, id)
+      expect(state).toBe('running')
+      if (progress !== null) seen.push(progress.done)
+      return seen.at(-1)! > seen[0]!
+    })
+    expect(await host.disk('web')).toMatchObject({ state: 'draining' })
+  }
+
+  /** Ends when the job is done; then the origin has all that was written. */
+  async function expectEnd(host: Host, id: string, image: string): Promise<void> {
+    await until('the end of the job', async () => (await showJob(host, id)).state === 'done', 120_000)
+    expect(await host.disk('web')).toMatchObject({
+      state: 'serving',
+      dirtyBytes: 0,
+      mode: { inForce: 'write-through' },
+    })
+    const written = Array.from({ length: DIRTY_PAGES }, (_, index) => 2 * index)
+    expect(
+      findPages(
+        image,
+        written.map((page) => pageOf(page, 1)),
+      ),
+    ).toEqual(written.map((page) => page * PAGE))
+  }
+
   test(
     'shows what is still dirty, can be cancelled, and then the disk is as it was',
     { timeout: 180_000 },
     async () => {
-      const host = await startHost()
-      await host.createCache()
-      const image = await makeImage(join(host.directory, 'export.img'), 16 * MIB)
-      const socket = join(host.directory, 'export.sock')
-      const slow = ['--filter=delay', 'file', image, 'wdelay=100ms']
-      const { uri } = await startNbdkit(testProcesses(), socket, ...slow)
-      await host.attach('web', uri, { mode: 'write-back', writeBack: KEPT_DIRTY, exclusive: true })
-      const client = await host.connect('web')
-      // Every second page: nothing of it goes to the origin in one piece.
-      for (let page = 0; page < 2048; page += 2) await client.write(page * PAGE, pageOf(page, 1))
-      const begin = (mode: string) =>
-        host.client.post('disk.set', { name: 'web', mode, dryRun: false }, { waitMilliseconds: 0 })
-      const { job } = await begin('write-through')
-      const seen: number[] = []
-      await until('progress', async () => {
-        const { state, progress } = await showJob(host, job.id)
-        expect(state).toBe('running')
-        if (progress !== null) seen.push(progress.done)
-        return seen.at(-1)! > seen[0]!
-      })
-      expect(await host.disk('web')).toMatchObject({ state: 'draining' })
-      await host.client.post('job.cancel', { id: job.id })
-      await until('the end of the job', async () => (await showJob(host, job.id)).state === 'cancelled')
+      const { host, image, client } = await dirtyDisk()
+      const id = await leave(host)
+      await progressOf(host, id)
+      await host.client.post('job.cancel', { id })
+      await until('the end of the job', async () => (await showJob(host, id)).state === 'cancelled')
       expect(await host.disk('web')).toMatchObject({ state: 'serving', mode: { inForce: 'write-back' } })
       expect((await host.disk('web')).dirtyBytes).toBeGreaterThan(0)
 
       // Begun again it ends; and beside it the disk is written.
-      const { job: again } = await begin('write-through')
+      const again = await leave(host)
       await client.write(PAGE, pageOf(1, 1))
-      await until('the end of the job', async () => (await showJob(host, again.id)).state === 'done', 120_000)
-      expect(await host.disk('web')).toMatchObject({
-        state: 'serving',
-        dirtyBytes: 0,
-        mode: { inForce: 'write-through' },
-      })
-      expect(findPages(image, [pageOf(0, 1), pageOf(1, 1), pageOf(2046, 1)])).toEqual([0, PAGE, 2046 * PAGE])
+      await expectEnd(host, again, image)
+      expect(findPages(image, [pageOf(1, 1)])).toEqual([PAGE])
       await client.close()
+    },
+  )
+
+  test(
+    'in whose middle the engine dies is told as failed, leaves the disk as it was, and is done by the same command',
+    { timeout: 180_000 },
+    async () => {
+      const { host, image, client } = await dirtyDisk()
+      await client.close()
+      const id = await leave(host)
+      await progressOf(host, id)
+      await host.killEngine()
+      expect(await showJob(host, id)).toMatchObject({ state: 'failed', error: { hint: 'repeat the command' } })
+      const disk = await until('the disk', async () => {
+        const now = await host.disk('web')
+        return now.state === 'serving' ? now : null
+      })
+      expect(disk.mode).toMatchObject({ wanted: 'write-back', inForce: 'write-back' })
+      expect(disk.dirtyBytes).toBeGreaterThan(0)
+      const reader = await host.connect('web')
+      for (let page = 0; page < 2 * DIRTY_PAGES; page += 64)
+        expect((await reader.read(page * PAGE, PAGE)).equals(pageOf(page, 1)), `page ${page}`).toBe(true)
+      await reader.close()
+      await expectEnd(host, await leave(host), image)
     },
   )
 })
