@@ -24,7 +24,7 @@ import type {
   Progress,
   ScrubbedDisk,
 } from './engine.js'
-import { writeFreeHeader } from './log/log.js'
+import { writeFreeHeader } from './log/free-header.js'
 import { planRecovery, type FoundChunk } from './log/recovery.js'
 import { openOrigin } from './origin/open-origin.js'
 import { emptyDevice, type Vacated } from './pool/empty-device.js'

@@ -2,21 +2,11 @@ import { assert } from '../../base/assert.js'
 import { VmcacheError } from '../../base/errors.js'
 import type { Clock } from '../../base/clock.js'
 import { checksumOf } from '../../base/checksum.js'
+import { CHUNK_FLAG, CHUNK_HEADER_BYTES, CHUNK_KIND, encodeChunkHeader } from '../../format/chunk-header.js'
 import {
-  CHUNK_FLAG,
-  CHUNK_HEADER_BYTES,
-  CHUNK_KIND,
-  encodeChunkHeader,
-  freeChunkHeader,
-} from '../../format/chunk-header.js'
-import {
-  EXTENT_BYTES,
   EXTENT_KIND,
   FRAME_FLAG,
   FRAME_KIND,
-  LOCAL_HEADER_BYTES,
-  PAGE_CHECKSUM_BYTES,
-  PORTABLE_HEADER_BYTES,
   encodeExtent,
   encodeFrameHeaders,
   extentOffset,
@@ -34,12 +24,16 @@ import type { LaidReplacement } from '../replacement/replacement.js'
 import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
 import { Append } from './append.js'
 import { Batch } from './batch.js'
+import { ChunkReserve, RESERVE_CHUNKS } from './chunk-reserve.js'
 import type { Chunk, ChunkSource } from './chunk-source.js'
+import { fitFrame } from './frame-fit.js'
+import { writeFreeHeader } from './free-header.js'
 import { LogChunk, encodeSummary } from './log-chunk.js'
 import type { LogFollower } from './log-feed.js'
+import { inOrder, joinClosest } from './page-ranges.js'
 import { readEntry } from './stored-chunk.js'
 import { PAGES_PER_REGION, regionRanges } from './touched-regions.js'
-import { dataExtent, markExtent, splitExtent, type StagedExtent } from './staged-extent.js'
+import { dataExtent, markExtent, type StagedExtent } from './staged-extent.js'
 import { ZeroRanges } from './zero-ranges.js'
 
 /** Chunks that are written but not yet proven by a summary: as many as a recovery has to scan. */
@@ -52,13 +46,6 @@ export const APPEND_BUFFER_BYTES = 2 * 1024 * 1024
 const MINIMUM_ROOM_BYTES = 16 * 1024
 /** A frame without data, on a device of any block size. */
 const MINIMUM_FRAME_BYTES = 4096
-/**
- * Chunks that a log in write-back keeps back, so that it can be drained and opened again however full it is: one for frames that say what is
- * settled, one for the next session, and one more before dirty pages that the origin refuses take the room of the first.
- */
-export const RESERVE_CHUNKS = 3
-/** The next session has its chunk, and the frames of settling another one, while so many are left. */
-const RESERVE_BESIDE_REFUSED = 2
 /** Of a reclaimed chunk at most this part is appended again: a log that keeps everything would never have room. */
 const MAXIMUM_KEPT = 7 / 8
 /** Pages that a reclaim looks at before it lets others have the thread. */
@@ -237,7 +224,7 @@ export class Log {
   /** Where in its chunk the first frame at or above `settledLsn` begins. */
   #settledOffset = 0
   /** Of a write-back log: chunks that are kept back. */
-  readonly #reserve: Chunk[] = []
+  readonly #reserve = new ChunkReserve()
   /** A session begins: its first frames may use the reserve. */
   #beginning = false
 
@@ -299,7 +286,7 @@ export class Log {
   }
 
   get chunkCount(): number {
-    return this.#chunks.length + this.#reserve.length
+    return this.#chunks.length + this.#reserve.count
   }
 
   get chunks(): readonly LogChunk[] {
@@ -619,41 +606,15 @@ export class Log {
   #encodeFrame(append: Append, open: LogChunk, kind: number, extents: StagedExtent[], from: number): number {
     const { source, identity, epoch, clock } = this.#options
     const block = open.chunk.device.logicalBlockBytes
-    const room = Math.min(
-      append.buffer.length - append.length,
-      source.chunkBytes - open.writtenOffset - summaryBytes(open.columns.count, block),
-    )
-    let headerBytes = LOCAL_HEADER_BYTES + PORTABLE_HEADER_BYTES
-    let sectors = 0
-    let entries = 0
-    let checksums = 0
-    let taken = 0
-    for (let index = from; index < extents.length; index++) {
-      const extent = extents[index]!
-      const isData = extent.kind === EXTENT_KIND.data
-      const perPage = isData ? sectorCount(extent.sectorMap) : 0
-      const fits = (count: number): boolean => {
-        const header = headerBytes + EXTENT_BYTES + (isData ? count * PAGE_CHECKSUM_BYTES : 0)
-        const frame = roundUp(frameDataOffset(header) + (sectors + perPage * count) * SECTOR_BYTES, block)
-        const added = entries + (isData ? count : 1)
-        const summary = summaryBytes(open.columns.count + added, block) - summaryBytes(open.columns.count, block)
-        return frame + summary <= room && open.columns.count + added <= this.entriesPerChunk
-      }
-      let count = extent.count
-      if (!fits(count)) {
-        if (!isData || count === 1) break
-        count = Math.min(count, Math.floor(room / PAGE_BYTES))
-        while (count > 0 && !fits(count)) count--
-        if (count === 0) break
-        const [head, tail] = splitExtent(extent, count)
-        extents.splice(index, 1, head, tail)
-      }
-      headerBytes += EXTENT_BYTES + (isData ? count * PAGE_CHECKSUM_BYTES : 0)
-      sectors += perPage * count
-      entries += isData ? count : 1
-      checksums += isData ? count : 0
-      taken++
-    }
+    const { taken, headerBytes, sectors, checksums } = fitFrame(extents, from, {
+      bytes: Math.min(
+        append.buffer.length - append.length,
+        source.chunkBytes - open.writtenOffset - summaryBytes(open.columns.count, block),
+      ),
+      entries: open.columns.count,
+      maximumEntries: this.entriesPerChunk,
+      blockBytes: block,
+    })
     if (taken === 0 && extents.length > 0) return 0
 
     const isWrite = kind === FRAME_KIND.writes
@@ -936,12 +897,7 @@ export class Log {
 
   /** Returns whether the reserve is whole. */
   #fillReserve(): boolean {
-    while (this.#reserve.length < RESERVE_CHUNKS) {
-      const chunk = this.#takeAny()
-      if (chunk === undefined) return false
-      this.#reserve.push(chunk)
-    }
-    return true
+    return this.#reserve.fill(() => this.#takeAny())
   }
 
   #takeAny(): Chunk | undefined {
@@ -983,7 +939,7 @@ export class Log {
   /** Writes a frame that says what is settled where nothing else may be written, and what the origin refuses, as far as there is room. */
   async #appendToReserve(append: Append): Promise<void> {
     if (this.#open === undefined) {
-      const reserve = this.#reserve.pop()
+      const reserve = this.#reserve.take()
       assert(reserve !== undefined, 'a write-back log that waits for a chunk has its reserve')
       this.#openChunk(append, reserve).reserved = true
     }
@@ -1001,7 +957,7 @@ export class Log {
   /** Whether a page may be written to the reserve: all frames that say what is settled of the oldest chunk fit behind it. */
   #hasRoomForRefused(open: LogChunk): boolean {
     const oldest = this.#chunks.find(({ nextLsn }) => nextLsn > this.#settledLsn)
-    if (this.#reserve.length < RESERVE_BESIDE_REFUSED || oldest === undefined) return false
+    if (!this.#reserve.sparesRefused || oldest === undefined) return false
     const frames = oldest.nextFrame - oldest.firstFrame
     return open.room(this.#options.source.chunkBytes, 1) >= 3 * MINIMUM_FRAME_BYTES + (frames + 1) * MINIMUM_FRAME_BYTES
   }
@@ -1109,23 +1065,15 @@ export class Log {
     const { source } = this.#options
     this.#vacated.add(deviceIndex)
     const isThere = ({ chunk }: LogChunk): boolean => chunk.deviceIndex === deviceIndex
-    for (const [index, chunk] of this.#reserve.entries()) {
-      if (chunk.deviceIndex !== deviceIndex) continue
-      // Whatever the log may have: the next chunk that it gives back is one too many.
-      const other = source.take(undefined)
-      if (other === undefined) break
-      this.#reserve[index] = other
-      source.give(chunk)
-    }
+    // Whatever the log may have: the next chunk that it gives back is one too many.
+    for (const chunk of this.#reserve.leave(deviceIndex, () => source.take(undefined))) source.give(chunk)
     // An empty frame: what is open is full from now on.
     if (this.#open !== undefined && isThere(this.#open) && this.#failure === undefined) {
       this.#markSettled = true
       this.#schedule()
     }
     if (this.#chunks.some(isThere)) await this.shrink(this.chunkCount - 1)
-    return (
-      this.#chunks.filter(isThere).length + this.#reserve.filter((chunk) => chunk.deviceIndex === deviceIndex).length
-    )
+    return this.#chunks.filter(isThere).length + this.#reserve.countOn(deviceIndex)
   }
 
   /** The device stays: it may be appended to again. */
@@ -1248,15 +1196,15 @@ export class Log {
   async giveBack(chunk: Chunk): Promise<void> {
     const { source, clock } = this.#options
     await writeFreeHeader(chunk, source.cacheId, clock.now())
-    if (this.isWriteBack && this.#reserve.length < RESERVE_CHUNKS && this.#failure === undefined) {
-      this.#reserve.push(chunk)
+    if (this.isWriteBack && !this.#reserve.isWhole && this.#failure === undefined) {
+      this.#reserve.add(chunk)
       this.#wakeChunkWait?.()
     } else source.give(chunk)
   }
 
   /** Gives the reserve back; for a log that is closed, or not in write-back any more. */
   #giveReserve(): void {
-    for (const chunk of this.#reserve.splice(0)) this.#options.source.give(chunk)
+    for (const chunk of this.#reserve.empty()) this.#options.source.give(chunk)
   }
 
   // --------------------------------------------------------------------------------------------- commit and settling
@@ -1514,46 +1462,4 @@ export class Log {
 function overlapsAny(extents: readonly StagedExtent[], first: number, last: number): boolean {
   for (const { page, count } of extents) if (page <= last && first < page + count) return true
   return false
-}
-
-/** Raises the generation of a chunk and writes that it is free, on stable storage. */
-export async function writeFreeHeader(chunk: Chunk, cacheId: string, now: number): Promise<void> {
-  const bytes = alignedBuffer(CHUNK_HEADER_BYTES)
-  try {
-    encodeChunkHeader(bytes, 0, freeChunkHeader(cacheId, ++chunk.generation, now))
-    await chunk.device.write(chunk.offset, bytes)
-    await chunk.device.commit([{ offset: chunk.offset, length: CHUNK_HEADER_BYTES }])
-  } finally {
-    releaseAligned(bytes)
-  }
-}
-
-/** The same ranges in ascending order; those that touch each other are one. */
-function inOrder(
-  ranges: readonly { readonly page: number; readonly count: number }[],
-): { page: number; count: number }[] {
-  const merged: { page: number; count: number }[] = []
-  for (const { page, count } of [...ranges].sort((a, b) => a.page - b.page)) {
-    const last = merged.at(-1)
-    if (last !== undefined && page <= last.page + last.count)
-      last.count = Math.max(last.count, page + count - last.page)
-    else merged.push({ page, count })
-  }
-  return merged
-}
-
-/** At most `most` ranges that cover all the given ones: the smallest gaps are closed. */
-function joinClosest(ranges: { page: number; count: number }[], most: number): { page: number; count: number }[] {
-  if (ranges.length <= most) return ranges
-  const gaps = ranges.slice(1).map((range, index) => range.page - ranges[index]!.page - ranges[index]!.count)
-  const widest = [...gaps].sort((a, b) => b - a)[most - 2]!
-  const joined: { page: number; count: number }[] = []
-  for (const range of ranges) {
-    const last = joined.at(-1)
-    const end = range.page + range.count
-    if (last !== undefined && (range.page - last.page - last.count < widest || joined.length === most))
-      last.count = end - last.page
-    else joined.push({ ...range })
-  }
-  return joined
 }

@@ -44,6 +44,7 @@ import { FULL_SECTOR_MAP, PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.
 import { ChunkColumns } from '../index/chunk-columns.js'
 import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
 import type { Chunk } from './chunk-source.js'
+import type { PageRange } from './page-ranges.js'
 import { PAGES_PER_REGION, regionRanges } from './touched-regions.js'
 
 /** A chunk whose header carries the log's id. */
@@ -73,11 +74,6 @@ interface LogState {
   readonly lastWrittenAt: number
   readonly closed: boolean
   readonly isWriteBack: boolean
-}
-
-export interface PageRange {
-  readonly page: number
-  readonly count: number
 }
 
 /** What recovery decided; nothing has been written yet. */

@@ -12,7 +12,8 @@ import {
 import { FIRST_CHUNK_OFFSET, FORMAT_VERSION, type Superblock, type SuperblockDevice } from '../../format/superblock.js'
 import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
 import type { Device } from '../device/device.js'
-import { RESERVE_CHUNKS, writeFreeHeader } from '../log/log.js'
+import { RESERVE_CHUNKS } from '../log/chunk-reserve.js'
+import { writeFreeHeader } from '../log/free-header.js'
 import { membershipOf, superblockOf, type Membership } from './members.js'
 import { eraseSuperblocks, newerFormat, readSuperblock, writeSuperblock } from './superblocks.js'
 

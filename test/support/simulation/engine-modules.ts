@@ -7,7 +7,7 @@ import type * as origin from '../../../src/engine/origin/origin.ts'
 import type * as reader from '../../../src/engine/log/log-reader.ts'
 import type * as openLog from '../../../src/engine/log/open-log.ts'
 import type * as recovery from '../../../src/engine/log/recovery.ts'
-import type * as log from '../../../src/engine/log/log.ts'
+import type * as freeHeader from '../../../src/engine/log/free-header.ts'
 import type * as pool from '../../../src/engine/pool/pool.ts'
 import type * as whoGives from '../../../src/engine/pool/who-gives.ts'
 import type * as replacement from '../../../src/engine/replacement/modules.ts'
@@ -19,7 +19,7 @@ export interface EngineModules {
   readonly openLog: typeof openLog.openLog
   readonly planRecovery: typeof recovery.planRecovery
   readonly Pool: typeof pool.Pool
-  readonly writeFreeHeader: typeof log.writeFreeHeader
+  readonly writeFreeHeader: typeof freeHeader.writeFreeHeader
   readonly formatDevices: typeof pool.formatDevices
   readonly whoGives: typeof whoGives.whoGives
   readonly REPLACEMENT_MODULES: typeof replacement.REPLACEMENT_MODULES
@@ -36,7 +36,7 @@ export async function loadEngine(root: string, extension: 'ts' | 'js'): Promise<
     await load('engine/log/log-reader'),
     await load('engine/log/open-log'),
     await load('engine/log/recovery'),
-    await load('engine/log/log'),
+    await load('engine/log/free-header'),
     await load('engine/pool/pool'),
     await load('engine/pool/who-gives'),
     await load('engine/replacement/modules'),
