@@ -415,8 +415,10 @@ class IoEngine implements Engine {
     const { pool } = cache
     const member = pool.members.find(({ superblock }) => superblock.deviceId === deviceId)
     if (member === undefined || cache.deviceErrors.has(member.position)) this.#refuseToLose(cache, member?.position)
-    if (member === undefined) await pool.removeMissing(deviceId)
-    else {
+    if (member === undefined) {
+      await pool.removeMissing(deviceId)
+      await this.#roomChanged(cache)
+    } else {
       if (pool.members.length === 1) throw lastDevice(name, member.device.path)
       await this.#leaveDevice(cache, member.position, options)
     }

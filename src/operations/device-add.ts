@@ -18,7 +18,7 @@ import { stablePath } from './stable-path.js'
 export function deviceAdd(plane: ControlPlane): Operations['device.add'] {
   return async (request, context) => {
     knownCache(plane.inventory, request.cache)
-    refuseClosedCache(plane, request.cache)
+    refuseUnopened(plane, request.cache)
     const steps = await exclusively(plane.inventory, `cache ${request.cache}`, () => addDevice(plane, request, context))
     const changed = steps.length > 0
     const cache = cacheDocument(plane, request.cache)
@@ -50,6 +50,11 @@ export async function addDevice(
     },
   })
   return [...steps, `write to the other devices of cache ${name} that it has another one`]
+}
+
+/** WRONG_STATE where no device of the cache is open. One of which all devices failed can be given another. */
+export function refuseUnopened(plane: ControlPlane, name: string): void {
+  if (!plane.engine.caches().some((cache) => cache.name === name)) refuseClosedCache(plane, name)
 }
 
 /** The device by its stable path. */

@@ -3,20 +3,20 @@ import { formatSize } from '../base/units.js'
 import type { CacheDocument, DeviceDocument } from '../protocol/control/documents.js'
 import { cacheDocument } from './cache-document.js'
 import type { ControlPlane } from './control-plane.js'
+import { refuseUnopened } from './device-add.js'
 import { drainDisk } from './drain-disk.js'
 import { disksOf, exclusively, knownCache } from './inventory.js'
 import { saveCache } from './open-cache.js'
 import type { OperationContext, Operations } from './operation.js'
 import { checkRemainingSpace } from './promised-space.js'
 import { realPath } from './real-path.js'
-import { refuseClosedCache } from './resume-disk.js'
 
 /** Takes a device from a cache whose disks go on: what origins lack of what is there is written to them first. */
 export function deviceRemove(plane: ControlPlane): Operations['device.remove'] {
   const { inventory } = plane
   return async ({ cache: name, device: asked, dryRun }, context) => {
     knownCache(inventory, name)
-    refuseClosedCache(plane, name)
+    refuseUnopened(plane, name)
     const document = cacheDocument(plane, name)
     const device = await namedDevice(document, asked)
     refuseWithout(plane, document, device)

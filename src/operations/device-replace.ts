@@ -1,13 +1,12 @@
 import { VmcacheError } from '../base/errors.js'
 import { cacheDocument } from './cache-document.js'
 import type { ControlPlane } from './control-plane.js'
-import { addDevice } from './device-add.js'
+import { addDevice, refuseUnopened } from './device-add.js'
 import { namedDevice, removalSteps, removeDevice } from './device-remove.js'
 import { disksOf, exclusively, knownCache } from './inventory.js'
 import type { Operations } from './operation.js'
 import { checkRemainingSpace } from './promised-space.js'
 import { realPath } from './real-path.js'
-import { refuseClosedCache } from './resume-disk.js'
 
 /**
  * Gives a cache a device and then takes another one from it. A replacement that was interrupted between the two is finished by the same
@@ -17,7 +16,7 @@ export function deviceReplace(plane: ControlPlane): Operations['device.replace']
   const { inventory } = plane
   return async ({ cache: name, device, by, force, dryRun }, context) => {
     knownCache(inventory, name)
-    refuseClosedCache(plane, name)
+    refuseUnopened(plane, name)
     if ((await realPath(device)) === (await realPath(by.path)))
       throw new VmcacheError('USAGE', `device ${device} cannot take its own place`)
     const old = await namedDevice(cacheDocument(plane, name), device)

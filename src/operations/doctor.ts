@@ -196,7 +196,7 @@ function deviceCheck(cache: CacheDocument, device: CacheDocument['devices'][numb
     // A cache that waits for its device opens by itself.
     state === 'missing' && cache.state === 'failed'
       ? `connect ${path}, then: vmcache status`
-      : mendDevices({ devices: [device] }),
+      : mendDevices({ name: cache.name, devices: [device] }),
   )
 }
 

@@ -16,7 +16,7 @@ export function whyClosed({ engine, inventory }: ControlPlane, name: string): Cl
 
 const BEING_OPENED: Closed = { reason: 'it is being opened', mend: 'see: vmcache status' }
 
-type Devices = Pick<CacheDocument, 'devices'>
+type Devices = Pick<CacheDocument, 'name' | 'devices'>
 
 /** What is wrong with the devices of an open cache. */
 export function badDevices({ devices }: Devices): string {
@@ -29,7 +29,7 @@ export function badDevices({ devices }: Devices): string {
 }
 
 /** What to do about them. A device that was used once and failed is only trusted again by the next engine. */
-export function mendDevices({ devices }: Devices): string {
+export function mendDevices({ name, devices }: Devices): string {
   const bad = devices.filter(({ state }) => state !== 'ok').map(({ path }) => path)
-  return `mend or reconnect ${bad.join(', ')}, then: vmcache engine restart`
+  return `mend or reconnect ${bad.join(', ')}, then: vmcache engine restart; or: vmcache device replace ${name} ${bad[0]} NEW`
 }

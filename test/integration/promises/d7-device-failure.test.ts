@@ -395,3 +395,61 @@ describe('D7: a device that vanishes with dirty data', () => {
     },
   )
 })
+
+describeUnless(why, 'D7: a device that has failed', () => {
+  test(
+    'is replaced while its disks are served from their origins; then they are cached again',
+    { timeout: 120_000 },
+    async () => {
+      const host = await startHost()
+      const device = await breakableDevice()
+      await host.createCache({ path: device.path, sizeBytes: null })
+      await host.attach('web', await makeImage(join(host.directory, 'web.img'), 32 * MIB))
+      const client = await host.connect('web')
+      await exercise(client, 1)
+      await device.fail()
+      await exercise(client, 2)
+      await until('a disk without its log', isDirect(host, 'web'))
+
+      const by = { path: join(host.directory, 'new.img'), sizeBytes: 65 * MIB }
+      const request = { cache: 'fast', device: device.path, by, force: false, dryRun: false }
+      const { result } = await host.client.post('device.replace', request, { waitMilliseconds: 30_000 })
+      expect(result!.cache).toMatchObject({ state: 'open', devices: [{ path: by.path, state: 'ok' }] })
+      await until('a disk with a log', async () => (await host.disk('web')).state === 'serving', 60_000)
+      await exercise(client, 3)
+      expect((await host.disk('web')).cachedBytes).toBeGreaterThan(0)
+      await client.close()
+
+      // Nobody asks for the old one any more.
+      expect(await host.end()).toBe(0)
+      const next = await startHost({ directory: host.directory })
+      expect(await next.cache()).toMatchObject({ state: 'open', devices: [{ path: by.path }] })
+      const again = await next.connect('web')
+      for (const [page, bytes] of (await readPages(again, 64)).entries())
+        expect(bytes.equals(pageOf(page, 3)), `page ${page}`).toBe(true)
+      await again.close()
+    },
+  )
+
+  test('stays a part of the cache while it may have what only it has (D5)', { timeout: 120_000 }, async () => {
+    const host = await startHost()
+    const device = await breakableDevice()
+    await host.createCache({ path: device.path, sizeBytes: null })
+    const image = await makeImage(join(host.directory, 'web.img'), 32 * MIB)
+    await host.attach('web', image, { mode: 'write-back', writeBack: KEPT_DIRTY })
+    const client = await host.connect('web')
+    await exercise(client, 1)
+    await device.fail()
+    await client.write(0, pagesOf(0, 64, 2)).catch(() => undefined)
+    await until('a disk that failed', async () => (await host.disk('web')).state === 'failed')
+    const by = { path: join(host.directory, 'new.img'), sizeBytes: 65 * MIB }
+    const request = { cache: 'fast', device: device.path, by, force: false, dryRun: false }
+    await expect(host.client.post('device.replace', request, { waitMilliseconds: 30_000 })).rejects.toMatchObject({
+      code: 'DIRTY_DATA',
+      exit: 7,
+    })
+    const { devices } = await host.cache()
+    expect(devices.map(({ path }) => path)).toContain(device.path)
+    await client.close().catch(() => undefined)
+  })
+})

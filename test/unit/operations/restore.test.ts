@@ -292,7 +292,8 @@ describe('D7: a cache device that fails under the engine', () => {
     const host = await failedHost()
     const { caches, attention } = await host.operations['status.show']({}, context)
     expect(caches).toMatchObject([{ state: 'failed', devices: [{ state: 'failed', errors: 1 }] }])
-    const mend = 'mend or reconnect /cache/a, then: vmcache engine restart'
+    const mend =
+      'mend or reconnect /cache/a, then: vmcache engine restart; or: vmcache device replace fast /cache/a NEW'
     expect(attention.slice(0, 2)).toMatchObject([
       {
         object: 'cache fast',
