@@ -23,6 +23,7 @@ import {
 } from './promises/host.js'
 
 const VMCACHE = join(import.meta.dirname, '..', '..', 'bin', 'vmcache')
+const ROUNDS = 4
 
 interface Result {
   readonly changed?: boolean
@@ -329,3 +330,34 @@ test(
     }
   },
 )
+
+test('D5: devices come and go again and again under three guests', { timeout: 300_000 }, async () => {
+  const { host, paths } = await hostWith(30, 30)
+  const pages = 16 * 256
+  const disks = [
+    { name: 'eager', mode: 'write-back' },
+    { name: 'lazy', mode: 'write-back', writeBack: KEPT_DIRTY },
+    { name: 'through', mode: 'write-through' },
+  ] as const
+  const guests = await Promise.all(
+    disks.map(async ({ name, ...settings }) => {
+      await host.attach(name, await makeImage(join(host.directory, `${name}.img`), pages * PAGE), settings)
+      const client = await host.connect(name)
+      return { client, load: load(client, pages, name === 'lazy' ? 500 : 20) }
+    }),
+  )
+  for (let round = 0; round < ROUNDS; round++) {
+    const device = paths[round % 2]!
+    expect(await vmcache(host, 'device', 'remove', 'fast', device), `round ${round}`).toMatchObject({ exit: 0 })
+    expect(await vmcache(host, 'device', 'add', 'fast', device, '--force'), `round ${round}`).toMatchObject({ exit: 0 })
+  }
+  for (const { load } of guests) expect(await load.end()).toBeGreaterThan(100)
+  for (const { client, load } of guests) await verify(client, load.versions)
+  await host.killEngine()
+  for (const [index, { load, client }] of guests.entries()) {
+    await client.close().catch(() => undefined)
+    const again = await host.connect(disks[index]!.name)
+    await verify(again, load.versions)
+    await again.close()
+  }
+})
