@@ -2,6 +2,7 @@ import { chmodSync, chownSync, closeSync, lstatSync, readdirSync, unlinkSync } f
 import { dirname, join, relative } from 'node:path'
 import { assert } from '../base/assert.js'
 import { systemCode, VmcacheError } from '../base/errors.js'
+import { vmsDirectory } from '../hypervisor/qemu/vm-paths.js'
 import { makeDirectories } from '../protocol/control/make-directories.js'
 import { listenUnix, MAXIMUM_SOCKET_PATH_BYTES } from '../base/system-calls.js'
 
@@ -66,10 +67,11 @@ export function createSocketOwner(runDir: string, access: SocketAccess): SocketO
   }
 }
 
-/** Removes the sockets that a dead supervisor left below `runDir`. */
+/** Removes the sockets that a dead supervisor left below `runDir`. The monitors of VMs are theirs, and may be all that leads to them. */
 export function removeStaleSockets(runDir: string): void {
   for (const entry of readdirSync(runDir, { withFileTypes: true, recursive: true })) {
-    if (entry.isSocket()) unlinkIfThere(join(entry.parentPath, entry.name))
+    const isOfVm = `${entry.parentPath}/`.startsWith(`${vmsDirectory(runDir)}/`)
+    if (entry.isSocket() && !isOfVm) unlinkIfThere(join(entry.parentPath, entry.name))
   }
 }
 

@@ -16,6 +16,13 @@ export async function killEngine(directory: string): Promise<void> {
   })
 }
 
+/** SIGKILL to supervisor and engine, as if their unit was killed. */
+export async function killSupervisor(directory: string): Promise<void> {
+  const { pid, engine } = readSupervisorStatus(join(directory, 'run'))!
+  for (const process of [pid, engine.pid]) if (process !== null) signal(process, 'SIGKILL')
+  await until('the end of the engine', () => !signal(engine.pid!, 0))
+}
+
 async function endOfLog(directory: string): Promise<string> {
   const log = await readFile(join(directory, 'state', 'log'), 'utf8').catch(String)
   return log.trimEnd().split('\n').slice(-20).join('\n')

@@ -11,8 +11,13 @@ export interface VmPaths {
   readonly pid: string
 }
 
+/** Holds what belongs to running VMs, and stays there without engine and supervisor. */
+export function vmsDirectory(runDirectory: string): string {
+  return join(runDirectory, 'vms')
+}
+
 export function vmPaths(runDirectory: string, uuid: string): VmPaths {
-  const directory = join(runDirectory, 'vms', uuid)
+  const directory = join(vmsDirectory(runDirectory), uuid)
   return {
     directory,
     monitor: join(directory, 'monitor'),

@@ -6,8 +6,8 @@ import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { DiskDocument, VmDocument } from '../../../src/protocol/control/documents.js'
-import { endSupervisor, killEngine } from '../../support/background-engine.js'
+import type { DiskDocument, EventDocument, VmDocument } from '../../../src/protocol/control/documents.js'
+import { endSupervisor, killEngine, killSupervisor } from '../../support/background-engine.js'
 import { commandLine, type CommandLine } from '../../support/command-line.js'
 import { whyNoPrivateMounts } from '../../support/conditions.js'
 import { openCommands, type GuestCommand, type GuestCommands } from '../../support/guest/guest-commands.js'
@@ -205,6 +205,33 @@ function promises(driver: 'qemu' | 'libvirt', needed: readonly Program[], why: s
           expect(await path()).toBe('cached')
           const bytes = 'dd if=/dev/vda bs=64k skip=128 count=1 iflag=direct status=none | tr -d Z | wc -c'
           expect(await succeed(bytes)).toBe('0')
+        },
+      )
+
+      test(
+        'is stopped while no engine runs for longer than QEMU waits, and goes on when one does; nothing is lost',
+        { timeout: TIMEOUT },
+        async () => {
+          const { cli, directory } = world
+          await cli.ask('cache', 'attach', 'fast', '--vm', 'web01', '--mode', 'write-back')
+          await cli.ask('vm', 'start', 'web01')
+          const commands = await connect()
+          const load = commands.start(stampScript('/dev/vda', STAMPED))
+          await more(load, 20)
+          await killSupervisor(directory)
+          const lines = load.lines().length
+          await new Promise((resolve) => setTimeout(resolve, 8000))
+          expect(load.lines().length).toBeLessThan(lines + 3)
+          await cli.ask('engine', 'start')
+          await more(load)
+          expect(await path()).toBe('cached')
+          await succeed('touch /tmp/stop')
+          expect(await load.ended).toMatchObject({ code: 0 })
+          expect(await succeed('dmesg | grep -iE "i/o error|reset" || true')).toBe('')
+          const { events } = await cli.ask<{ events: EventDocument[] }>('event', 'list')
+          expect(events.map(({ what }) => what)).toContain('vm.reconnect')
+          await cli.ask('vm', 'stop', 'web01', '--force')
+          await expectAllStamps(load)
         },
       )
 

@@ -5,6 +5,7 @@ import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { vmPaths } from '../../../src/hypervisor/qemu/vm-paths.js'
 import { createSocketOwner, removeStaleSockets, type SocketOwner } from '../../../src/daemon/socket-owner.js'
 import { testUnless, whyNotRoot } from '../../support/conditions.js'
 
@@ -88,6 +89,16 @@ test('what a dead supervisor left is replaced', async () => {
   expect(await connected(path)).toBe(true)
   removeStaleSockets(directory)
   expect(existsSync(path)).toBe(false)
+})
+
+test('the monitors of VMs stay: nothing else leads to a VM that outlived its engine', async () => {
+  const { monitor, directory: vm } = vmPaths(directory, 'u1')
+  mkdirSync(vm, { recursive: true })
+  const qemu = createServer().listen(monitor)
+  await once(qemu, 'listening')
+  removeStaleSockets(directory)
+  expect(await connected(monitor)).toBe(true)
+  qemu.close()
 })
 
 test('what is no socket stays', () => {
