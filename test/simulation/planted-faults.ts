@@ -269,7 +269,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
     seed: 13,
     edits: [
       {
-        file: 'engine/log/log.ts',
+        file: 'engine/log/free-header.ts',
         find: `    await chunk.device.write(chunk.offset, bytes)
     await chunk.device.commit([{ offset: chunk.offset, length: CHUNK_HEADER_BYTES }])`,
         replace: ``,
@@ -546,8 +546,10 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
     edits: [
       {
         file: 'engine/disk/reads.ts',
-        find: `const early = this.#hasAny(firstPage, lastPage) ?`,
-        replace: `const early = this.#hasAny(firstPage, lastPage) && firstPage < 0 ?`,
+        find: `    if (!this.#hasAny(firstPage, lastPage))
+`,
+        replace: `    if (firstPage >= 0)
+`,
       },
     ],
   },
@@ -629,9 +631,9 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
     edits: [
       {
         file: 'engine/disk/destage.ts',
-        find: `    const batch = log.stageWrite(dataExtent(page, 1, chunk.columns.sectorMap[ordinal]!, data))`,
-        replace: `    return true
-    const batch = log.stageWrite(dataExtent(page, 1, chunk.columns.sectorMap[ordinal]!, data))`,
+        find: `    const aside = await log.setAside(page,`,
+        replace: `    if (page >= 0) return true
+    const aside = await log.setAside(page,`,
       },
     ],
   },
@@ -639,7 +641,11 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
     name: 'a page that the origin refuses holds the rest',
     seed: null,
     edits: [
-      { file: 'engine/disk/destage.ts', find: `if (times >= REFUSALS_UNTIL_STUCK && (`, replace: `if (times < 0 && (` },
+      {
+        file: 'engine/disk/destage.ts',
+        find: `if (times < REFUSALS_UNTIL_STUCK) waiting`,
+        replace: `if (times > 0) waiting`,
+      },
     ],
   },
   {
@@ -696,7 +702,71 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
     edits: [
       {
         file: 'engine/log/log.ts',
-        find: `    if (this.#settledWaiters.length > 0 || this.#bad.length > 0) await this.#appendToReserve(append)
+        find: `    if (this.#wantsReserve) await this.#appendToReserve(append)
+`,
+        replace: ``,
+      },
+    ],
+  },
+  {
+    name: 'a page is settled before it is on stable storage in its new place',
+    seed: null,
+    edits: [
+      {
+        file: 'engine/disk/destage.ts',
+        find: `    if (this.#asides.some(({ lsn, units }) => lsn + units > log.stableLsn)) await log.commit()
+`,
+        replace: ``,
+      },
+    ],
+  },
+  {
+    name: 'a full log needs one more chunk each time that it is opened',
+    seed: null,
+    edits: [
+      {
+        file: 'engine/log/recovery.ts',
+        find: `chunks.length > 1 && isRepeated(`,
+        replace: `chunks.length < 1 && isRepeated(`,
+      },
+    ],
+  },
+  {
+    name: 'a session that has not begun counts',
+    seed: null,
+    edits: [
+      {
+        file: 'engine/log/recovery.ts',
+        find: `return walk.sessionBegun ? undefined : first`,
+        replace: `return undefined`,
+      },
+    ],
+  },
+  {
+    name: 'old parts of a page are laid over what the origin has, and kept',
+    seed: null,
+    edits: [{ file: 'engine/disk/reads.ts', find: ` && parts?.cancelled !== true`, replace: `` }],
+  },
+  {
+    name: 'a disk that has lost pages goes on from its origin when its device fails',
+    seed: null,
+    edits: [
+      {
+        file: 'engine/disk/disk.ts',
+        find: `    if (lostBytes > 0 || lostPages > 0) {
+`,
+        replace: `    if (lostBytes > 0) {
+`,
+      },
+    ],
+  },
+  {
+    name: 'who waits for a destage that has ended waits for ever',
+    seed: null,
+    edits: [
+      {
+        file: 'engine/disk/destage.ts',
+        find: `    if (this.#isOver) return Promise.reject(this.#overError())
 `,
         replace: ``,
       },

@@ -370,6 +370,7 @@ export class Destage {
       await this.#zero(start, end - start, trim)
     }
     const refused: { start: number; data: Buffer; error: Error }[] = []
+    const taken = new Set<number>()
     const write = async (start: number, data: Buffer): Promise<void> => {
       const first = Math.floor(start / PAGE_BYTES)
       const last = Math.floor((start + data.length - 1) / PAGE_BYTES)
@@ -381,7 +382,7 @@ export class Destage {
       try {
         await origin.write(start - phaseBytes, data)
         this.#listen()
-        if (this.#refusals.size > 0) this.#taken(start, data.length)
+        if (this.#refusals.size > 0) for (let page = first; page <= last; page++) taken.add(page)
       } catch (error) {
         refused.push({ start, data, error: error as Error })
       }
@@ -406,14 +407,27 @@ export class Destage {
         at = end
       }
     }
-    const works = refused.length > 0 && (await flushes(origin))
-    for (const { start, error } of refused) {
-      const page = Math.floor(start / PAGE_BYTES)
+    // A page that was refused in part is refused.
+    const pages = new Map(refused.map(({ start, error }) => [Math.floor(start / PAGE_BYTES), error]))
+    for (const page of taken) {
+      if (pages.has(page)) continue
+      this.#refusals.delete(page)
+      this.#stuck.delete(page)
+    }
+    await this.#setRefusedAside(pages, span.end)
+  }
+
+  /** Sets pages aside that the origin refused often enough while it took others; throws while there is one that it did not. */
+  async #setRefusedAside(pages: ReadonlyMap<number, Error>, before: ReplayPosition): Promise<void> {
+    const works = pages.size > 0 && (await flushes(this.#options.origin))
+    let waiting: Error | undefined
+    for (const [page, error] of pages) {
       const times = (this.#refusals.get(page) ?? 0) + (works ? 1 : 0)
       this.#refusals.set(page, times)
-      if (times >= REFUSALS_UNTIL_STUCK && (await this.#setAside(page, span.end))) continue
-      throw error
+      if (times < REFUSALS_UNTIL_STUCK) waiting ??= error
     }
+    if (waiting !== undefined) throw waiting
+    for (const [page, error] of pages) if (!(await this.#setAside(page, before))) throw error
   }
 
   /** An origin that does not trim or zero a range is given the zeroes themselves. */
@@ -428,14 +442,6 @@ export class Destage {
         this.#listen()
         await origin.write(start + at, zeroes.subarray(0, Math.min(zeroes.length, length - at)))
       }
-    }
-  }
-
-  /** The origin takes these bytes again. */
-  #taken(start: number, length: number): void {
-    for (let page = Math.floor(start / PAGE_BYTES); page * PAGE_BYTES < start + length; page++) {
-      this.#refusals.delete(page)
-      this.#stuck.delete(page)
     }
   }
 

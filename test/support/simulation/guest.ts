@@ -54,6 +54,7 @@ export class Guest {
   readonly #phase: number
   readonly #blockPages: number
   readonly #places: number[]
+  readonly #isNarrow: boolean
   readonly #replacement: string
   readonly #maximumChunks: number
   #meter: DiskMeter = newMeter()
@@ -90,8 +91,11 @@ export class Guest {
     this.origin = new SimulatedOrigin(DISK_BYTES, scheduler, random, { durable: barrier === 'answer', modules })
     this.#phase = random.below(2) === 0 ? 0 : random.below(SECTORS_PER_PAGE)
     this.#blockPages = [1, 1, 2, 16][random.below(4)]!
-    this.#places = Array.from({ length: 4 }, () => random.below(DISK_BYTES / 4096 - 512) * SECTORS_PER_PAGE)
-    this.#places.push(0, DISK_SECTORS - 512)
+    // In some worlds everything meets everything else.
+    this.#isNarrow = random.below(3) === 0
+    const places = this.#isNarrow ? 1 : 4
+    this.#places = Array.from({ length: places }, () => random.below(DISK_BYTES / 4096 - 512) * SECTORS_PER_PAGE)
+    if (!this.#isNarrow) this.#places.push(0, DISK_SECTORS - 512)
     this.#maximumChunks = [64, 64, 8, 12][random.below(4)]!
     const highBytes = chunkBytes * [1, 3, 8, 64][random.below(4)]!
     this.writeBack = {
@@ -152,15 +156,15 @@ export class Guest {
         .map((place) => ({ chunk: source.chunkAt(place), header: place.header }))
       const plan = await this.modules.planRecovery(found, context)
       this.#session = Math.max(this.#session, plan.newestSession + 1)
-      if (plan.isDirtyDamaged) {
+      // It left this log when its origin had everything.
+      const isBehind = this.#hasLeftLog && plan.epoch < this.#epoch
+      if (plan.isDirtyDamaged && !isBehind) {
         this.refusal = 'its dirty part is damaged'
         return
       }
       const keepPages = plan.epoch === this.#epoch
-      // The way of `disk resolve --keep origin`, where the engine had shown that the origin has everything.
-      const isBehind = plan.dirtyBytes > 0 && !keepPages && this.#hasLeftLog
       if (isBehind || (this.mode === 'pass-through' && plan.dirtyBytes === 0)) {
-        for (const { chunk } of found) {
+        for (const { chunk } of [...found].sort((a, b) => a.header.sequence - b.header.sequence)) {
           await this.modules.writeFreeHeader(chunk, source.cacheId, this.scheduler.now())
           source.give(chunk)
         }
@@ -260,9 +264,9 @@ export class Guest {
   /** Somewhere in the busy places. */
   anyRange(): Range {
     const place = this.#places[this.random.below(this.#places.length)]!
-    const spread = SECTORS_PER_PAGE * [4, 16, 16, 256][this.random.below(4)]!
+    const spread = SECTORS_PER_PAGE * (this.#isNarrow ? [1, 2, 4, 16] : [4, 16, 16, 256])[this.random.below(4)]!
     let first = place + this.random.below(spread)
-    let count = [1, 8, 8, 8, 3, 16, 64, 300][this.random.below(8)]!
+    let count = (this.#isNarrow ? [1, 8, 8, 8, 3, 16, 24, 64] : [1, 8, 8, 8, 3, 16, 64, 300])[this.random.below(8)]!
     if (this.random.below(2) === 0) first -= (first + this.#phase) % SECTORS_PER_PAGE
     first = Math.max(0, Math.min(first, DISK_SECTORS - 1))
     count = Math.min(count, DISK_SECTORS - first)
