@@ -34,6 +34,7 @@ async function warm(host: Host): Promise<void> {
   const client = await host.connect('web')
   await client.write(0, pagesOf(0, PAGES, 1))
   await client.flush()
+  await host.flush('web')
   await readPages(client, PAGES)
   await client.close()
   // What a kill finds unsettled is read from the origin again, by whatever else holds.
@@ -90,14 +91,27 @@ describe.each(ENDS)('D3: an image after %s', (_name, end) => {
     expect(await whyDropped(next)).toBeTypeOf('string')
   })
 
-  test('that was left alone is warm', async () => {
+  test.each(['write-through', 'write-back'] as const)('that was left alone is warm (%s)', async (mode) => {
     const host = await startHost()
     await host.createCache()
-    await host.attach('web', await makeImage(join(host.directory, 'web.img'), PAGES * PAGE))
+    await host.attach('web', await makeImage(join(host.directory, 'web.img'), PAGES * PAGE), { mode })
     await warm(host)
     const next = await end(host, () => {})
     expect(await readAll(next, 1)).toBe(PAGES)
   })
+})
+
+test('D3: an image that was written after a clean stop of its disk in write-back is read as it is', async () => {
+  const host = await startHost()
+  await host.createCache()
+  const image = await makeImage(join(host.directory, 'web.img'), PAGES * PAGE)
+  await host.attach('web', image, { mode: 'write-back' })
+  await warm(host)
+  expect(await host.end()).toBe(0)
+  overwriteLater(image)
+  const next = await startHost({ directory: host.directory })
+  expect(await readAll(next, 2)).toBe(0)
+  expect(await whyDropped(next)).toBeTypeOf('string')
 })
 
 describeWith(['nbdkit'], 'D3: an NBD origin, which shows no times', () => {
@@ -197,5 +211,43 @@ describe('D3: an image that was written while the cache held what it lacks', () 
     expect(findPages(image, [pageOf(CHANGED, 2)])).toEqual([CHANGED * PAGE])
     expect(findPages(image, [pageOf(CHANGED, 1), pageOf(0, 1)])).toEqual([])
     expect(findPages(host.deviceFile, pagesWithVersion1)).toHaveLength(PAGES)
+  })
+})
+
+describeWith(['nbdkit'], 'D3: a miss that is under way while its pages are changed', () => {
+  test('brings nothing older into the cache of a disk in write-back', async () => {
+    const host = await startHost()
+    await host.createCache()
+    const image = await makeImage(join(host.directory, 'export.img'), PAGES * PAGE)
+    overwrite(image, 0, Buffer.concat(pagesWithVersion1))
+    const slow = ['--filter=delay', 'file', image, 'rdelay=500ms']
+    const { uri } = await startNbdkit(testProcesses(), join(host.directory, 'export.sock'), ...slow)
+    await host.attach('web', uri, { mode: 'write-back', exclusive: true })
+    const client = await host.connect('web')
+
+    const [written, partly, zeroed, untouched] = [5, 21, 37, 53]
+    const misses = [written, partly, zeroed, untouched].map((page) => client.read(page * PAGE, PAGE))
+    await new Promise((resolve) => setTimeout(resolve, 150))
+    await client.write(written * PAGE, pageOf(written, 2))
+    await client.write(partly * PAGE + 512, pageOf(partly, 2).subarray(512, 1024))
+    await client.writeZeroes(zeroed * PAGE, PAGE)
+    await Promise.all(misses)
+
+    const joined = pageOf(partly, 1)
+    pageOf(partly, 2).copy(joined, 512, 512, 1024)
+    const expectNow = async (reader: SimpleNbdClient): Promise<void> => {
+      expect((await reader.read(written * PAGE, PAGE)).equals(pageOf(written, 2)), 'written').toBe(true)
+      expect((await reader.read(partly * PAGE, PAGE)).equals(joined), 'written in part').toBe(true)
+      expect((await reader.read(zeroed * PAGE, PAGE)).equals(Buffer.alloc(PAGE)), 'zeroed').toBe(true)
+      expect((await reader.read(untouched * PAGE, PAGE)).equals(pageOf(untouched, 1)), 'untouched').toBe(true)
+    }
+    await expectNow(client)
+    await host.flush('web')
+    await expectNow(client)
+    await client.close()
+    await host.killEngine()
+    const reader = await host.connect('web')
+    await expectNow(reader)
+    await reader.close()
   })
 })
