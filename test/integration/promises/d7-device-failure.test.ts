@@ -12,6 +12,7 @@ import {
   MIB,
   KEPT_DIRTY,
   PAGE,
+  findPages,
   makeImage,
   overwrite,
   pageOf,
@@ -181,18 +182,17 @@ describe('D7: a device that is not there when the engine starts', () => {
     },
   )
 
-  test(
-    'and is there for the engine after that: what it holds of a disk that went on without it is dropped',
-    {
-      timeout: 120_000,
-    },
-    async () => {
+  test.each(['write-through', 'write-back'] as const)(
+    'and is there for the engine after that: what it holds of a disk that went on without it is dropped (%s)',
+    { timeout: 120_000 },
+    async (mode) => {
       const host = await startHost()
       await host.createCache()
-      await host.attach('web', await makeImage(join(host.directory, 'web.img'), 16 * MIB))
+      await host.attach('web', await makeImage(join(host.directory, 'web.img'), 16 * MIB), { mode })
       const first = await host.connect('web')
       await exercise(first, 1)
       await first.close()
+      await host.flush('web')
       expect(await host.end()).toBe(0)
 
       await rename(host.deviceFile, `${host.deviceFile}.away`)
@@ -347,12 +347,16 @@ describeUnless(why, 'D7: a device that fails under disks in write-back', () => {
       // Nobody is told an older state.
       await expect(dirty.read(0, PAGE)).rejects.toMatchObject({ errno: 5 })
       expect((await host.disk('dirty')).reason).toMatch(/origin lacks/)
-      await clean.write(0, pagesOf(0, 8, 2)).catch(() => undefined)
-      await until('the clean disk going on', async () =>
-        ['direct', 'failed'].includes((await host.disk('clean')).state),
-      )
+      expect(findPages(images.dirty, [pageOf(0, 1), pageOf(0, 2)])).toEqual([])
+      await exercise(clean, 2)
+      await inState(host, 'clean', 'direct')
+      expect(findPages(images.clean, [pageOf(0, 2), pageOf(63, 2)])).toEqual([0, 63 * PAGE])
       for (const { mend } of await host.attention()) expect(mend).not.toBe('')
-      await expect(host.detach('dirty')).rejects.toMatchObject({ code: expect.stringMatching(/DIRTY|FAILED/) })
+      for (const force of [false, true]) {
+        await expect(host.detach('dirty', { force })).rejects.toMatchObject({
+          code: expect.stringMatching(/DIRTY|FAILED/),
+        })
+      }
     },
   )
 })
