@@ -47,7 +47,7 @@ function noise(random: Random, length: number): Buffer {
 }
 
 function nbdGarbage(random: Random): Buffer {
-  const parts = [NBD_HELLO, NBD_GO]
+  const parts: Buffer[] = [NBD_HELLO, NBD_GO]
   // Requests with the right magic, of any kind, anywhere, of any length; half of them about the end of the disk.
   for (let request = 0; request < 20; request++) {
     const bytes = noise(random, 28)
