@@ -28,7 +28,7 @@ export interface BlockGraph {
   childOf(node: BlockNode, name: string): BlockNode | null
 }
 
-interface DeviceInfo {
+interface NodeInfo {
   'node-name'?: string
   drv: string
   file: string
@@ -38,6 +38,12 @@ interface DeviceInfo {
   image: { 'virtual-size': number; filename: string }
 }
 
+interface DeviceInfo {
+  qdev?: string
+  removable: boolean
+  inserted?: NodeInfo
+}
+
 interface DebugGraph {
   nodes: { id: number; type: string; name: string }[]
   edges: { parent: number; child: number; name: string }[]
@@ -45,13 +51,11 @@ interface DebugGraph {
 
 /** The block graph of a VM as it is now. */
 export async function blockGraph(monitor: VmMonitor): Promise<BlockGraph> {
-  const nodes = (await monitor.execute('query-named-block-nodes', { flat: true })) as DeviceInfo[]
-  const devices = (await monitor.execute('query-block')) as {
-    qdev?: string
-    removable: boolean
-    inserted?: DeviceInfo
-  }[]
-  const { nodes: ids, edges } = (await monitor.execute('x-debug-query-block-graph')) as DebugGraph
+  const [nodes, devices, { nodes: ids, edges }] = (await Promise.all([
+    monitor.execute('query-named-block-nodes', { flat: true }),
+    monitor.execute('query-block'),
+    monitor.execute('x-debug-query-block-graph'),
+  ])) as [NodeInfo[], DeviceInfo[], DebugGraph]
   const known = new Map(nodes.map((info) => [info['node-name'] ?? '', nodeOf(info)]))
   const named = (name: string): BlockNode | undefined => known.get(name)
   return {
@@ -69,7 +73,7 @@ export async function blockGraph(monitor: VmMonitor): Promise<BlockGraph> {
   }
 }
 
-function nodeOf(info: DeviceInfo): BlockNode {
+function nodeOf(info: NodeInfo): BlockNode {
   return {
     name: info['node-name'] ?? '',
     driver: info.drv,

@@ -34,12 +34,12 @@ export interface ObservedVm {
   readonly disks: readonly ObservedDisk[]
 }
 
-/** What a VM does now, as QEMU sees it. */
-export async function observeVm(driver: VmDriver, vm: VmIdentity): Promise<ObservedVm> {
-  const monitor = await driver.monitor(vm)
-  if (monitor === null) return { state: 'off', disks: [] }
-  const { disks } = await driver.declared(vm)
-  return { state: await stateOf(monitor), disks: await observeDisks(monitor, disks) }
+/** What a VM does now, as QEMU sees it. `monitor`: where the caller has it already. */
+export async function observeVm(driver: VmDriver, vm: VmIdentity, monitor?: VmMonitor | null): Promise<ObservedVm> {
+  const way = monitor === undefined ? await driver.monitor(vm) : monitor
+  if (way === null) return { state: 'off', disks: [] }
+  const [{ disks }, state] = await Promise.all([driver.declared(vm), stateOf(way)])
+  return { state, disks: await observeDisks(way, disks) }
 }
 
 async function stateOf(monitor: VmMonitor): Promise<VmState> {
@@ -59,6 +59,7 @@ export async function observeDisks(monitor: VmMonitor, declared: readonly Declar
     disks.map(async ({ device, known, top }): Promise<ObservedDisk> => {
       const property = (name: string) =>
         monitor.execute('qom-get', { path: deviceId.path(device.id), property: name }).catch(() => null)
+      const [onError, sharing, kind] = await Promise.all(['werror', 'share-rw', 'type'].map(property))
       const file = graph.childOf(top, 'file')
       const cached = insertedNode(file) ?? insertedNode(top)
       const storage = cached === null ? file : (graph.named(storageNameOf(top)) ?? null)
@@ -66,13 +67,13 @@ export async function observeDisks(monitor: VmMonitor, declared: readonly Declar
         known.whyDirect ??
         whyNot(top, storage, graph.childOf(top, 'backing') !== null) ??
         (device.isRemovable ? 'medium' : null) ??
-        ((await property('share-rw')) === true ? 'shareable' : null) ??
-        (/^scsi-(block|generic)$/.test(String(await property('type'))) ? 'LUN pass-through' : null)
+        (sharing === true ? 'shareable' : null) ??
+        (/^scsi-(block|generic)$/.test(String(kind)) ? 'LUN pass-through' : null)
       return {
         target: known.target,
         device: device.id,
         sizeBytes: top.sizeBytes,
-        stopsOnError: (await property('werror')) === 'stop',
+        stopsOnError: onError === 'stop',
         path: cached ?? { kind: 'direct' },
         layers: whyDirect === null && storage !== null ? { format: top, storage, discard: known.discard } : null,
         whyDirect,

@@ -68,7 +68,7 @@ export interface Reconciled {
 export async function reconcileDisks(plane: ControlPlane, vm: VmRecord): Promise<Reconciled> {
   const { inventory, journal } = plane
   const monitor = await monitorOf(plane, vm)
-  const observed: ObservedVm = monitor === null ? { state: 'off', disks: [] } : await observeVm(driverOf(plane, vm), vm)
+  const observed = await observeVm(driverOf(plane, vm), vm, monitor)
   const outcomes = await Promise.all(
     disksOfVm(inventory, vm).map(async (disk): Promise<Done | 'later'> => {
       const { name, cache } = disk

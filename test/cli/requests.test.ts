@@ -27,6 +27,15 @@ const answers: Answers = {
   'cache.import': { changed: true, cache: sample.fast, coldDisks: [] },
   'cache.attach': { changed: true, disk: sample.web },
   'cache.detach': results,
+  'vm.list': { vms: sample.vms },
+  'vm.show': sample.vms[0],
+  'vm.define': { changed: true, vm: sample.vms[1] },
+  'vm.adopt': results,
+  'vm.release': results,
+  'vm.start': results,
+  'vm.stop': results,
+  'vm.delete': results,
+  'vm.attach': { ...results, disks: [sample.web] },
   'cache.scrub': { changed: true, ...sample.scrubbed, disks: [] },
   'device.add': { changed: true, cache: sample.fast },
   'device.remove': { changed: true, cache: sample.fast },
@@ -58,6 +67,8 @@ const reads: [string, string, object, unknown][] = [
   ['job list', 'job.list', {}, { jobs: [sample.job, sample.failedJob] }],
   ['job show 0d9f6c1e', 'job.show', { id: '0d9f6c1e', waitMilliseconds: '0' }, sample.job],
   ['event list --disk d --vm v', 'event.list', { disk: 'd', vm: 'v' }, { events: sample.events }],
+  ['vm list', 'vm.list', {}, { vms: sample.vms }],
+  ['vm show web01', 'vm.show', { name: 'web01' }, sample.vms[0]],
   ['config show', 'config.show', {}, { values: [{ key: 'host-name', value: 'kvm07', source: 'default' }] }],
   ['doctor', 'doctor.run', {}, { checks: sample.checks.slice(0, 1) }],
   [
@@ -97,7 +108,45 @@ const attach = {
 }
 const targets = { names: [], all: false, exclude: [], dryRun: false }
 
+const { name: _name, readOnly: _readOnly, ...attachVm } = attach
+const defined = {
+  ...{ name: 'own', memoryBytes: 4 * GIB, cpus: 1, accelerator: 'kvm', dryRun: false },
+  ...{ kernel: null, initrd: null, append: null, qemuArguments: [] },
+}
+
 const changes: [string, string, object][] = [
+  ['cache attach fast --vm web01', 'vm.attach', { ...attachVm, vm: 'web01', targets: [] }],
+  [
+    'cache attach fast --vm web01 --target vda --target vdb --mode write-back --dry-run',
+    'vm.attach',
+    { ...attachVm, vm: 'web01', targets: ['vda', 'vdb'], mode: 'write-back', dryRun: true },
+  ],
+  [
+    'vm define own --memory 4g --disk a.img --disk /dev/b,format=qcow2',
+    'vm.define',
+    {
+      ...defined,
+      disks: [
+        { path: 'DIRECTORY/a.img', format: 'raw' },
+        { path: '/dev/b', format: 'qcow2' },
+      ],
+    },
+  ],
+  [
+    'vm define own --memory 4g --disk /a --accel tcg --cpus 3 --kernel k --initrd /i --append quiet -- -nic none --disk',
+    'vm.define',
+    {
+      ...defined,
+      ...{ disks: [{ path: '/a', format: 'raw' }], accelerator: 'tcg', cpus: 3 },
+      ...{ kernel: 'DIRECTORY/k', initrd: '/i', append: 'quiet', qemuArguments: ['-nic', 'none', '--disk'] },
+    },
+  ],
+  ['vm adopt a b', 'vm.adopt', { domains: ['a', 'b'], connect: null, dryRun: false }],
+  ['vm adopt a --connect qemu:///session', 'vm.adopt', { domains: ['a'], connect: 'qemu:///session', dryRun: false }],
+  ['vm release a', 'vm.release', { ...targets, names: ['a'] }],
+  ['vm start --all --exclude b', 'vm.start', { ...targets, all: true, exclude: ['b'] }],
+  ['vm stop a* --force', 'vm.stop', { ...targets, names: ['a*'], force: true }],
+  ['vm delete a --dry-run', 'vm.delete', { ...targets, names: ['a'], dryRun: true }],
   [
     'cache create spare --device /dev/a --device b,size=10g --block-size 16k --chunk-size 1m --force',
     'cache.create',

@@ -77,6 +77,7 @@ const COMMANDS = [
   ...['create', 'list', 'show', 'delete', 'attach', 'detach', 'import'].map((verb) => ['cache', verb]),
   ...['list', 'show', 'flush', 'invalidate'].map((verb) => ['disk', verb]),
   ...['list', 'show', 'cancel'].map((verb) => ['job', verb]),
+  ...['list', 'show', 'define', 'adopt', 'release', 'start', 'stop', 'delete'].map((verb) => ['vm', verb]),
   ...[
     ['policy', 'set'],
     ['policy', 'show'],

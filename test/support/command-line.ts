@@ -42,8 +42,8 @@ export function commandLine(root: string, directory: string, show: (line: string
   }
 }
 
-/** What follows `--` is not ours. */
-function withJson(args: readonly string[]): string[] {
+/** The arguments with `--json`; what follows `--` is another program's. */
+export function withJson(args: readonly string[]): string[] {
   const end = args.includes('--') ? args.indexOf('--') : args.length
   return [...args.slice(0, end), '--json', ...args.slice(end)]
 }

@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { withJson } from './command-line.js'
 import { environmentOf, startFakeControl, type Answers, type FakeControl } from './fake-control.js'
 import { run, type Outcome } from './processes.js'
 
@@ -34,7 +35,7 @@ export async function commandLineTest(answers: Answers = {}): Promise<CommandLin
     fake,
     run: (...args) => run(VMCACHE, args, { env: environment, cwd: directory }),
     async json(...args) {
-      const { code, stdout, stderr } = await run(VMCACHE, [...args, '--json'], { env: environment, cwd: directory })
+      const { code, stdout, stderr } = await run(VMCACHE, withJson(args), { env: environment, cwd: directory })
       return { code, document: JSON.parse(stdout) as Record<string, unknown>, stderr }
     },
     start: (...args) =>
