@@ -24,6 +24,8 @@ export interface BlockDevice {
 export interface BlockGraph {
   readonly devices: readonly BlockDevice[]
   named(name: string): BlockNode | undefined
+  /** Nodes that another one, or a device, has below it. */
+  readonly used: readonly BlockNode[]
   /** The node that `node` has below it under that name (`file`, `backing`); null where it has none. */
   childOf(node: BlockNode, name: string): BlockNode | null
 }
@@ -60,6 +62,10 @@ export async function blockGraph(monitor: VmMonitor): Promise<BlockGraph> {
   const named = (name: string): BlockNode | undefined => known.get(name)
   return {
     named,
+    used: [...known.values()].filter(({ name }) => {
+      const id = ids.find((node) => node.type === 'block-driver' && node.name === name)?.id
+      return edges.some(({ child }) => child === id)
+    }),
     devices: devices.flatMap(({ qdev, removable, inserted }) => {
       if (qdev === undefined) return []
       const node = inserted === undefined ? null : (named(inserted['node-name'] ?? '') ?? null)

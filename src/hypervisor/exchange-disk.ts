@@ -138,5 +138,8 @@ function rawOptions({ format, discard }: DiskLayers, file: string): object {
 
 function knownLayers({ target, layers, whyDirect }: ObservedDisk): DiskLayers {
   if (layers !== null) return layers
-  throw new VmcacheError('REFUSED', `disk ${target} stays direct: ${whyDirect ?? 'unknown'}`)
+  throw new VmcacheError(
+    'REFUSED',
+    `disk ${target} cannot be given other storage now: ${whyDirect ?? 'its own is not there'}`,
+  )
 }

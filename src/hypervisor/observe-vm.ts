@@ -61,7 +61,9 @@ export async function observeDisks(monitor: VmMonitor, declared: readonly Declar
         monitor.execute('qom-get', { path: deviceId.path(device.id), property: name }).catch(() => null)
       const [onError, sharing, kind] = await Promise.all(['werror', 'share-rw', 'type'].map(property))
       const file = graph.childOf(top, 'file')
-      const cached = insertedNode(file) ?? insertedNode(top)
+      // A snapshot puts an overlay above what was inserted, which is read through it still.
+      const inserted = graph.used.find((node) => insertedNode(node) !== null && isFor(node, known.target))
+      const cached = insertedNode(inserted ?? null)
       const storage = cached === null ? file : (graph.named(storageNameOf(top)) ?? null)
       const whyDirect =
         known.whyDirect ??
@@ -87,6 +89,10 @@ const INSERTED = 'vmcache-'
 
 export function insertedName(target: string, number: number): string {
   return `${INSERTED}${target}-${number}`
+}
+
+function isFor({ name }: BlockNode, target: string): boolean {
+  return insertedName(target, Number(/\d+$/.exec(name)?.[0])) === name
 }
 
 function insertedNode(node: BlockNode | null): (ObservedDisk['path'] & { kind: 'cached' }) | null {

@@ -266,6 +266,21 @@ export function vmDriverContract(startWorld: (directory: string, onChange: () =>
       ).rejects.toMatchObject({ code: 'REFUSED', message: expect.stringContaining('backing chain') })
     })
 
+    test('of which a snapshot was taken uses its server still, below the overlay', { timeout: TIMEOUT }, async () => {
+      await define({ target: 'vda', path: await image('a'), format: 'raw' })
+      await world.driver.startPaused(vm!)
+      const server = await serve(path('a'))
+      await insertDisk(await monitor(), await disk(), server)
+      const before = await disk()
+      const { execute } = await monitor()
+      await execute('blockdev-snapshot-sync', {
+        ...{ 'node-name': before.layers!.format.name, 'snapshot-node-name': 'overlay' },
+        ...{ 'snapshot-file': path('overlay'), format: 'qcow2' },
+      })
+      expect(await disk()).toMatchObject({ path: before.path, layers: null, whyDirect: 'qcow2 with a backing chain' })
+      await expect(removeDisk(await monitor(), await disk())).rejects.toMatchObject({ code: 'REFUSED' })
+    })
+
     test('whose server hangs is freed out of band, where the driver can', { timeout: TIMEOUT }, async (context) => {
       if (!world.driver.capabilities.outOfBand) context.skip('the driver has no second monitor')
       await define({ target: 'vda', path: await image('a'), format: 'raw' })
