@@ -1,16 +1,22 @@
 /** `cache scrub` on a real engine: while guests go on, everything that is cached is read back, and what is bad is mended or told. */
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import type { JobDocument, ScrubbedCache } from '../../src/protocol/control/documents.js'
-import { run, until } from '../support/processes.js'
+import { attachLoopDevice, whyNoLoopDevices } from '../support/block-devices.js'
+import { describeUnless } from '../support/conditions.js'
+import { missing, pathOf } from '../support/packages.js'
+import { must, run, until } from '../support/processes.js'
 import {
   KEPT_DIRTY,
+  MIB,
   PAGE,
   findPages,
   makeImage,
   overwrite,
   pageOf,
   startHost,
+  temporaryDirectory,
   writePages,
   type Host,
 } from './promises/host.js'
@@ -140,5 +146,40 @@ test('S3: a scrub is a job that shows how far it is, and can be cancelled', { ti
   expect(await vmcache(host, 'cache', 'scrub', 'fast')).toMatchObject({
     exit: 0,
     document: { disks: [{ pages: PAGES }] },
+  })
+})
+
+describeUnless(missing(['mke2fs']) ?? (await whyNoLoopDevices()), 'D6: what rots on the device', () => {
+  test('is found although memory has it as it was', { timeout: 120_000 }, async () => {
+    const storage = await temporaryDirectory()
+    const [disk, directory] = [join(storage, 'disk'), join(storage, 'mounted')]
+    await makeImage(disk, 256 * MIB)
+    await mkdir(directory)
+    const loop = await attachLoopDevice(disk)
+    onTestFinished(() => loop.detach())
+    await must(pathOf('mke2fs'), ['-q', '-t', 'ext4', loop.path])
+    await must('mount', [loop.path, directory])
+    onTestFinished(() => must('umount', ['--lazy', directory]).then(() => undefined))
+
+    const host = await startHost()
+    const path = join(directory, 'ssd.img')
+    await host.createCache({ path, sizeBytes: 65 * MIB })
+    await host.attach('web', await makeImage(join(host.directory, 'web.img'), 256 * PAGE))
+    const client = await host.connect('web')
+    await writePages(client, 256, 1)
+    await must('sync', ['-f', path])
+    const [place] = await until('the page on the device', () => {
+      const places = findPages(disk, [pageOf(37, 1)])
+      return places.length > 0 ? places : null
+    })
+    overwrite(disk, place! + 200, Buffer.from('rot'))
+    expect(findPages(path, [pageOf(37, 1)])).toHaveLength(1)
+    expect(await vmcache(host, 'cache', 'scrub', 'fast')).toMatchObject({
+      exit: 0,
+      document: { changed: true, disks: [{ disk: 'web', repairedPages: 1 }] },
+    })
+    expect((await client.read(37 * PAGE, PAGE)).equals(pageOf(37, 1))).toBe(true)
+    await client.close()
+    expect(await host.end()).toBe(0)
   })
 })
