@@ -41,7 +41,8 @@ export const SCRUB_END: ScrubSlice = { next: null, pages: 0, bad: [], damaged: [
 
 /**
  * Reads the pages of a log that a read would find, from `position` on, from the devices that `medium` gives for those of its chunks (past
- * every cache in memory). An error of a device is passed on.
+ * every cache in memory). What is not on stable storage yet is left out: to read it from there, all who write the file of a device would wait
+ * until it is. An error of a device is passed on.
  */
 export async function scrubSlice(
   log: Log,
@@ -49,13 +50,14 @@ export async function scrubSlice(
   medium: (deviceIndex: number) => Promise<Device>,
   counters: LogCounters,
 ): Promise<ScrubSlice> {
+  if (position.lastSequence === null) await log.commit()
   const lastSequence = position.lastSequence ?? log.chunks.at(-1)?.sequence ?? 0
   const chunk = log.chunks.find(({ sequence }) => sequence >= position.sequence)
   if (chunk === undefined || chunk.sequence > lastSequence) return SCRUB_END
   const first = chunk.sequence === position.sequence ? position.ordinal : 0
   const { ordinals, next } = chosen(log, chunk, first)
   const behind =
-    next < chunk.published
+    next !== undefined
       ? { sequence: chunk.sequence, ordinal: next, lastSequence }
       : { sequence: chunk.sequence + 1, ordinal: 0, lastSequence }
   const bad: number[] = []
@@ -83,16 +85,18 @@ function isFound(log: Log, chunk: LogChunk, ordinal: number): boolean {
   return sectorMap[ordinal] !== 0 && log.table.find(page[ordinal]!) === locationOf(log, chunk, ordinal)
 }
 
-/** The entries from `first` on that one read covers, and the first that it does not. */
-function chosen(log: Log, chunk: LogChunk, first: number): { ordinals: number[]; next: number } {
+/** The entries from `first` on that one read covers, and the first that it does not; undefined where that was the last one. */
+function chosen(log: Log, chunk: LogChunk, first: number): { ordinals: number[]; next: number | undefined } {
   const ordinals: number[] = []
-  let next = first
-  for (; next < chunk.published; next++) {
+  const stableEnd = chunk.state === 'sealed' ? Infinity : chunk.stableOffset
+  for (let next = first; next < chunk.published; next++) {
     if (!isFound(log, chunk, next)) continue
-    if (ordinals.length > 0 && endOf(chunk, next) - startOf(chunk, ordinals[0]!) > SLICE_BYTES) break
+    if (endOf(chunk, next) > stableEnd) break
+    if (ordinals.length > 0 && endOf(chunk, next) - startOf(chunk, ordinals[0]!) > SLICE_BYTES)
+      return { ordinals, next }
     ordinals.push(next)
   }
-  return { ordinals, next }
+  return { ordinals, next: undefined }
 }
 
 function startOf({ columns }: LogChunk, ordinal: number): number {

@@ -27,7 +27,7 @@ export async function scrubLog(
   meter: SharedDiskMeter,
 ): Promise<MendedSlice> {
   const { log } = disk
-  if (log === undefined) return NOTHING_SCRUBBED
+  if (log === undefined || log.failure !== undefined) return NOTHING_SCRUBBED
   if (log.onForgotten !== undefined) return { ...NOTHING_SCRUBBED, next: position }
   const { next, pages, bad, damaged } = await scrubSlice(log, position, medium, meter)
   let repairedPages = 0

@@ -55,6 +55,19 @@ test('every page that a read would find is read once, on all devices', async () 
   expect(log.counters.badPages).toBe(0)
 })
 
+test('what is not on stable storage yet is left out', async () => {
+  const log = await TestLog.create()
+  await log.write(1, 1)
+  const first = await log.run(scrubSlice(log.log, SCRUB_START, async (index) => log.devices[index]!, log.counters))
+  expect(first.pages).toBe(1)
+  await log.write(2, 1)
+  await log.idle()
+  const again = { sequence: 0, ordinal: 0, lastSequence: log.log.chunks.at(-1)!.sequence }
+  const slice = await log.run(scrubSlice(log.log, again, async (index) => log.devices[index]!, log.counters))
+  expect(slice).toMatchObject({ pages: 1, next: { sequence: again.lastSequence + 1 } })
+  expect(log.log.table.size).toBe(2)
+})
+
 test('a clean page that is bad is forgotten, and no other', async () => {
   const log = await TestLog.create()
   await log.fillChunks(0, 1, 3)
