@@ -772,4 +772,9 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
       },
     ],
   },
+  {
+    name: 'frames that a recovery cut off count for the next one',
+    seed: null,
+    edits: [{ file: 'engine/log/recovery.ts', find: `while (nextFrame < end) {`, replace: `while (nextFrame > 0) {` }],
+  },
 ]

@@ -132,7 +132,8 @@ export async function planRecovery(found: readonly FoundChunk[], context: Recove
     const laterProof = members.some(
       (later, at) => at > index && trailers[at] !== undefined && later.header.session >= member.header.session,
     )
-    await walk.visit(member, trailers[index], laterProof ? Infinity : stableFrameAfter(members, index))
+    const stable = laterProof ? Infinity : stableFrameAfter(members, index)
+    await walk.visit(member, trailers[index], stable, endOfSession(members, index))
   }
   const { chunks } = walk
   const newest = chunks.at(-1)
@@ -208,7 +209,7 @@ async function unbegunSession(
     return undefined
   if ((await readTrailer(first, chunkBytes)) !== undefined) return undefined
   const walk = new Walk(chunkBytes, pastDamage === true)
-  await walk.visit(first, undefined, 0)
+  await walk.visit(first, undefined, 0, Infinity)
   return walk.sessionBegun ? undefined : first
 }
 
@@ -259,6 +260,12 @@ function stableFrameAfter(members: readonly FoundChunk[], index: number): number
   return stable
 }
 
+/** The frame with which a newer session began: what a chunk has from there on, a recovery had cut off. */
+function endOfSession(members: readonly FoundChunk[], index: number): number {
+  const { session } = members[index]!.header
+  return members.slice(index + 1).find(({ header }) => header.session > session)?.header.firstFrame ?? Infinity
+}
+
 /** Goes through the chunks of a log from the oldest on. */
 class Walk {
   readonly chunks: RecoveredChunk[] = []
@@ -277,8 +284,11 @@ class Walk {
     readonly pastDamage: boolean,
   ) {}
 
-  /** @param stable frames below it are known to have been stable */
-  async visit(member: FoundChunk, trailer: SummaryTrailer | undefined, stable: number): Promise<void> {
+  /**
+   * @param stable frames below it are known to have been stable
+   * @param end frames from it on do not count
+   */
+  async visit(member: FoundChunk, trailer: SummaryTrailer | undefined, stable: number, end: number): Promise<void> {
     if (this.#ended) {
       this.dropped.push(member)
       return
@@ -310,7 +320,7 @@ class Walk {
       this.chunks.push({ found: member, sealed: true, columns: new ChunkColumns(1), ...pick(trailer), state })
       return
     }
-    await this.#scan(member, stable)
+    await this.#scan(member, stable, end)
   }
 
   get #settledLsn(): number {
@@ -337,11 +347,11 @@ class Walk {
     })
   }
 
-  async #scan(member: FoundChunk, stable: number): Promise<void> {
-    await withBytes(member.chunk, 0, this.chunkBytes, (bytes) => this.#scanBytes(bytes, member, stable))
+  async #scan(member: FoundChunk, stable: number, end: number): Promise<void> {
+    await withBytes(member.chunk, 0, this.chunkBytes, (bytes) => this.#scanBytes(bytes, member, stable, end))
   }
 
-  #scanBytes(buffer: Buffer, member: FoundChunk, stable: number): void {
+  #scanBytes(buffer: Buffer, member: FoundChunk, stable: number, end: number): void {
     const { chunk, header } = member
     const block = chunk.device.logicalBlockBytes
     let columns = new ChunkColumns()
@@ -356,7 +366,7 @@ class Walk {
     let epoch = header.epoch
     let lastWrittenAt = header.createdAt
     let settledLsn = Math.max(this.#settledLsn, header.settledLsn)
-    for (;;) {
+    while (nextFrame < end) {
       let frame = decodeFrame(buffer, at)
       if (frame !== undefined) {
         const { local, portable } = frame
@@ -368,7 +378,7 @@ class Walk {
       }
       // Of a frame that is known to have been stable the headers are enough: its bad pages are found out, one by one, when they are read.
       if (frame === undefined || (frame.local.frame >= stable && !hasItsData(buffer, at, frame))) {
-        const behind = lookBehind(buffer, at + SECTOR_BYTES, header, nextFrame, stable)
+        const behind = lookBehind(buffer, at + SECTOR_BYTES, header, nextFrame, stable, end)
         if (behind === 'the end') break
         // It had been stable all the same.
         if (frame === undefined) {
@@ -468,6 +478,7 @@ function lookBehind(
   header: ChunkHeader,
   missing: number,
   stable: number,
+  end: number,
 ): { at: number; frame: DecodedFrame } | 'nothing whole' | 'the end' {
   let first: { at: number; frame: DecodedFrame } | undefined
   let wasStable = false
@@ -475,7 +486,7 @@ function lookBehind(
     const seen = decodeFrame(bytes, at)
     if (seen === undefined || !belongsTo(seen, header) || seen.local.frame <= missing) continue
     wasStable ||= Math.max(stable, seen.local.stableFrame) > missing
-    if (first !== undefined) continue
+    if (first !== undefined || seen.local.frame >= end) continue
     const frame = readFrame(bytes, at, header)
     if (frame !== undefined) first = { at, frame }
   }

@@ -55,6 +55,8 @@ export class Guest {
   readonly #blockPages: number
   readonly #places: number[]
   readonly #isNarrow: boolean
+  /** Its mode stays. */
+  readonly #isSteady: boolean
   readonly #replacement: string
   readonly #maximumChunks: number
   #meter: DiskMeter = newMeter()
@@ -93,6 +95,7 @@ export class Guest {
     this.#blockPages = [1, 1, 2, 16][random.below(4)]!
     // In some worlds everything meets everything else.
     this.#isNarrow = random.below(3) === 0
+    this.#isSteady = random.below(3) === 0
     const places = this.#isNarrow ? 1 : 4
     this.#places = Array.from({ length: places }, () => random.below(DISK_BYTES / 4096 - 512) * SECTORS_PER_PAGE)
     if (!this.#isNarrow) this.#places.push(0, DISK_SECTORS - 512)
@@ -286,7 +289,7 @@ export class Guest {
     else if (kind < 94) this.#track('invalidate', this.#invalidate(), true)
     else if (kind < 96) this.#track(name('allocation'), this.#allocation(range))
     else if (kind < 97) this.#track('hold', this.#hold(), true)
-    else this.#track('mode', this.#changeMode(), true)
+    else if (!this.#isSteady) this.#track('mode', this.#changeMode(), true)
   }
 
   /** A whole page is written and flushed, for whoever wants to see it end. */

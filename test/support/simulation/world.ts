@@ -16,6 +16,8 @@ const MAXIMUM_STEPS = 30_000
 const MAXIMUM_IDLE_STEPS = 500
 /** Requests of one disk under way. */
 const MAXIMUM_REQUESTS = 8
+/** In a world of short lives there are so many more of them. */
+const HASTE = 3
 /** Steps between looks at something that is dear to look at. */
 const STEPS_PER_LOOK = 64
 
@@ -41,6 +43,8 @@ export class World {
   /** A chunk's header is damaged: disks that may have had it are refused. */
   #isHeaderDamaged = false
   #failure: string | undefined
+  /** Its lives are short and many. */
+  readonly #isHasty: boolean
 
   constructor(
     readonly seed: number,
@@ -48,6 +52,7 @@ export class World {
   ) {
     this.random = new SeededRandom(seed)
     this.scheduler = new Scheduler(this.random)
+    this.#isHasty = this.random.below(3) === 0
     const block = this.random.below(3) === 0 ? 4096 : 512
     const guests = this.random.below(5) === 0 ? 2 : 1
     this.devices = Array.from({ length: 1 + this.random.below(2) }, (_, index) => {
@@ -70,7 +75,8 @@ export class World {
   async run(lives: number): Promise<RunReport> {
     const findings: string[] = []
     try {
-      for (let life = 0; life < lives; life++) await this.#live(life === lives - 1)
+      const count = this.#isHasty ? HASTE * lives : lives
+      for (let life = 0; life < count; life++) await this.#live(life === count - 1)
       if (this.random.below(4) === 0) await this.#rotAtRest()
     } catch (error) {
       if (!(error instanceof Refused))
@@ -88,7 +94,7 @@ export class World {
 
   async #live(last: boolean): Promise<void> {
     await this.#open()
-    const requests = 20 + this.random.below(200)
+    const requests = this.#isHasty ? 3 + this.random.below(25) : 20 + this.random.below(200)
     const crashAt = last ? Infinity : this.random.below(requests)
     for (let request = 0; request < requests && request < crashAt; request++) {
       if (this.random.below(30) === 0) await this.#fault()
