@@ -101,7 +101,7 @@ export class Destage {
   readonly #refusals = new Map<number, number>()
   readonly #stuck = new Map<number, number>()
   /** Where the log has stuck pages again. */
-  #asides: SetAside[] = []
+  #asides: (SetAside & { readonly page: number })[] = []
 
   constructor(options: DestageOptions) {
     this.#options = options
@@ -261,7 +261,7 @@ export class Destage {
       return undefined
     }
     const { lowBytes, ageMilliseconds } = limits()
-    const rest = this.#isAllStuck ? Math.min(...this.#stuck.values()) - clock.monotonic() : 0
+    const rest = this.#isAllStuck ? this.#nextRetry - clock.monotonic() : 0
     if (rest > 0 && this.#waiters.length === 0) return rest
     if (this.#waiters.length > 0 || this.#starved || dirtyBytes >= lowBytes || this.#sending.length > 0) return 0
     const oldest = this.#ages.oldest
@@ -273,6 +273,11 @@ export class Destage {
     const { log } = this.#options
     if (this.#stuck.size === 0 || log.hasStagedWrites) return false
     return log.dirtyBytes === this.#asides.reduce((sum, { units }) => sum + units, 0) * SECTOR_BYTES
+  }
+
+  /** When the first of what was set aside is tried again. */
+  get #nextRetry(): number {
+    return Math.min(...this.#asides.map(({ page }) => this.#stuck.get(page) ?? 0))
   }
 
   /** A call to the origin begins, or has ended: should nothing come of it for long, somebody is told. */
@@ -343,10 +348,11 @@ export class Destage {
     this.#sending = []
     this.#ages.settle(position.lsn)
     this.#asides = this.#asides.filter(({ lsn }) => lsn >= position.lsn)
-    if (!log.hasDirty) {
-      // What was refused is at the origin, or something newer is.
-      this.#stuck.clear()
-      this.#refusals.clear()
+    if (!log.hasDirty || this.#isAllStuck) {
+      // What else was refused is at the origin, or something newer is.
+      const pages = new Set(this.#asides.map(({ page }) => page))
+      for (const page of this.#refusals.keys()) if (!pages.has(page)) this.#refusals.delete(page)
+      for (const page of this.#stuck.keys()) if (!pages.has(page)) this.#stuck.delete(page)
     }
     const seconds = Math.max(0.001, (clock.monotonic() - startedAt) / 1000)
     this.#bytesPerSecond += (bytes / seconds - this.#bytesPerSecond) * RATE_WEIGHT
@@ -463,7 +469,7 @@ export class Destage {
     const data = await log.readEntry(chunk, ordinal)
     if (data === undefined) return false
     const aside = await log.setAside(page, location, dataExtent(page, 1, chunk.columns.sectorMap[ordinal]!, data))
-    if (aside !== undefined) this.#asides.push(aside)
+    if (aside !== undefined && aside.units > 0) this.#asides.push({ ...aside, page })
     return aside !== undefined
   }
 
