@@ -493,7 +493,8 @@ export class Guest {
 
   /** Sectors whose dirty data was damaged. */
   noteRot(first: number, count: number): void {
-    for (let sector = first; sector < first + count; sector++) this.#rotten.add(sector)
+    const end = Math.min(DISK_SECTORS, first + count)
+    for (let sector = Math.max(0, first); sector < end; sector++) this.#rotten.add(sector)
   }
 
   /** A damaged page, in sectors of the disk. */

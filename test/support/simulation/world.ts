@@ -309,7 +309,9 @@ export class World {
     if (log === undefined) return
     const isClean = ({ nextLsn }: LogChunk): boolean => !log.isWriteBack || nextLsn <= log.settledLsn
     const sealed = log.chunks.filter((chunk) => chunk.state === 'sealed' && isProven(chunk, log.chunks))
-    const chosen = sealed[this.random.below(sealed.length)]
+    const dirty = sealed.filter((chunk) => !isClean(chunk))
+    const among = dirty.length > 0 && this.random.below(2) === 0 ? dirty : sealed
+    const chosen = among[this.random.below(among.length)]
     if (chosen === undefined) return
     const { columns } = chosen
     // What no record says yet is dirty again behind a crash.
