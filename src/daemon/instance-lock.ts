@@ -2,7 +2,8 @@ import { open, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import type { Clock } from '../base/clock.js'
-import { systemCode, VmcacheError } from '../base/errors.js'
+import { VmcacheError } from '../base/errors.js'
+import { isRunning } from '../base/is-running.js'
 import { lockRange } from '../base/system-calls.js'
 
 /** How long the engine of a supervisor that was killed may take to notice that. */
@@ -19,7 +20,7 @@ export async function lockInstance(directory: string, clock: Clock): Promise<num
   const file = await open(path, 'a+', 0o600)
   while (!(await lockRange({ fd: file.fd, path }, 'exclusive', 0, 0))) {
     const holder = (await readFile(path, 'utf8')).trim()
-    if (!isDead(holder) || clock.monotonic() > deadline) {
+    if (isRunning(Number(holder)) || clock.monotonic() > deadline) {
       await file.close()
       throw new VmcacheError(
         'IN_USE',
@@ -34,15 +35,6 @@ export async function lockInstance(directory: string, clock: Clock): Promise<num
   // The lock belongs to the open file, which from now on nobody closes.
   openLocks.add(file)
   return file.fd
-}
-
-function isDead(pid: string): boolean {
-  try {
-    process.kill(Number(pid), 0)
-    return false
-  } catch (error) {
-    return systemCode(error) === 'ESRCH'
-  }
 }
 
 /** A file handle that is collected closes its descriptor. */

@@ -4,6 +4,7 @@ import { closeSync, openSync } from 'node:fs'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { isRunning } from '../../src/base/is-running.js'
 import { controlClient, controlSocketPath, type ControlClient } from '../../src/protocol/control/control-client.js'
 import { readSupervisorStatus, type SupervisorStatus } from '../../src/protocol/control/supervisor-status.js'
 import { until } from './processes.js'
@@ -111,7 +112,7 @@ export async function startEngineProcess(options: EngineProcessOptions = {}): Pr
       const last = status()
       const pid = last?.pid === supervisor.pid ? last!.engine.pid : null
       await engine.end('SIGKILL')
-      if (pid !== null) await until('the end of the engine', () => !isAlive(pid))
+      if (pid !== null) await until('the end of the engine', () => !isRunning(pid))
       if (options.directory === undefined) await rm(directory, { recursive: true, force: true })
     },
   }
@@ -121,14 +122,5 @@ export async function startEngineProcess(options: EngineProcessOptions = {}): Pr
   } catch (error) {
     await engine.remove()
     throw error
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
   }
 }

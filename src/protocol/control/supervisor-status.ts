@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { isRunning } from '../../base/is-running.js'
 
 /**
  * What the supervisor says of itself in RUN-DIR/supervisor.json: there is an answer while no engine runs, and after one that
@@ -29,15 +30,5 @@ export function readSupervisorStatus(runDir: string): SupervisorStatus | null {
     return isRunning(status.pid) ? status : null
   } catch {
     return null
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    // Somebody else's process is a process all the same.
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }
