@@ -100,13 +100,6 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
     ],
   },
   {
-    name: 'touched regions are forgotten after a kill',
-    seed: null,
-    edits: [
-      { file: 'engine/log/open-log.ts', find: `if (settings.keepPages) log.resumeTouched(plan.touched)`, replace: `` },
-    ],
-  },
-  {
     name: 'a region loses its mark without a flush of the origin',
     seed: null,
     edits: [

@@ -269,7 +269,7 @@ export class Guest {
     const place = this.#places[this.random.below(this.#places.length)]!
     const spread = SECTORS_PER_PAGE * (this.#isNarrow ? [1, 2, 4, 16] : [4, 16, 16, 256])[this.random.below(4)]!
     let first = place + this.random.below(spread)
-    let count = (this.#isNarrow ? [1, 8, 8, 8, 3, 16, 24, 64] : [1, 8, 8, 8, 3, 16, 64, 300])[this.random.below(8)]!
+    let count = [1, 8, 8, 8, 3, 16, 64, 300][this.random.below(8)]!
     if (this.random.below(2) === 0) first -= (first + this.#phase) % SECTORS_PER_PAGE
     first = Math.max(0, Math.min(first, DISK_SECTORS - 1))
     count = Math.min(count, DISK_SECTORS - first)
