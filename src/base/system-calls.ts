@@ -2,6 +2,7 @@
 export * from './system/boot.js'
 export * from './system/file-calls.js'
 export { addressOf, type OpenFile } from './system/libc.js'
+export * from './system/is-running.js'
 export * from './system/notify.js'
 export * from './system/range-lock.js'
 export * from './system/transfers.js'

@@ -3,8 +3,7 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import type { Clock } from '../base/clock.js'
 import { VmcacheError } from '../base/errors.js'
-import { isRunning } from '../base/is-running.js'
-import { lockRange } from '../base/system-calls.js'
+import { isRunning, lockRange } from '../base/system-calls.js'
 
 /** How long the engine of a supervisor that was killed may take to notice that. */
 const ORPHAN_MILLISECONDS = 5000

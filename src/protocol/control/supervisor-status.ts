@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { isRunning } from '../../base/is-running.js'
+import { isRunning } from '../../base/system-calls.js'
 
 /**
  * What the supervisor says of itself in RUN-DIR/supervisor.json: there is an answer while no engine runs, and after one that

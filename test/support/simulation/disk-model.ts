@@ -190,10 +190,11 @@ export class DiskModel {
       // Writes that overlapped may all have been there, one after the other; a power cut can still bring any of them back.
       state.sinceFlush.push(...state.maybe, id)
     }
-    // What was lost never happened.
+    // What was lost never happened. What was under way may have come before what is there.
     const at = state.history.lastIndexOf(id)
-    if (at >= 0) state.history.length = at + 1
-    else if (id !== 0) state.history.push(id)
+    const before = [...state.maybe].filter((other) => other !== id)
+    if (at >= 0) state.history.splice(at, Infinity, ...before, id)
+    else if (id !== 0) state.history.push(...before, id)
     else state.history = []
     state.acked = [id]
     state.maybe.clear()

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { expect, test } from 'vitest'
-import { isRunning } from '../../../src/base/is-running.ts'
+import { isRunning } from '../../../../src/base/system/is-running.ts'
 
 test('a process runs, one that ended does not', async () => {
   expect(isRunning(process.pid)).toBe(true)
