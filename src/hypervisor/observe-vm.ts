@@ -105,11 +105,15 @@ function storageNameOf({ name }: BlockNode): string {
   return name.replace(/-format$/, '-storage')
 }
 
+/** Drivers of storage that a disk may have. */
+const PROTOCOLS: ReadonlySet<string> = new Set(['file', 'host_device'])
+
 function whyNot(top: BlockNode, storage: BlockNode | null, hasBacking: boolean): string | null {
   if (hasBacking) return `${top.driver} with a backing chain`
+  if (PROTOCOLS.has(top.driver)) return 'no raw layer above its storage, as libvirt starts it from version 10 on'
   if (top.driver !== 'raw') return `${top.driver} image`
   if (top.isReadOnly) return 'read-only'
   if (storage === null || storage.name !== storageNameOf(top)) return 'no layer of its own above its storage'
-  if (!['file', 'host_device'].includes(storage.driver)) return `storage of kind ${storage.driver}`
+  if (!PROTOCOLS.has(storage.driver)) return `storage of kind ${storage.driver}`
   return storage.sizeBytes === top.sizeBytes ? null : 'a part of its image'
 }
