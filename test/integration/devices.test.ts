@@ -128,7 +128,7 @@ test(
   },
 )
 
-test('D5: a device is removed under writes in write-back: nothing is lost', { timeout: 180_000 }, async () => {
+test('D5: a device is removed under writes in write-back: nothing is lost', { timeout: 400_000 }, async () => {
   const { host, paths } = await hostWith(16, 32)
   const pages = 20 * 256
   const images = await Promise.all(
@@ -139,7 +139,7 @@ test('D5: a device is removed under writes in write-back: nothing is lost', { ti
   const [web, db] = [await host.connect('web'), await host.connect('db')]
   await writePages(db, pages, 1)
   const guest = load(web, pages, 50)
-  await until('dirty data on both devices', async () => (await host.disk('web')).dirtyBytes > 6 * MIB, 60_000)
+  await until('dirty data on both devices', async () => (await host.disk('web')).dirtyBytes > 6 * MIB, 240_000)
 
   const removed = await vmcache(host, 'device', 'remove', 'fast', paths[1]!)
   expect(removed).toMatchObject({
