@@ -667,6 +667,8 @@ class IoEngine implements Engine {
     if (this.#rebalancing.has(cache)) return
     this.#rebalancing.add(cache)
     try {
+      // A log that was opened keeps no chunks from others any more.
+      this.#serveStarved(cache)
       await this.#refresh()
       const { chunkBytes, usableChunks } = cache.pool
       const tenant = ({ settings }: { readonly settings: DiskSettings }): Tenant => ({
@@ -678,7 +680,8 @@ class IoEngine implements Engine {
       const giver = whoGives(holders, opening, usableChunks)
       if (giver !== undefined) {
         const { settings, thread } = giver.disk
-        await thread.calls.call('shrink', { name: settings.name, count: giver.chunks - 1 })
+        // Not waited for: it may itself need the chunk that somebody else gives back.
+        void thread.calls.call('shrink', { name: settings.name, count: giver.chunks - 1 })
       }
     } finally {
       this.options.clock.after(REBALANCE_MILLISECONDS, () => {

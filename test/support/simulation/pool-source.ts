@@ -56,6 +56,10 @@ export class PoolSource implements ChunkSource {
 
   give({ deviceIndex, index, generation }: Chunk): void {
     this.pool.give({ deviceIndex, index, generation })
+    this.#tell()
+  }
+
+  #tell(): void {
     for (const waiter of this.#waiters.splice(0)) waiter()
   }
 
@@ -70,7 +74,8 @@ export class PoolSource implements ChunkSource {
     this.#isRebalancing = true
     this.scheduler.after(REBALANCE_MILLISECONDS, () => {
       this.#isRebalancing = false
-      if (this.pool.availableChunks > 0) return
+      // A log that was opened keeps no chunks from others any more.
+      if (this.pool.availableChunks > 0) return this.#tell()
       const tenant = { shares: 1, minChunks: 0 }
       const holders = this.logs().map((log) => ({ ...tenant, chunks: log.chunkCount, log }))
       const opening = Array.from({ length: this.opening() }, () => tenant)
