@@ -686,7 +686,9 @@ class IoEngine implements Engine {
     } finally {
       this.options.clock.after(REBALANCE_MILLISECONDS, () => {
         this.#rebalancing.delete(cache)
-        if (!this.#closing && (this.#starved.get(cache)?.size ?? 0) > 0) this.#rebalanceSoon(cache)
+        const isOpen = this.#caches.get(cache.name) === cache
+        // Also while it is closed: what is dirty may need a chunk to come to an end.
+        if (isOpen && (this.#starved.get(cache)?.size ?? 0) > 0) this.#rebalanceSoon(cache)
       })
     }
   }

@@ -489,17 +489,19 @@ export class Log {
    * extents it writes an empty frame, which the first frame of a new chunk does as well.
    */
   async #appendAll(append: Append, kind: number, extents: StagedExtent[]): Promise<void> {
-    let index = 0
-    do {
+    for (let index = 0; ;) {
       const open = this.#open
       if (open === undefined || this.#isFull(open) || open.reserved) {
         await this.#roll(append, true)
+        // The first frame of a new chunk is an empty one; one that was reserved has none yet.
+        if (extents.length === 0 && this.#open !== open) return
         continue
       }
       const taken = this.#encodeFrame(append, open, kind, extents, index)
       if (taken === 0 && extents.length > 0) await this.#makeRoom(append, true)
       index += taken
-    } while (index < extents.length)
+      if (index >= extents.length) return
+    }
   }
 
   /** Writes down which pages are bad, where a chunk has room for it, or in the reserve. */
