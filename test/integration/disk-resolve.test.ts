@@ -82,6 +82,6 @@ test(
     expect(await versions(host)).not.toContain(true)
     expect(await readFile(image)).toEqual(before)
     const { chunks } = await host.cache()
-    expect(chunks.disk).toBeLessThanOrEqual(4)
+    expect(chunks.disk).toBeLessThanOrEqual(5)
   },
 )
