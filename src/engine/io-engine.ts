@@ -27,6 +27,7 @@ import type {
 import { writeFreeHeader } from './log/free-header.js'
 import { planRecovery, type FoundChunk } from './log/recovery.js'
 import { openOrigin } from './origin/open-origin.js'
+import { ChunkSupply } from './pool/chunk-supply.js'
 import { emptyDevice, type Vacated } from './pool/empty-device.js'
 import { partsOf } from './pool/parts.js'
 import { PoolChunks, chunkAt } from './pool/pool-chunks.js'
@@ -75,6 +76,7 @@ interface OpenCache {
   readonly deviceErrors: Map<number, number>
   /** How many free chunks each thread keeps. */
   readonly spareCounts: readonly Int32Array[]
+  readonly supply: ChunkSupply<IoThread>
 }
 
 interface AttachedDisk {
@@ -131,7 +133,7 @@ class IoEngine implements Engine {
       giveChunks: ({ cacheId, chunks }) => {
         const cache = this.#cacheById(cacheId)
         for (const chunk of chunks) cache?.pool.give(chunk)
-        if (cache !== undefined) this.#serveStarved(cache)
+        cache?.supply.serve()
       },
       deviceFailed: ({ cacheId, deviceIndex, reason }) => {
         const cache = this.#cacheById(cacheId)
@@ -233,7 +235,11 @@ class IoEngine implements Engine {
         )
       }
       const spareCounts = this.#threads.map(() => new Int32Array(new SharedArrayBuffer(4)))
-      const cache: OpenCache = { name, pool, locks, deviceErrors: new Map(), spareCounts }
+      const { cacheId } = pool
+      const supply = new ChunkSupply<IoThread>(pool, ({ calls }, chunk, exhausted) => {
+        void calls.call('grant', { cacheId, chunks: chunk === undefined ? [] : [chunk], exhausted })
+      })
+      const cache: OpenCache = { name, pool, locks, deviceErrors: new Map(), spareCounts, supply }
       await this.#openInThreads(cache)
       this.#caches.set(name, cache)
       return this.#describeCache(cache)
@@ -317,7 +323,7 @@ class IoEngine implements Engine {
     logId: string,
     { disk, epoch, origin: uri, progress, signal }: Parameters<Engine['destageLog']>[2],
   ): Promise<DestagedLog> {
-    const { pool } = this.#cache(name)
+    const { pool, supply } = this.#cache(name)
     const { clock } = this.options
     const found = pool.claim(logId)
     const source = new PoolChunks(pool, found)
@@ -334,17 +340,19 @@ class IoEngine implements Engine {
     } finally {
       // Nothing of a log that was destroyed; a log that had nothing dirty, or all of one that was not written, can be found again.
       await pool.returnLog(source.chunks)
+      supply.serve()
     }
   }
 
   async discardLog(name: string, logId: string): Promise<void> {
-    const { pool } = this.#cache(name)
+    const { pool, supply } = this.#cache(name)
     // Oldest first: what a crash leaves of it is a log that lost its oldest chunks, as reclaim leaves one.
     for (const place of [...pool.claim(logId)].sort((a, b) => a.header.sequence - b.header.sequence)) {
       const chunk = chunkAt(pool, place)
       await writeFreeHeader(chunk, pool.cacheId, this.options.clock.now())
       pool.give({ ...place, generation: chunk.generation })
     }
+    supply.serve()
   }
 
   async scrub(name: string, options: Parameters<Engine['scrub']>[1]): Promise<ScrubbedDisk[]> {
@@ -514,7 +522,7 @@ class IoEngine implements Engine {
         thread.calls.call('change', { name, maximumChunks: this.#maximumChunks(cache, maxBytes) }),
       ),
     )
-    this.#serveStarved(cache)
+    cache.supply.serve()
   }
 
   #everywhere<K extends 'openDevice' | 'closeDevice' | 'retireDevice' | 'readmitDevice'>(
@@ -628,7 +636,6 @@ class IoEngine implements Engine {
 
   // ------------------------------------------------------------------------------------------------------ allocation
 
-  readonly #starved = new Map<OpenCache, Set<IoThread>>()
   /** Caches in which a chunk was asked for a moment ago. */
   readonly #rebalancing = new Set<OpenCache>()
   /** Disks whose logs are being opened. */
@@ -638,28 +645,8 @@ class IoEngine implements Engine {
   #grant(cacheId: string, thread: IoThread): void {
     const cache = this.#cacheById(cacheId)
     if (cache === undefined) return
-    const chunk = cache.pool.take()
-    if (chunk !== undefined) {
-      void thread.calls.call('grant', { cacheId, chunks: [chunk], exhausted: cache.pool.availableChunks === 0 })
-      return
-    }
-    let starved = this.#starved.get(cache)
-    if (starved === undefined) this.#starved.set(cache, (starved = new Set()))
-    starved.add(thread)
-    void thread.calls.call('grant', { cacheId, chunks: [], exhausted: true })
-    this.#rebalanceSoon(cache)
-  }
-
-  #serveStarved(cache: OpenCache): void {
-    const starved = this.#starved.get(cache)
-    if (starved === undefined) return
-    for (const thread of starved) {
-      const chunk = cache.pool.take()
-      if (chunk === undefined) return
-      starved.delete(thread)
-      const { cacheId } = cache.pool
-      void thread.calls.call('grant', { cacheId, chunks: [chunk], exhausted: cache.pool.availableChunks === 0 })
-    }
+    cache.supply.ask(thread)
+    if (cache.supply.isStarved) this.#rebalanceSoon(cache)
   }
 
   /** Where somebody has less than its part, or nothing yet, another one gives up a chunk; again and again while a thread waits for one. */
@@ -668,7 +655,7 @@ class IoEngine implements Engine {
     this.#rebalancing.add(cache)
     try {
       // A log that was opened keeps no chunks from others any more.
-      this.#serveStarved(cache)
+      cache.supply.serve()
       await this.#refresh()
       const { chunkBytes, usableChunks } = cache.pool
       const tenant = ({ settings }: { readonly settings: DiskSettings }): Tenant => ({
@@ -681,14 +668,14 @@ class IoEngine implements Engine {
       if (giver !== undefined) {
         const { settings, thread } = giver.disk
         // Not waited for: it may itself need the chunk that somebody else gives back.
-        void thread.calls.call('shrink', { name: settings.name, count: giver.chunks - 1 })
+        thread.calls.call('shrink', { name: settings.name, count: giver.chunks - 1 }).catch(() => undefined)
       }
     } finally {
       this.options.clock.after(REBALANCE_MILLISECONDS, () => {
         this.#rebalancing.delete(cache)
         const isOpen = this.#caches.get(cache.name) === cache
         // Also while it is closed: what is dirty may need a chunk to come to an end.
-        if (isOpen && (this.#starved.get(cache)?.size ?? 0) > 0) this.#rebalanceSoon(cache)
+        if (isOpen && cache.supply.isStarved) this.#rebalanceSoon(cache)
       })
     }
   }
@@ -776,6 +763,7 @@ class IoEngine implements Engine {
       throw error
     } finally {
       this.#opening.delete(opening)
+      cache.supply.serve()
     }
   }
 

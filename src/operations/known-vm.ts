@@ -4,8 +4,9 @@ import type { Targets } from '../protocol/control/documents.js'
 import type { DiskRecord, OwningVm } from '../state/disk-store.js'
 import type { VmRecord } from '../state/vm-store.js'
 import type { ControlPlane } from './control-plane.js'
-import type { Inventory } from './inventory.js'
-import type { TargetNoun } from './targets.js'
+import { exclusively, type Inventory } from './inventory.js'
+import type { OperationContext } from './operation.js'
+import { overTargets, type TargetNoun, type TargetOutcome, type TargetsOutcome } from './targets.js'
 
 /** An attachment that is for a disk of a VM. */
 export type VmDisk = DiskRecord & { readonly vm: OwningVm }
@@ -34,9 +35,24 @@ export function vmNames({ vms }: Inventory): string[] {
   return [...vms.values()].map(({ name }) => name).sort()
 }
 
-/** Targets with names in place of UUIDs. */
-export function namedTargets<Request extends Targets>({ vms }: Inventory, targets: Request): Request {
-  return { ...targets, names: targets.names.map((name) => vms.get(name)?.name ?? name) }
+/** Does `work` to every selected VM, as {@link overTargets} does; VMs are named by name or by UUID. */
+export function overVms<Request extends Targets & { readonly dryRun: boolean }>(
+  { inventory }: Pick<ControlPlane, 'inventory'>,
+  request: Request,
+  context: OperationContext,
+  work: (vm: VmRecord, context: OperationContext) => Promise<TargetOutcome>,
+): Promise<TargetsOutcome> {
+  const { vms } = inventory
+  const targets = { ...request, names: request.names.map((name) => vms.get(name)?.name ?? name) }
+  return overTargets(targets, vmNames(inventory), context, (name, inner) => work(knownVm(inventory, name), inner), VMS)
+}
+
+/** Removes a VM from the state database, and from what is known. */
+export function forgetVm({ host, inventory, state }: ControlPlane, { name, uuid }: VmRecord): Promise<void> {
+  return exclusively(inventory, `vm ${name}`, async () => {
+    await state.vms.delete(host.id, uuid)
+    inventory.vms.delete(uuid)
+  })
 }
 
 export function driverOf({ drivers }: Pick<ControlPlane, 'drivers'>, { driver }: VmRecord): VmDriver {

@@ -5,9 +5,9 @@ import type { ControlPlane } from './control-plane.js'
 import { knownDisk } from './inventory.js'
 
 /**
- * Raises the epoch of a disk that goes on without its log, which it may where its origin lacks nothing: what it writes from now on its log never sees, so whoever finds the log later
- * must see that it is older than its disk. The stamp alone is proof enough; where there is none the state database must
- * take it, or the disk may not go on.
+ * Raises the epoch of a disk that goes on without its log, which it may where its origin lacks nothing: what it writes from now on its
+ * log never sees, so whoever finds the log later must see that it is older than its disk. The stamp alone is proof enough; where there
+ * is none the state database must take it, or the disk may not go on.
  */
 export function raiseEpoch(plane: ControlPlane, name: string): Promise<void> {
   return plane.inventory.tenureTurns(name, () => raise(plane, name))

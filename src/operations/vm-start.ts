@@ -2,28 +2,20 @@ import type { VmRecord } from '../state/vm-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
 import type { ControlPlane } from './control-plane.js'
 import { exclusively } from './inventory.js'
-import { disksOfVm, driverOf, knownVm, namedTargets, vmNames, VMS } from './known-vm.js'
+import { disksOfVm, driverOf, overVms } from './known-vm.js'
 import type { OperationContext, Operations } from './operation.js'
 import { reconcileDisks } from './reconcile-vms.js'
-import { overTargets } from './targets.js'
 import { settleDisk } from './vm-disks.js'
 
 /** Starts VMs through the cache: their attached disks are inserted before the guest's first instruction. */
 export function vmStart(plane: ControlPlane): Operations['vm.start'] {
   const { inventory } = plane
   return (request, context) =>
-    overTargets(
-      namedTargets(inventory, request),
-      vmNames(inventory),
-      context,
-      async (name, inner) => {
-        const vm = knownVm(inventory, name)
-        if ((await driverOf(plane, vm).monitor(vm)) !== null) return { changed: false, steps: [] }
-        if (!request.dryRun) await exclusively(inventory, `vm ${name}`, () => start(plane, vm, inner))
-        return { changed: true, steps: stepsOf(plane, vm) }
-      },
-      VMS,
-    )
+    overVms(plane, request, context, async (vm, inner) => {
+      if ((await driverOf(plane, vm).monitor(vm)) !== null) return { changed: false, steps: [] }
+      if (!request.dryRun) await exclusively(inventory, `vm ${vm.name}`, () => start(plane, vm, inner))
+      return { changed: true, steps: stepsOf(plane, vm) }
+    })
 }
 
 /**

@@ -1,11 +1,9 @@
 import { VmcacheError } from '../base/errors.js'
-import type { Clock } from '../base/clock.js'
 import type { VmRecord } from '../state/vm-store.js'
 import type { ControlPlane } from './control-plane.js'
 import { exclusively } from './inventory.js'
-import { disksOfVm, driverOf, knownVm, namedTargets, vmNames, VMS } from './known-vm.js'
+import { disksOfVm, driverOf, overVms } from './known-vm.js'
 import type { OperationContext, Operations } from './operation.js'
-import { overTargets } from './targets.js'
 import { settleDisk } from './vm-disks.js'
 
 /** How long a guest may take to shut down. */
@@ -16,20 +14,13 @@ const LOOK_MILLISECONDS = 250
 export function vmStop(plane: ControlPlane): Operations['vm.stop'] {
   const { inventory } = plane
   return (request, context) =>
-    overTargets(
-      namedTargets(inventory, request),
-      vmNames(inventory),
-      context,
-      async (name, inner) => {
-        const vm = knownVm(inventory, name)
-        if ((await driverOf(plane, vm).monitor(vm)) === null) return { changed: false, steps: [] }
-        if (!request.dryRun) await exclusively(inventory, `vm ${name}`, () => stop(plane, vm, request.force, inner))
-        const end = request.force ? `end VM ${name} at once` : `ask VM ${name} to shut down`
-        const disks = disksOfVm(inventory, vm).map((disk) => `write what the origin of ${disk.name} lacks`)
-        return { changed: true, steps: [end, ...disks] }
-      },
-      VMS,
-    )
+    overVms(plane, request, context, async (vm, inner) => {
+      if ((await driverOf(plane, vm).monitor(vm)) === null) return { changed: false, steps: [] }
+      if (!request.dryRun) await exclusively(inventory, `vm ${vm.name}`, () => stop(plane, vm, request.force, inner))
+      const end = request.force ? `end VM ${vm.name} at once` : `ask VM ${vm.name} to shut down`
+      const disks = disksOfVm(inventory, vm).map((disk) => `write what the origin of ${disk.name} lacks`)
+      return { changed: true, steps: [end, ...disks] }
+    })
 }
 
 async function stop(plane: ControlPlane, vm: VmRecord, force: boolean, context: OperationContext): Promise<void> {
@@ -54,10 +45,6 @@ async function waitUntilOff(plane: ControlPlane, vm: VmRecord, { signal }: Opera
         hint: `its guest may not listen to its power button; end it: vmcache vm stop ${vm.name} --force`,
       })
     }
-    await pause(clock)
+    await new Promise<void>((resolve) => clock.after(LOOK_MILLISECONDS, resolve))
   }
-}
-
-function pause(clock: Clock): Promise<void> {
-  return new Promise((resolve) => clock.after(LOOK_MILLISECONDS, resolve))
 }

@@ -114,7 +114,7 @@ class ModelLog {
     const end = first + this.chunkPages
     let live = 0
     for (let position = first; position < end; position++) if (this.#isLive(position)) live++
-    this.policy.reclaiming?.(live, this.chunkPages)
+    this.policy.reclaiming?.(live, this.chunkPages, false)
     const mostKept = Math.floor(this.chunkPages * MOST_KEPT_PART)
     let kept = 0
     for (let position = first; position < end; position++) {

@@ -78,7 +78,7 @@ export function replacementContract(module: ReplacementModule): void {
         const random = new SeededRandom(5)
         const laid = module.laid(1000)
         for (let step = 0; step < 20_000; step++) {
-          if (step % 100 === 0) laid.reclaiming?.(random.below(101), 100)
+          if (step % 100 === 0) laid.reclaiming?.(random.below(101), 100, false)
           if (step % 1000 === 0) laid.resized(1 + random.below(4000))
           const page = random.below(2 ** 32)
           const heat = random.below(256)
@@ -118,7 +118,7 @@ export function replacementContract(module: ReplacementModule): void {
         for (let round = 0; round < 15; round++) {
           const before = process.memoryUsage().heapUsed
           for (let page = 0; page < 100_000; page++) {
-            if (page % 256 === 0) laid.reclaiming?.(200, 256)
+            if (page % 256 === 0) laid.reclaiming?.(200, 256, false)
             laid.reclaimed(page, laid.hit(laid.inserted(page)))
           }
           growths.push(process.memoryUsage().heapUsed - before)

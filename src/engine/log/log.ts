@@ -961,7 +961,8 @@ export class Log {
     const oldest = this.#chunks.find(({ nextLsn }) => nextLsn > this.#settledLsn)
     if (!this.#reserve.sparesRefused || oldest === undefined) return false
     const frames = oldest.nextFrame - oldest.firstFrame
-    return open.room(this.#options.source.chunkBytes, 1) >= 3 * MINIMUM_FRAME_BYTES + (frames + 1) * MINIMUM_FRAME_BYTES
+    // The page's own frame takes up to three, and one more says what is settled at last.
+    return open.room(this.#options.source.chunkBytes, 1) >= (frames + 4) * MINIMUM_FRAME_BYTES
   }
 
   #openChunk(append: Append, chunk: Chunk): LogChunk {
@@ -1126,7 +1127,7 @@ export class Log {
     }
     const { columns, slot } = oldest
     const { counters } = this.#options
-    this.replacement.reclaiming?.(oldest.livePages, columns.count)
+    this.replacement.reclaiming?.(oldest.livePages, columns.count, this.#vacated.size > 0)
     const first = slot * this.entriesPerChunk
     const mostKept = Math.floor(this.pagesPerChunk * MAXIMUM_KEPT)
     let kept = 0

@@ -4,6 +4,8 @@ import type { LaidReplacement } from './replacement.js'
 /** A laid form whose copies a {@link CopyBudget} bounds. */
 export abstract class BudgetedReplacement implements LaidReplacement {
   protected readonly budget: CopyBudget
+  /** Copies cost nothing now. */
+  #isMove = false
 
   constructor(capacityPages: number) {
     this.budget = new CopyBudget(capacityPages)
@@ -12,17 +14,18 @@ export abstract class BudgetedReplacement implements LaidReplacement {
   abstract inserted(page: number): number
   abstract hit(heat: number): number
 
-  reclaiming(livePages: number, chunkPages: number): void {
+  reclaiming(livePages: number, chunkPages: number, isMove = false): void {
+    this.#isMove = isMove
     this.budget.reclaiming(livePages, chunkPages)
   }
 
   reclaimed(page: number, heat: number): number {
     const { budget } = this
     budget.earn()
-    const { scarcity } = budget
+    const scarcity = this.#isMove ? 0 : budget.scarcity
     const kept = scarcity === 3 ? -1 : this.kept(heat, scarcity)
     if (kept === -1) this.dropped(page, heat)
-    else budget.spend()
+    else if (!this.#isMove) budget.spend()
     return kept
   }
 

@@ -25,10 +25,10 @@ export interface LaidReplacement {
   /** New heat of a cached page that was read or overwritten. */
   hit(heat: number): number
   /**
-   * Said before the live pages of a chunk are asked for: how many of its `chunkPages` slots are still live. A log that
-   * does not say it is taken for one without dead slots.
+   * Said before the live pages of a chunk are asked for: how many of its `chunkPages` slots are still live, and whether they move because
+   * their device is emptied: what is worth a slot is worth its copy then. A log that does not say it is taken for one without dead slots.
    */
-  reclaiming?(livePages: number, chunkPages: number): void
+  reclaiming?(livePages: number, chunkPages: number, isMove: boolean): void
   /**
    * Asked once for each live page of the chunk that is reclaimed, oldest first: the heat with which the page is appended again,
    * or -1 to drop it. After a round in which nothing could be dropped the log drops whatever it must.

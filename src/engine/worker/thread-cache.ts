@@ -138,10 +138,10 @@ export class ThreadCache implements ChunkSource {
     this.listener.want()
   }
 
-  /** Without chunks it says that there is none now: the next one comes unasked. */
+  /** Where there are none the next one comes unasked. */
   granted(chunks: readonly ChunkPlace[], exhausted: boolean): void {
     const isNews = chunks.length > 0 || exhausted !== this.exhausted
-    this.#asked = chunks.length === 0
+    if (chunks.length > 0) this.#asked = false
     this.exhausted = exhausted
     if (!isNews) return
     for (const place of chunks) {

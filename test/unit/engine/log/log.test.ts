@@ -1,6 +1,7 @@
 /** A log on a simulated device; what it left there is read by a reader of its own (device-reader.ts). */
 import { describe, expect, test } from 'vitest'
 import { EXTENT_KIND } from '../../../../src/format/frame.js'
+import type { Chunk } from '../../../../src/engine/log/chunk-source.js'
 import { PAGES_PER_REGION } from '../../../../src/engine/log/touched-regions.js'
 import { dataExtent } from '../../../../src/engine/log/staged-extent.js'
 import { flawsOf } from './device-reader.js'
@@ -370,4 +371,30 @@ describe('ends', () => {
 test('no extent kind is unknown to the reader', () => {
   expect(Object.values(EXTENT_KIND)).toEqual([1, 2, 3, 4, 5, 6, 7])
   expect(CHUNK_BYTES % 4096).toBe(0)
+})
+
+describe('the reserve of a log in write-back', () => {
+  test('what is settled is written where the open chunk was kept for that, and chunks for the reserve have come since', async () => {
+    const test = await TestLog.create({ devices: [12] })
+    await test.run(test.log.setWriteBack(true))
+    for (let page = 0; page < 40; page++) await test.write(page, 1, { settle: false })
+    await test.idle()
+    await test.kill()
+    // Whoever else has the chunks gives them back only when the session has begun.
+    let others: Chunk[] = []
+    const decide = test.decide.bind(test)
+    test.decide = async () => {
+      const plan = await decide()
+      others = test.source.free.splice(1)
+      return plan
+    }
+    await test.open()
+    expect(test.log.chunks.at(-1)!.reserved).toBe(true)
+    for (const chunk of others) test.source.give(chunk)
+    await test.commit()
+    test.log.settle(test.log.writtenLsn, 0)
+    await test.run(test.log.recordSettled())
+    expect(test.log.dirtyBytes).toBe(0)
+    expect(test.onDevice.at(-1)!.frames.at(-1)!.settledLsn).toBe(test.log.writtenLsn)
+  })
 })
