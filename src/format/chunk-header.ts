@@ -74,6 +74,8 @@ export function encodeChunkHeader(target: Buffer, at: number, header: ChunkHeade
 
 export type ChunkHeaderReading =
   | { readonly kind: 'header'; readonly header: ChunkHeader }
+  /** That of a chunk of an object, which object-header.ts reads. */
+  | { readonly kind: 'object'; readonly cacheId: string }
   /** All zeroes: nothing was ever written there. */
   | { readonly kind: 'unused' }
   /** Something was written there, and it is not what it was. */
@@ -89,6 +91,7 @@ export function readChunkHeader(source: Buffer, at: number): ChunkHeaderReading 
     return { kind: isUnused ? 'unused' : 'damaged' }
   }
   if (fixed.version > FORMAT_VERSION) return { kind: 'newer', version: fixed.version }
+  if (fixed.kind === CHUNK_KIND.object) return { kind: 'object', cacheId: fixed.cacheId }
   const named = names.read(source, at + SECTOR_BYTES)
   const { diskName, origin } = named?.generation === fixed.generation ? named : { diskName: '', origin: '' }
   return { kind: 'header', header: { ...fixed, diskName, origin } }

@@ -11,6 +11,7 @@ import {
   frameDataOffset,
 } from '../../src/format/frame.js'
 import { decodeSummaryTrailer } from '../../src/format/summary.js'
+import { decodeObjectHeader } from '../../src/format/object-header.js'
 import { MAXIMUM_DEVICES, decodeSuperblock } from '../../src/format/superblock.js'
 import { SAMPLES, frameOf, type Sample } from '../unit/format/samples.js'
 
@@ -72,6 +73,7 @@ function readAll(bytes: Buffer, at: number): void {
     expect(superblock.superblock.chunkBytes).toBeGreaterThan(0)
   }
   decodeChunkHeader(bytes, at)
+  decodeObjectHeader(bytes, at)
   decodeSummaryTrailer(bytes, at)
   const frame = decodeFrame(bytes, at)
   if (frame === undefined) return

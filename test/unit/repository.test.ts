@@ -36,6 +36,7 @@ const SEEN_WITHOUT_ENGINE: Readonly<Record<string, string>> = {
   'format/superblock.ts': 'vmcache-format(5) is made of its field tables',
   'format/chunk-header.ts': 'vmcache-format(5) is made of its field tables',
   'format/frame.ts': 'vmcache-format(5) is made of its field tables',
+  'format/object-header.ts': 'vmcache-format(5) is made of its field tables',
   'format/structure.ts': 'vmcache-format(5) is made of its field tables',
   'format/summary.ts': 'vmcache-format(5) is made of its field tables',
 }

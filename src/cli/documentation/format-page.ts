@@ -15,6 +15,14 @@ import {
   localHeaderLayout,
   portableHeaderLayout,
 } from '../../format/frame.js'
+import {
+  MAXIMUM_ATTRIBUTE_BYTES,
+  OBJECT_ALIGNMENT_BYTES,
+  OBJECT_BLOCK_BYTES,
+  OBJECT_FLAG,
+  objectHeaderLayout,
+  objectSealLayout,
+} from '../../format/object-header.js'
 import type { Layout } from '../../format/structure.js'
 import { SUMMARY_FLAG, SUMMARY_ENTRY_BYTES, summaryLayout } from '../../format/summary.js'
 import { bold, definition, page, paragraph, section, subsection, text, title, verbatimLines } from './roff.js'
@@ -54,7 +62,7 @@ const CHUNK_HEADER: Described = {
   layout: chunkHeaderLayout,
   meanings: {
     version: 'Format of the chunk.',
-    kind: `${kindsOf(CHUNK_KIND)}. Kind ${CHUNK_KIND.object} is not written yet; a chunk of a kind that a version does not know is left alone.`,
+    kind: `${kindsOf(CHUNK_KIND)}. The fields below are those of a log and of a free chunk; a chunk of a kind that a version does not know is left alone.`,
     phase: 'Sectors (0 to 7) added to an offset of the disk before it is divided into pages.',
     level: 'Persistence level of the log: 0.',
     stream: 'Append stream of the log: 0.',
@@ -85,6 +93,34 @@ const CHUNK_NAMES: Described = {
     generation: 'That of the header; another one says that these are names of an earlier life of the chunk.',
     diskName: 'Name of the disk.',
     origin: 'Absolute path or NBD URI of its origin.',
+  },
+}
+
+const OBJECT_HEADER: Described = {
+  layout: objectHeaderLayout,
+  meanings: {
+    version: 'Format of the chunk.',
+    kind: `${CHUNK_KIND.object}.`,
+    padding: 'Zero.',
+    flags: `Sum of ${flagsOf(OBJECT_FLAG)}: all of the object is on stable storage; the object is being deleted, whatever its other chunks say.`,
+    cacheId: 'As in every chunk header.',
+    generation: 'As in every chunk header; the seal repeats it.',
+    objectId: 'The object.',
+    number: 'Number of the chunk in its object, from 0.',
+    createdAt: 'When the object was written: milliseconds since 1970; the same in all of its chunks.',
+  },
+}
+
+const OBJECT_SEAL: Described = {
+  layout: objectSealLayout,
+  meanings: {
+    generation: 'That of the header; another one says that this is of an earlier life of the chunk.',
+    chunkCount: 'Chunks of the object.',
+    attributeBytes: `Length of the attributes, at most ${MAXIMUM_ATTRIBUTE_BYTES}: JSON of whoever wrote the object.`,
+    streamBytes: 'Length of the stream.',
+    vm: 'UUID of the VM.',
+    name: 'What the VM was called.',
+    blocks: `One CRC-32 (u32) for each block of ${OBJECT_BLOCK_BYTES} bytes of this chunk, the first of which begins behind the header.`,
   },
 }
 
@@ -151,6 +187,8 @@ export const DESCRIBED: readonly Described[] = [
   SUPERBLOCK,
   CHUNK_HEADER,
   CHUNK_NAMES,
+  OBJECT_HEADER,
+  OBJECT_SEAL,
   LOCAL_HEADER,
   PORTABLE_HEADER,
   SUMMARY,
@@ -165,12 +203,13 @@ export function formatPage(): string {
     section('DESCRIPTION'),
     text(
       `A device of a cache is a file or a block device. It begins with two copies of a superblock and from byte ${FIRST_CHUNK_OFFSET} on is cut into chunks of ` +
-        'equal size. A chunk is free, or part of the log of one disk: a header, frames from its start on, and at its end, when ' +
-        'it is full, a summary of them.',
+        'equal size. A chunk is free; or part of the log of one disk: a header, frames from its start on, and at its end, when ' +
+        'it is full, a summary of them; or part of an object, the checkpoint of one VM: a header, and data.',
     ),
     ...verbatimLines([
       `device   | superblock | its copy | chunk | chunk | chunk | ...`,
       'chunk    | header | names | frame | frame | ...   | entries | trailer |',
+      'chunk    | header | seal  | block | block | ...                     |',
       'frame    | local header | portable header | extents | checksums | data |',
     ]),
     paragraph(
@@ -242,6 +281,26 @@ export function formatPage(): string {
       ),
     ),
     ...structure(SUMMARY),
+    section('OBJECT'),
+    text(
+      'The checkpoint of a VM: what its hypervisor wrote to one stream. Its bytes fill its chunks one after the other, each from behind the ' +
+        `header to the end of the chunk: first the attributes, padded with zeroes to a multiple of ${OBJECT_ALIGNMENT_BYTES}, then the stream, padded likewise. ` +
+        'A checksum covers the padding too.',
+    ),
+    paragraph(
+      text(
+        'All chunks are written first, headers without the sealed flag last, and put on stable storage; then read back; then each header is written ' +
+          'again with the flag. So one header with the flag proves the whole object, and an object none of whose chunks has it is nothing: ' +
+          'its chunks are freed when the cache is opened. A chunk that a sealed object lacks is damage, and the object stays. An object is deleted by the ' +
+          'deleted flag in one of its chunks, which is freed when all others are.',
+      ),
+    ),
+    subsection('Header'),
+    text('The first sector of the chunk. Up to generation it is that of any other chunk.'),
+    ...structure(OBJECT_HEADER),
+    subsection('Seal'),
+    text('The sectors behind it, the same in all chunks of the object but for generation and blocks.'),
+    ...structure(OBJECT_SEAL),
     section('SEE ALSO'),
     '.BR vmcache\\-recovery (7),',
     '.BR vmcache\\-architecture (7),',
@@ -262,10 +321,9 @@ const EXTENT_MEANINGS: Readonly<Record<string, string>> = {
 
 /** Ruler, then the meaning of each field. */
 function structure({ layout, meanings }: Described): string[] {
-  const fields = layout.fields.filter(({ type }) => !type.startsWith('reserved') || layout === superblockLayout)
   return [
     ...verbatimLines(ruler(layout)),
-    ...fields
+    ...layout.fields
       .filter(({ name }) => name !== 'reserved')
       .map(({ name, offset, bytes, type }) => {
         const width = type.startsWith('text')

@@ -24,6 +24,13 @@ import {
   type Extent,
 } from '../../../src/format/frame.js'
 import {
+  OBJECT_FLAG,
+  decodeObjectHeader,
+  encodeObjectHeader,
+  type ObjectHeader,
+  type ObjectSeal,
+} from '../../../src/format/object-header.js'
+import {
   TRAILER_BYTES,
   decodeSummaryTrailer,
   encodeSummaryTrailer,
@@ -93,6 +100,22 @@ export const chunkHeader: ChunkHeader = {
   diskBytes: 10 * 2 ** 30,
   diskName: 'web01/vda',
   origin: 'nbd+unix:///web01?socket=/run/web01.sock',
+}
+
+export const objectHeader: ObjectHeader & { seal: ObjectSeal } = {
+  flags: OBJECT_FLAG.sealed,
+  cacheId: sampleId(0x10),
+  generation: 7 * 2 ** 24 + 6,
+  objectId: sampleId(0xd0),
+  number: 5,
+  createdAt: 1_795_176_003_210,
+  seal: {
+    chunkCount: 64,
+    attributeBytes: 1234,
+    streamBytes: 2 ** 30 - 77,
+    vm: sampleId(0xf0),
+    name: 'db-07 (übung)',
+  },
 }
 
 export const summaryTrailer: SummaryTrailer = {
@@ -225,6 +248,18 @@ export const SAMPLES: readonly Sample[] = [
       return header?.diskName === '' ? undefined : header
     },
     values: chunkHeader,
+  },
+  {
+    name: 'object-header',
+    bytes: encoded(CHUNK_HEADER_BYTES, (target) =>
+      encodeObjectHeader(target, 0, objectHeader, Uint32Array.of(0xdead_beef, 0, 0x0102_0304)),
+    ),
+    coveredBytes: CHUNK_HEADER_BYTES,
+    decode: (bytes) => {
+      const header = decodeObjectHeader(bytes, 0)
+      return header?.seal === undefined ? undefined : header
+    },
+    values: objectHeader,
   },
   {
     name: 'frame',
