@@ -111,6 +111,10 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
     runningJobs: () => jobs.list().filter((job) => job.state === 'running'),
     machine: systemMachine,
     drivers,
+    idleLimits: {
+      processorPercent: values['idle-processor-percent'],
+      requestsPerMinute: values['idle-requests-per-minute'],
+    },
   })
   let drainMilliseconds = 0
   closers.push(() => plane.close({ drainMilliseconds }))
@@ -121,7 +125,12 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
     plane.retry().catch((error: unknown) => logger.warn({ err: error }, 'what waits cannot be tried again'))
   }, RETRY_MILLISECONDS)
   closers.push(async () => clearInterval(retrying))
-  const loop = startVmLoop({ reconcile: plane.reconcileVms, clock, logger })
+  const loop = startVmLoop({
+    reconcile: plane.reconcileVms,
+    observe: plane.observeActivities,
+    clock,
+    logger,
+  })
   vmLoop = loop
   closers.push(() => loop.stop())
   const { operations } = plane

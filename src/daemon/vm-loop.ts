@@ -5,6 +5,8 @@ import type { Logger } from '../base/logger.js'
 export interface VmLoopOptions {
   /** Compares what is wanted of VMs with what is; returns whether to try again soon. */
   readonly reconcile: () => Promise<boolean>
+  /** Looks at what VMs do. */
+  readonly observe: () => Promise<void>
   readonly clock: Clock
   readonly logger: Logger
 }
@@ -19,11 +21,15 @@ export interface VmLoop {
 
 const AT_LEAST_EVERY_MILLISECONDS = 60_000
 const AGAIN_MILLISECONDS = 2000
+/** Often enough to see when a VM has become idle. */
+const OBSERVE_MILLISECONDS = 15_000
 
-export function startVmLoop({ reconcile, clock, logger }: VmLoopOptions): VmLoop {
+export function startVmLoop({ reconcile, observe, clock, logger }: VmLoopOptions): VmLoop {
   let isStopped = false
   let cancel = (): void => {}
   let lastRun: Promise<void> = Promise.resolve()
+  let cancelLook = (): void => {}
+  let lastLook: Promise<void> = Promise.resolve()
 
   const run = coalesce(async () => {
     if (isStopped) return
@@ -37,14 +43,23 @@ export function startVmLoop({ reconcile, clock, logger }: VmLoopOptions): VmLoop
   const wake = (): void => {
     if (!isStopped) lastRun = run()
   }
+  const look = (): void => {
+    lastLook = observe()
+      .catch((error: unknown) => logger.warn({ err: error }, 'what VMs do cannot be seen'))
+      .then(() => {
+        if (!isStopped) cancelLook = clock.after(OBSERVE_MILLISECONDS, look)
+      })
+  }
 
   wake()
+  look()
   return {
     wake,
     async stop() {
       isStopped = true
-      await lastRun
+      await Promise.all([lastRun, lastLook])
       cancel()
+      cancelLook()
     },
   }
 }

@@ -2,6 +2,7 @@
  * hypervisor/: how vmcache reaches VMs. A {@link VmDriver} starts, stops and finds them; whatever runs a VM, it is a QEMU with a monitor,
  * and all that is done to its disks (observe, insert, remove, renew) goes through the monitor alone, by QEMU's block graph.
  */
+import type { VmLoad } from '../model/idleness.js'
 import type { DriverName, VmDefinition } from '../model/vm.js'
 
 /** A VM as a driver knows it. */
@@ -55,6 +56,8 @@ export interface DriverCapabilities {
   readonly definesVms: boolean
   /** Its monitors have {@link VmMonitor.yank}. */
   readonly outOfBand: boolean
+  /** The memory of its VMs can be saved through their monitors, and loaded again. */
+  readonly suspends: boolean
 }
 
 /** Every call throws VmcacheError: VM_NOT_FOUND where there is no such VM, HYPERVISOR where the hypervisor refuses, fails or hangs. */
@@ -66,8 +69,13 @@ export interface VmDriver {
   declared(vm: VmIdentity): Promise<DeclaredVm>
   /** Null where the VM is off. */
   monitor(vm: VmIdentity): Promise<VmMonitor | null>
-  /** Starts it stopped: the guest has not run yet, and its disks may be changed before it does. */
-  startPaused(vm: VmIdentity): Promise<void>
+  /** What those of the VMs that run now have done, by UUID. One whose hypervisor does not answer is left out. */
+  loads(vms: readonly VmIdentity[]): Promise<ReadonlyMap<string, VmLoad>>
+  /**
+   * Starts it stopped: the guest has not run yet, and its disks may be changed before it does. With `awaitsMemory`, where the driver suspends,
+   * it has to be given its memory before it goes on.
+   */
+  startPaused(vm: VmIdentity, options?: { readonly awaitsMemory?: boolean }): Promise<void>
   /** Lets a stopped VM go on. */
   resume(vm: VmIdentity): Promise<void>
   /** Presses its power button; what the guest does then is its own business. */

@@ -138,6 +138,18 @@ const settings = {
     initial: () => 60,
     parse: seconds,
   }),
+  'idle-processor-percent': setting({
+    summary: 'A VM that uses less of one processor is idle, if it also leaves its disks and its consoles alone.',
+    expected: 'a whole number from 1 to 100',
+    initial: () => 3,
+    parse: wholeNumber(1, 100),
+  }),
+  'idle-requests-per-minute': setting({
+    summary: 'A VM that sends fewer requests to its disks is idle, if it also leaves the processor alone.',
+    expected: 'a whole number from 1 to 1000000',
+    initial: () => 100,
+    parse: wholeNumber(1, 1_000_000),
+  }),
   'log-level': setting({
     summary: 'The least that is logged.',
     expected: LOG_LEVELS.join(', '),

@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.js'
 import type { Random } from '../base/random.js'
 import type { Engine } from '../engine/engine.js'
 import type { VmDriver } from '../hypervisor/driver.js'
+import type { IdleLimits } from '../model/idleness.js'
 import type { DriverName } from '../model/vm.js'
 import type { JobDocument } from '../protocol/control/documents.js'
 import type { StateStore } from '../state/state-store.js'
@@ -36,6 +37,7 @@ export interface OperationsDependencies {
   readonly runningJobs: () => readonly JobDocument[]
   readonly machine: Machine
   readonly drivers: Readonly<Record<DriverName, VmDriver>>
+  readonly idleLimits: IdleLimits
 }
 
 /** What all operations of an engine share. */

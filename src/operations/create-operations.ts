@@ -24,6 +24,7 @@ import { createJournal } from './journal.js'
 import { createOriginObserver } from './observe-origin.js'
 import { leaseList, leaseShow } from './lease-list.js'
 import { leaseTake } from './lease-take.js'
+import { observeActivities } from './observe-activities.js'
 import type { Operations } from './operation.js'
 import { releaseOrigin } from './origin-guard.js'
 import { endTenure } from './origin-tenure.js'
@@ -52,6 +53,8 @@ export interface ControlPlaneHandle {
   retry(): Promise<void>
   /** Compares what is wanted of VMs with what is, and makes it so; whether to try again soon. */
   reconcileVms(): Promise<boolean>
+  /** Looks at what VMs do; to be called a few times a minute. */
+  observeActivities(): Promise<void>
   /** Names of all VMs. */
   vmNames(): string[]
   /** Names of all recorded disks. */
@@ -89,6 +92,7 @@ export function createOperations(dependencies: OperationsDependencies): ControlP
       return retrying
     },
     reconcileVms: () => reconcileVms(plane),
+    observeActivities: () => observeActivities(plane),
     vmNames: () => vmNames(plane.inventory),
     diskNames: () => [...plane.inventory.disks.keys()],
     close: ({ drainMilliseconds }) => close(plane, retrying, drainMilliseconds),

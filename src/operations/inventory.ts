@@ -1,4 +1,5 @@
 import { VmcacheError } from '../base/errors.js'
+import type { Activity } from '../model/idleness.js'
 import type { Mode } from '../model/mode.js'
 import type { CacheRecord } from '../state/cache-store.js'
 import type { DiskRecord } from '../state/disk-store.js'
@@ -49,6 +50,8 @@ export interface Inventory {
   readonly tenureTurns: Turns
   /** By UUID. */
   readonly vms: Map<string, VmRecord>
+  /** What running VMs have done lately, by UUID. */
+  readonly activities: Map<string, Activity>
   /** Disks of VMs whose requests come through the engine now. */
   readonly throughCache: Set<string>
   /** Why attached disks of running VMs are direct, by disk. */
@@ -72,6 +75,7 @@ export function createInventory(): Inventory {
     unsavedEpochs: new Set(),
     tenureTurns: createTurns(),
     vms: new Map(),
+    activities: new Map(),
     throughCache: new Set(),
     whyDirect: new Map(),
     busy: new Set(),

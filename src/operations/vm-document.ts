@@ -6,6 +6,7 @@ import type { VmRecord } from '../state/vm-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
 import type { ControlPlane } from './control-plane.js'
 import { disksOfVm, driverOf } from './known-vm.js'
+import { idleSecondsOf } from './observe-activities.js'
 
 /** A VM as lists show it: what its hypervisor says now, and what is wanted of its disks. */
 export async function vmDocument(plane: ControlPlane, vm: VmRecord): Promise<VmDocument> {
@@ -20,7 +21,8 @@ export async function vmDocument(plane: ControlPlane, vm: VmRecord): Promise<VmD
     reason,
     memoryBytes: declared?.memoryBytes ?? null,
     disks,
-    idleSeconds: null,
+    idleSeconds: state === 'running' ? idleSecondsOf(plane, vm) : null,
+    awake: state === 'running' ? [...(plane.inventory.activities.get(vm.uuid)?.awake ?? [])] : [],
     onEngineLoss: onEngineLoss(disks, declared, observed),
     reservation: null,
     checkpoint: null,

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { VmDriver, VmIdentity, VmMonitor } from '../../src/hypervisor/driver.js'
 import { insertDisk, removeDisk, renewDisk } from '../../src/hypervisor/exchange-disk.js'
+import { openConsoles } from '../../src/hypervisor/open-consoles.js'
 import { observeVm, type ObservedDisk } from '../../src/hypervisor/observe-vm.js'
 import { openCommands, type GuestCommands } from '../support/guest/guest-commands.js'
 import { initramfs } from '../support/guest/initramfs.js'
@@ -165,6 +166,22 @@ export function vmDriverContract(startWorld: (directory: string, onChange: () =>
         void commands.start('dd if=/dev/vda of=/dev/null iflag=direct bs=4096 count=1')
         return (await state()) === 'io-error'
       })
+    })
+
+    test('says what it has done since it was started, while it runs', { timeout: TIMEOUT }, async () => {
+      const web = await define({ target: 'vda', path: await image('a'), format: 'raw' })
+      const load = async () => (await world.driver.loads([web])).get(web.uuid) ?? null
+      expect(await load()).toBeNull()
+      await world.driver.startPaused(web)
+      expect(await load()).toBeNull()
+      const commands = await goOn()
+      const before = (await load())!
+      await commands.start('dd if=/dev/vda of=/dev/null iflag=direct bs=4096 count=200').ended
+      const after = (await load())!
+      expect(after.diskRequests - before.diskRequests).toBeGreaterThanOrEqual(200)
+      expect(after.cpuSeconds).toBeGreaterThan(before.cpuSeconds)
+      expect(after.cpuSeconds).toBeLessThan(120)
+      expect(await openConsoles(await monitor())).toEqual([])
     })
 
     test('gets and loses a server while it writes, and notices nothing', { timeout: TIMEOUT }, async () => {

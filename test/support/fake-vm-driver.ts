@@ -4,6 +4,7 @@
  */
 import { VmcacheError } from '../../src/base/errors.js'
 import type { DeclaredDisk, VmDriver, VmIdentity, VmMonitor } from '../../src/hypervisor/driver.js'
+import type { VmLoad } from '../../src/model/idleness.js'
 import type { DriverName } from '../../src/model/vm.js'
 
 const MIB = 2 ** 20
@@ -24,6 +25,10 @@ export interface FakeVm {
   /** Node of each device. */
   readonly drives: Map<string, string>
   readonly werror: Map<string, string>
+  /** What it has done since it was started. */
+  load: VmLoad
+  /** Whether somebody looks at its console. */
+  isWatched: boolean
 }
 
 export interface FakeVmDriver extends VmDriver {
@@ -89,6 +94,8 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
         }),
       }
     },
+    'query-vnc-servers': ({ isWatched }) => [{ clients: isWatched ? [{}] : [] }],
+    'query-spice': () => ({}),
     'qom-get': ({ werror }, { path, property }) =>
       property === 'werror' ? (werror.get(String(path).split('/').at(-1)!) ?? 'stop') : false,
     'qom-set': ({ drives }, { path, value }) => void drives.set(String(path).split('/').at(-1)!, value),
@@ -123,7 +130,7 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
 
   const fake: FakeVmDriver = {
     name: driver,
-    capabilities: { definesVms: driver === 'qemu', outOfBand: false },
+    capabilities: { definesVms: driver === 'qemu', outOfBand: false, suspends: driver === 'qemu' },
     vms,
     log,
     fail,
@@ -135,6 +142,7 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
       const vm: FakeVm = {
         ...{ uuid, name, state: 'off', disks },
         ...{ nodes: new Map(), drives: new Map(), werror: new Map() },
+        ...{ load: { cpuSeconds: 0, diskRequests: 0 }, isWatched: false },
       }
       vms.set(uuid, vm)
       return vm
@@ -157,6 +165,10 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
     async monitor(vm) {
       const found = defined(vm)
       return found.state === 'off' ? null : monitorOf(found)
+    },
+    async loads(identities) {
+      const running = identities.flatMap(({ uuid }) => vms.get(uuid) ?? []).filter(({ state }) => state === 'running')
+      return new Map(running.map((vm) => [vm.uuid, vm.load]))
     },
     async startPaused(vm) {
       log.push('start')

@@ -19,7 +19,7 @@ export function vmTable(
     { head: 'CACHED', value: cached },
     { head: 'HIT 5m', value: (vm) => ratio(hitRatio(attached(vm), stats)) },
     { head: 'DIRTY', value: (vm) => orNone(dirtyBytes(attached(vm), disks), (bytes) => dirty(bytes, paint)) },
-    { head: 'IDLE', value: ({ idleSeconds }) => age(idleSeconds), spare: 2 },
+    { head: 'IDLE', value: (vm) => age(idleSeconds(vm)), spare: 2 },
     { head: 'CHECKPOINT', value: ({ checkpoint }) => orNone(checkpoint, ({ bytes }) => formatSize(bytes)), spare: 1 },
     { head: 'WHY', value: why, cutTo: 20 },
   ]
@@ -39,6 +39,8 @@ export async function vmText(vm: VmDocument, screen: Screen): Promise<string> {
       ['memory', orNone(vm.memoryBytes, formatSize)],
       ['cached', cached(vm)],
       ['without engine', vm.state === 'unknown' ? null : WITHOUT_ENGINE[vm.onEngineLoss]],
+      ['idle for', idleSeconds(vm) === null ? null : age(idleSeconds(vm))],
+      ['awake by', vm.awake.length === 0 ? null : vm.awake.join('; ')],
       ['checkpoint', vm.checkpoint === null ? null : formatSize(vm.checkpoint.bytes)],
     ],
     screen,
@@ -52,6 +54,11 @@ export async function vmText(vm: VmDocument, screen: Screen): Promise<string> {
     { head: 'WHY', value: ({ reason }) => orNone(reason), cutTo: 20 },
   ]
   return `${properties}\n\n${await renderTable(columns, vm.disks, screen)}`
+}
+
+/** Null where it does not run, or was awake within the last minute. */
+function idleSeconds({ idleSeconds: seconds, awake }: VmDocument): number | null {
+  return awake.length > 0 ? null : seconds
 }
 
 const WITHOUT_ENGINE: Readonly<Record<VmDocument['onEngineLoss'], string>> = {

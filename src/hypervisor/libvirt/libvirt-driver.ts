@@ -1,9 +1,11 @@
 import { execa } from 'execa'
 import type { Clock } from '../../base/clock.js'
 import { VmcacheError } from '../../base/errors.js'
+import type { VmLoad } from '../../model/idleness.js'
 import type { VmDriver, VmIdentity, VmListener, VmMonitor } from '../driver.js'
 import { decodeMessage, encodeCommand } from '../../protocol/qmp/message.js'
 import { parseDomain } from './domain.js'
+import { parseLoads } from './loads.js'
 import { watchEvents, type EventWatch } from './watch-events.js'
 
 export interface LibvirtDriverOptions {
@@ -20,6 +22,9 @@ const START_MILLISECONDS = 60_000
 /** What virsh itself takes. */
 const MARGIN_MILLISECONDS = 2000
 
+/** Of all domains of a connection at once: each call is a process. */
+const STATISTICS = ['domstats', '--raw', '--list-running', '--cpu-total', '--block']
+
 type Where = Pick<VmIdentity, 'connect'>
 
 /** Domains of libvirt: a VM is its UUID, whatever it is called. Nothing of a domain's definition is changed. */
@@ -28,7 +33,7 @@ export function createLibvirtDriver({ clock, onChange }: LibvirtDriverOptions): 
 
   return {
     name: 'libvirt',
-    capabilities: { definesVms: false, outOfBand: false },
+    capabilities: { definesVms: false, outOfBand: false, suspends: false },
     async find(nameOrUuid, connect) {
       const ask = async (command: string) => (await virsh({ connect }, [command, '--', nameOrUuid])).trim()
       return { uuid: await ask('domuuid'), name: await ask('domname').catch(() => nameOrUuid) }
@@ -38,6 +43,20 @@ export function createLibvirtDriver({ clock, onChange }: LibvirtDriverOptions): 
       const state = (await virsh(vm, ['domstate', vm.uuid])).trim()
       if (state === 'shut off' || state === 'crashed') return null
       return { execute: (command, args, options) => monitorCommand(vm, command, args, options), yank: null }
+    },
+    async loads(vms) {
+      const domains = vms.filter(({ definition }) => definition === null)
+      const connections = [...new Set(domains.map(connectionOf))]
+      const loads = await Promise.all(
+        connections.map(async (connect) => {
+          const found = await virsh({ connect }, STATISTICS).then(parseLoads, () => new Map<string, VmLoad>())
+          return domains.flatMap((vm): [string, VmLoad][] => {
+            const load = connectionOf(vm) === connect ? found.get(vm.name) : undefined
+            return load === undefined ? [] : [[vm.uuid, load]]
+          })
+        }),
+      )
+      return new Map(loads.flat())
     },
     async startPaused(vm) {
       await virsh(vm, ['start', vm.uuid, '--paused'], START_MILLISECONDS)

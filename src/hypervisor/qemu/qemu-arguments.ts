@@ -8,13 +8,15 @@ export interface QemuArguments {
   readonly paths: VmPaths
   /** Paths of the disks that are block devices. */
   readonly blockDevices: ReadonlySet<string>
+  /** It is given its memory before it goes on. */
+  readonly awaitsMemory: boolean
 }
 
 /**
  * The arguments of a QEMU that starts in the background, stopped, with two monitors: one for commands and events, one for whoever must reach
  * it when the first one waits. A disk has a raw layer of its own above its storage, so that the storage can be exchanged.
  */
-export function qemuArguments({ uuid, name, definition, paths, blockDevices }: QemuArguments): string[] {
+export function qemuArguments({ uuid, name, definition, paths, blockDevices, awaitsMemory }: QemuArguments): string[] {
   const { memoryBytes, cpus, accelerator, kernel, initrd, append } = definition
   const given = (flag: string, value: string | null): string[] => (value === null ? [] : [flag, value])
   return [
@@ -29,6 +31,7 @@ export function qemuArguments({ uuid, name, definition, paths, blockDevices }: Q
     ...given('-initrd', initrd),
     ...given('-append', append),
     ...definition.qemuArguments,
+    ...(awaitsMemory ? ['-incoming', 'defer'] : []),
   ]
 }
 

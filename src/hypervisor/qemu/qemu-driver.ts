@@ -1,10 +1,12 @@
-import { mkdir, rm, stat } from 'node:fs/promises'
+import { mkdir, readFile, rm, stat } from 'node:fs/promises'
 import { execa } from 'execa'
 import { assert } from '../../base/assert.js'
 import type { Clock } from '../../base/clock.js'
 import { messageOf, VmcacheError } from '../../base/errors.js'
+import type { VmLoad } from '../../model/idleness.js'
 import type { VmDefinition } from '../../model/vm.js'
 import type { VmDriver, VmIdentity, VmListener, VmMonitor } from '../driver.js'
+import { processSeconds } from './process-seconds.js'
 import { qemuArguments } from './qemu-arguments.js'
 import { connectQmp, type QmpClient } from './qmp-client.js'
 import { vmPaths } from './vm-paths.js'
@@ -78,9 +80,20 @@ export function createQemuDriver({ runDirectory, clock, onChange }: QemuDriverOp
     throw new VmcacheError('WRONG_STATE', `VM ${vm.name} is off`, { hint: `start it: vmcache vm start ${vm.name}` })
   }
 
+  /** Null where it does not run. */
+  async function loadOf(vm: VmIdentity): Promise<VmLoad | null> {
+    const connection = await connected(vm)
+    if (connection === null) return null
+    const { execute } = connection.commands
+    const { running } = (await execute('query-status')) as { running: boolean }
+    if (!running) return null
+    const pid = Number(await readFile(vmPaths(runDirectory, vm.uuid).pid, 'utf8'))
+    return { cpuSeconds: await processSeconds(pid), diskRequests: await diskRequests(execute) }
+  }
+
   return {
     name: 'qemu',
-    capabilities: { definesVms: true, outOfBand: true },
+    capabilities: { definesVms: true, outOfBand: true, suspends: true },
     async find(nameOrUuid) {
       throw new VmcacheError('VM_NOT_FOUND', `VM ${nameOrUuid} is not defined`, { hint: 'see: vmcache vm list' })
     },
@@ -108,14 +121,19 @@ export function createQemuDriver({ runDirectory, clock, onChange }: QemuDriverOp
       }
       return { execute: commands.execute, yank }
     },
-    async startPaused(vm) {
+    async loads(vms) {
+      const own = vms.filter(({ definition }) => definition !== null)
+      const loads = await Promise.all(own.map(async (vm) => [vm.uuid, await loadOf(vm).catch(() => null)] as const))
+      return new Map(loads.flatMap(([uuid, load]) => (load === null ? [] : [[uuid, load] as const])))
+    },
+    async startPaused(vm, { awaitsMemory = false } = {}) {
       const definition = definitionOf(vm)
       const paths = vmPaths(runDirectory, vm.uuid)
       if ((await connected(vm)) !== null) throw new VmcacheError('WRONG_STATE', `VM ${vm.name} runs already`)
       await mkdir(paths.directory, { recursive: true, mode: 0o700 })
       const blockDevices = await blockDevicesOf(definition)
       try {
-        await execa(QEMU, qemuArguments({ ...vm, definition, paths, blockDevices }), {
+        await execa(QEMU, qemuArguments({ ...vm, definition, paths, blockDevices, awaitsMemory }), {
           stdin: 'ignore',
           timeout: START_MILLISECONDS,
         })
@@ -151,6 +169,14 @@ export function createQemuDriver({ runDirectory, clock, onChange }: QemuDriverOp
     },
   }
 }
+
+/** Requests of all devices since QEMU began; an attached cache does not begin anew. */
+async function diskRequests(execute: VmMonitor['execute']): Promise<number> {
+  const devices = (await execute('query-blockstats')) as { stats: Record<(typeof REQUESTS)[number], number> }[]
+  return devices.reduce((sum, { stats }) => sum + REQUESTS.reduce((all, kind) => all + stats[kind], 0), 0)
+}
+
+const REQUESTS = ['rd_operations', 'wr_operations', 'flush_operations', 'unmap_operations'] as const
 
 /** Null where the error says that no QEMU is there. */
 function whenOff(error: unknown): null {

@@ -316,8 +316,10 @@ export interface VmDocument {
   reason: string | null
   memoryBytes: number | null
   disks: VmDiskDocument[]
-  /** Null where it is not known. */
+  /** Null where it does not run, or nobody has looked at it yet. */
   idleSeconds: number | null
+  /** What has kept it awake in the last minute; empty where it was idle, or does not run. */
+  awake: string[]
   /**
    * What happens when no engine serves its disks for longer than seconds: nothing, as none is cached; QEMU stops the VM until one does; or
    * its guest sees I/O errors.

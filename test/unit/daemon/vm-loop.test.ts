@@ -5,9 +5,9 @@ import { manualClock } from '../../support/manual-clock.js'
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
-function loop(reconcile: () => Promise<boolean>) {
+function loop(reconcile: () => Promise<boolean>, observe: () => Promise<void> = async () => {}) {
   const clock = manualClock()
-  return { clock, loop: startVmLoop({ reconcile, clock, logger: silentLogger }) }
+  return { clock, loop: startVmLoop({ reconcile, observe, clock, logger: silentLogger }) }
 }
 
 test('it runs at once, once a minute, and soon again where something waits', async () => {
@@ -51,4 +51,27 @@ test('what wakes it while it runs makes it run once more, and a failure does not
   const stopped = running.stop()
   end()
   await stopped
+})
+
+test('what VMs do is looked at every 15 s, one look after the other, and a failure does not end it', async () => {
+  let looks = 0
+  let end: () => void = () => {}
+  const observe = () => {
+    looks++
+    if (looks === 1) return Promise.reject(new Error('no'))
+    return new Promise<void>((resolve) => (end = resolve))
+  }
+  const { clock, loop: running } = loop(async () => false, observe)
+  await clock.advance(14_999)
+  expect(looks).toBe(1)
+  await clock.advance(60_000)
+  expect(looks).toBe(2)
+  end()
+  await clock.advance(15_000)
+  expect(looks).toBe(3)
+  const stopped = running.stop()
+  end()
+  await stopped
+  await clock.advance(60_000)
+  expect(looks).toBe(3)
 })

@@ -23,6 +23,7 @@ const options = {
   definition,
   paths: vmPaths('/run/a,b', 'u1'),
   blockDevices: new Set(['/dev/vg0/b']),
+  awaitsMemory: false,
 }
 
 test('a disk is storage, a layer above it that can be given other storage, and a device that stops the VM on errors', () => {
@@ -48,6 +49,10 @@ test('it starts stopped, in the background, with two monitors; a comma in a path
   ])
   expect(args.slice(-2)).toEqual(['-nic', 'none'])
   expect(args).not.toContain('-kernel')
+})
+
+test('one that awaits its memory does not begin before it has it', () => {
+  expect(qemuArguments({ ...options, awaitsMemory: true }).slice(-4)).toEqual(['-nic', 'none', '-incoming', 'defer'])
 })
 
 test('targets are called as Linux does', () => {

@@ -172,6 +172,7 @@ export async function testHost(options: TestHostOptions = {}): Promise<TestHost>
         runningJobs: () => jobs,
         machine: { ...goodMachine, ...machine },
         drivers: host.drivers,
+        idleLimits: { processorPercent: 3, requestsPerMinute: 100 },
       }
       host.handle = createOperations(dependencies)
       host.operations = host.handle.operations
