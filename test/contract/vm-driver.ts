@@ -3,12 +3,22 @@
  * known to it.
  */
 import { access, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
+import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { systemClock } from '../../src/base/clock.js'
 import type { VmDriver, VmIdentity, VmMonitor } from '../../src/hypervisor/driver.js'
 import { insertDisk, removeDisk, renewDisk } from '../../src/hypervisor/exchange-disk.js'
 import { openConsoles } from '../../src/hypervisor/open-consoles.js'
+import {
+  loadMemory,
+  longestStream,
+  qemuIdentity,
+  saveMemory,
+  whyNotSaved,
+  type MemoryStreamOptions,
+} from '../../src/hypervisor/memory-stream.js'
 import { observeVm, type ObservedDisk } from '../../src/hypervisor/observe-vm.js'
 import { openCommands, type GuestCommands } from '../support/guest/guest-commands.js'
 import { initramfs } from '../support/guest/initramfs.js'
@@ -71,6 +81,7 @@ export function vmDriverContract(startWorld: (directory: string, onChange: () =>
   })
 
   const path = (name: string): string => join(directory, name)
+  const stream = () => ({ socket: path('source'), incoming: path('incoming') })
 
   async function image(name: string, bytes = 16 * MIB): Promise<string> {
     await writeFile(path(name), '')
@@ -298,6 +309,79 @@ export function vmDriverContract(startWorld: (directory: string, onChange: () =>
       await expect(removeDisk(await monitor(), await disk())).rejects.toMatchObject({ code: 'REFUSED' })
     })
 
+    test(
+      'goes on where it was from its saved memory, also where it was not needed',
+      { timeout: TIMEOUT },
+      async (context) => {
+        if (!world.driver.capabilities.suspends) context.skip('the driver does not suspend')
+        await define({ target: 'vda', path: await image('a'), format: 'raw' })
+        let commands = await boot()
+        const before = commands.start(stampScript('/dev/vda', stamped))
+        await before.waitForLine(/stamp 5/)
+        const identity = await qemuIdentity(await monitor())
+        expect(identity).toEqual({
+          version: expect.stringMatching(/^\d+\.\d+\.\d+$/),
+          machine: expect.stringMatching(/^pc-q35-/),
+        })
+        const { execute } = await monitor()
+        expect(await whyNotSaved(await monitor())).toBeNull()
+        // Nobody listens, then somebody hangs up: it can go on in any case.
+        await execute('stop')
+        await expect(saveMemory(await monitor(), path('nobody'), moving())).rejects.toMatchObject({
+          code: 'HYPERVISOR',
+        })
+        const rude = createServer((socket) => socket.once('data', () => socket.destroy())).listen(path('rude'))
+        await expect(saveMemory(await monitor(), path('rude'), moving())).rejects.toMatchObject({ code: 'HYPERVISOR' })
+        rude.close()
+        const deaf = createServer((socket) => socket.pause()).listen(path('deaf'))
+        const cancelled = saveMemory(await monitor(), path('deaf'), moving(AbortSignal.timeout(200)))
+        await expect(cancelled).rejects.toMatchObject({ code: 'INTERRUPTED' })
+        deaf.close()
+        await world.driver.resume(vm!)
+        const seen = before.lines().length
+        await until('more stamps', () => before.lines().length > seen + 3)
+
+        await execute('stop')
+        const saved: Buffer[] = []
+        const sink = createServer((socket) => socket.on('data', (bytes) => saved.push(bytes))).listen(path('sink'))
+        await saveMemory(await monitor(), path('sink'), moving())
+        const bytes = saved.reduce((sum, part) => sum + part.length, 0)
+        expect(bytes).toBeGreaterThan(16 * MIB)
+        expect(bytes).toBeLessThan(longestStream(256 * MIB))
+        sink.close()
+        await world.driver.destroy(vm!)
+        commands.close()
+
+        const source = pouring(Buffer.concat(saved)).listen(path('source'))
+        await world.driver.startPaused(vm!, { awaitsMemory: true })
+        expect(await qemuIdentity(await monitor())).toEqual(identity)
+        await loadMemory(await monitor(), stream(), moving())
+        source.close()
+        expect(await state()).toBe('paused')
+        await world.driver.resume(vm!)
+        commands = guest = await openCommands(path('commands'), { firstId: 100 })
+        const last = Number(before.lines().at(-1)!.split(' ')[1])
+        const { output } = await commands.start('ls /tmp/stamp.* | wc -l').ended
+        expect(Number(output)).toBeGreaterThanOrEqual(Math.min(last, stamped.blocks))
+        await commands.start('touch /tmp/stop; sleep 1').ended
+        await world.driver.destroy(vm!)
+        const { newest, wrong } = await checkStamps(path('a'), stamped)
+        expect(wrong).toEqual([])
+        expect(newest).toBeGreaterThan(last)
+      },
+    )
+
+    test('whose stream is cut does not begin', { timeout: TIMEOUT }, async (context) => {
+      if (!world.driver.capabilities.suspends) context.skip('the driver does not suspend')
+      await define({ target: 'vda', path: await image('a'), format: 'raw' })
+      await world.driver.startPaused(vm!, { awaitsMemory: true })
+      const source = pouring(Buffer.alloc(100_000)).listen(path('source'))
+      await expect(loadMemory(await monitor(), stream(), moving())).rejects.toMatchObject({ code: 'HYPERVISOR' })
+      source.close()
+      await world.driver.destroy(vm!)
+      expect(await state()).toBe('off')
+    })
+
     test('whose server hangs is freed out of band, where the driver can', { timeout: TIMEOUT }, async (context) => {
       if (!world.driver.capabilities.outOfBand) context.skip('the driver has no second monitor')
       await define({ target: 'vda', path: await image('a'), format: 'raw' })
@@ -318,6 +402,15 @@ export function vmDriverContract(startWorld: (directory: string, onChange: () =>
       expect(await read.ended).toMatchObject({ code: 0 })
     })
   })
+}
+
+/** Sends the bytes to whoever connects, and does not mind if they are not taken. */
+function pouring(bytes: Buffer): Server {
+  return createServer((socket) => void socket.on('error', () => {}).end(bytes))
+}
+
+function moving(signal = new AbortController().signal): MemoryStreamOptions {
+  return { clock: systemClock, signal, progress: () => {} }
 }
 
 async function later(milliseconds: number): Promise<'later'> {

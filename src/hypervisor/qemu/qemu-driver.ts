@@ -181,7 +181,8 @@ const REQUESTS = ['rd_operations', 'wr_operations', 'flush_operations', 'unmap_o
 /** Null where the error says that no QEMU is there. */
 function whenOff(error: unknown): null {
   const code = error instanceof VmcacheError ? error.details['systemCode'] : undefined
-  if (code === 'ENOENT' || code === 'ECONNREFUSED') return null
+  // A QEMU that ends resets whoever connects.
+  if (code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ECONNRESET') return null
   throw error
 }
 

@@ -22,8 +22,11 @@ export interface GuestCommands {
   close(): void
 }
 
-/** Connects to the port of a guest, whatever runs it. The guest's end of it is the script in initramfs.ts. */
-export async function openCommands(socketPath: string): Promise<GuestCommands> {
+/**
+ * Connects to the port of a guest, whatever runs it. The guest's end of it is the script in initramfs.ts. `firstId`: of commands, where others
+ * run in the guest already.
+ */
+export async function openCommands(socketPath: string, { firstId = 1 } = {}): Promise<GuestCommands> {
   const socket = createConnection(socketPath)
   await once(socket, 'connect')
   socket.on('error', () => {})
@@ -54,7 +57,7 @@ export async function openCommands(socketPath: string): Promise<GuestCommands> {
     return { ended, lines: () => lines, waitForLine }
   }
 
-  let lastId = 0
+  let lastId = firstId - 1
   return {
     close: () => void socket.destroy(),
     booted: register(0, () => {}).ended.then(() => {}),
