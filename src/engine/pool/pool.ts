@@ -9,12 +9,17 @@ import {
   readChunkHeader,
   type ChunkHeader,
 } from '../../format/chunk-header.js'
+import { decodeObjectHeader, type ObjectHeader } from '../../format/object-header.js'
 import { FIRST_CHUNK_OFFSET, FORMAT_VERSION, type Superblock, type SuperblockDevice } from '../../format/superblock.js'
 import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
 import type { Device } from '../device/device.js'
 import { RESERVE_CHUNKS } from '../log/chunk-reserve.js'
+import type { Chunk } from '../log/chunk-source.js'
 import { writeFreeHeader } from '../log/free-header.js'
+import { recoverObjects } from '../object/recover-objects.js'
+import type { ObjectChunk, StoredObject } from '../object/stored-object.js'
 import { membershipOf, superblockOf, type Membership } from './members.js'
+import { Reservations } from './reservations.js'
 import { eraseSuperblocks, newerFormat, readSuperblock, writeSuperblock } from './superblocks.js'
 
 /** Chunk generations of one opening of a cache: each opening has its own, above all earlier ones. */
@@ -112,10 +117,24 @@ async function clearHeaders(device: Device, superblock: Superblock, now: number)
   }
 }
 
-/** The chunks of an open cache: which are free, and which logs hold the others. One opening has one pool. */
+/** What stands at the start of a chunk; `none` also where it is of another cache. */
+type FoundHeader =
+  | { readonly kind: 'header'; readonly header: ChunkHeader }
+  | { readonly kind: 'object'; readonly header: ObjectHeader }
+  | { readonly kind: 'none' }
+  | { readonly kind: 'damaged' }
+
+/** The chunks of an open cache: which are free, and which logs and objects hold the others. One opening has one pool. */
 export class Pool {
   readonly #free: ChunkPlace[][]
   readonly #logs = new Map<string, FoundChunkPlace[]>()
+  readonly #objects = new Map<string, StoredObject>()
+  /** Chunks of objects, also of those that are being written. */
+  #objectChunks = 0
+  /** Chunks with a damaged header that are kept, as one of them may be what a sealed object misses. */
+  #doubtful: ChunkPlace[] = []
+  /** Chunks that are promised for objects. */
+  readonly reservations = new Reservations()
   /** Chunks whose header was found damaged when the cache was opened; every log that is only a cache was given up for it. */
   damagedChunks = 0
   /** Logs that may hold what their origins lack, and of which a damaged chunk may have been the newest. */
@@ -226,13 +245,25 @@ export class Pool {
   get heldChunks(): number {
     return this.members.reduce((sum, { position }) => sum + this.heldOn(position), 0)
   }
-  /** Free chunks that are not kept back. */
+  /** Free chunks that a log may have. */
   get availableChunks(): number {
+    return Math.max(0, this.#spareChunks - this.reservations.total)
+  }
+  /** Free chunks that are not kept back for logs that are still to be opened. */
+  get #spareChunks(): number {
     return this.#logs.size === 0 ? this.freeChunks : Math.max(0, this.freeChunks - this.#keptChunks)
+  }
+  /** Chunks that objects hold, also those that are being written, and chunks that may be of one. */
+  get objectChunks(): number {
+    return this.#objectChunks + this.#doubtful.length
   }
   /** Chunks that each log has, and the newest header that names its disk. */
   get logs(): ReadonlyMap<string, readonly FoundChunkPlace[]> {
     return this.#logs
+  }
+  /** Objects that are not being written, by id. */
+  get objects(): ReadonlyMap<string, StoredObject> {
+    return this.#objects
   }
 
   async #scan(firstGeneration: number): Promise<void> {
@@ -244,15 +275,46 @@ export class Pool {
       })),
     )
     const damaged: ChunkPlace[] = []
-    await this.#readHeaders(places, (place, header, isDamaged) => {
-      if (header !== undefined)
-        this.#found({ ...place, generation: Math.max(firstGeneration, header.generation) }, header)
-      else if (isDamaged) damaged.push(place)
-      else this.#free[place.deviceIndex]!.push(place)
+    const ofObjects = new Map<string, ObjectChunk[]>()
+    await this.#readHeaders(places, (place, found) => {
+      if (found.kind === 'none') this.#free[place.deviceIndex]!.push(place)
+      else if (found.kind === 'damaged') damaged.push(place)
+      else {
+        const known = { ...place, generation: Math.max(firstGeneration, found.header.generation) }
+        if (found.kind === 'header') this.#found(known, found.header)
+        else addTo(ofObjects, { chunk: this.#chunkAt(known), header: found.header })
+      }
     })
-    if (damaged.length > 0) await this.#discardLogs(damaged)
+    await this.#recoverObjects(ofObjects)
+    if (damaged.length > 0 && !this.#explains(damaged)) await this.#discardLogs(damaged)
     await this.#commitFree()
     for (const free of this.#free) free.sort((a, b) => b.index - a.index)
+  }
+
+  async #recoverObjects(found: ReadonlyMap<string, readonly ObjectChunk[]>): Promise<void> {
+    const { cacheId, createdAt } = this.#superblock
+    const isWhole = this.missing.length === 0
+    const { objects, freed } = await recoverObjects(found, { cacheId, now: createdAt, isWhole })
+    for (const object of objects) this.keepObject(object)
+    this.#objectChunks = objects.reduce((sum, { chunks }) => sum + chunks.length, 0)
+    for (const { deviceIndex, index, generation } of freed)
+      this.#free[deviceIndex]!.push({ deviceIndex, index, generation })
+  }
+
+  /**
+   * Whether the chunks with a damaged header are those that sealed objects miss, so that no log had one of them. They are kept, as some of
+   * what an object misses may be read.
+   */
+  #explains(damaged: readonly ChunkPlace[]): boolean {
+    const missing = this.#missingOfObjects
+    if (missing === 0) return false
+    this.damagedChunks = damaged.length
+    this.#doubtful = [...damaged]
+    return this.missing.length === 0 && missing === damaged.length
+  }
+
+  get #missingOfObjects(): number {
+    return [...this.#objects.values()].reduce((sum, { missingChunks }) => sum + missingChunks, 0)
   }
 
   /**
@@ -267,14 +329,22 @@ export class Pool {
       if (chunks.some(mayBeDirty)) this.doubtfulLogs.add(logId)
       else given.push(...chunks)
     }
-    if (this.doubtfulLogs.size === 0) given.push(...damaged)
-    for (const { deviceIndex, index, generation } of given) {
-      const { device, superblock } = this.devices[deviceIndex]!
-      const chunk = { device, deviceIndex, index, offset: chunkOffset(superblock, index), generation }
-      await writeFreeHeader(chunk, this.cacheId, superblock.createdAt)
-      this.#free[deviceIndex]!.push({ deviceIndex, index, generation: chunk.generation })
-    }
+    if (this.doubtfulLogs.size === 0 && this.#doubtful.length === 0) given.push(...damaged)
+    await this.#writeFree(given)
     for (const logId of [...this.#logs.keys()]) if (!this.doubtfulLogs.has(logId)) this.#logs.delete(logId)
+  }
+
+  async #writeFree(places: readonly ChunkPlace[]): Promise<void> {
+    for (const place of places) {
+      const chunk = this.#chunkAt(place)
+      await writeFreeHeader(chunk, this.cacheId, this.#superblock.createdAt)
+      this.give({ ...place, generation: chunk.generation })
+    }
+  }
+
+  #chunkAt({ deviceIndex, index, generation }: ChunkPlace): Chunk {
+    const { device, superblock } = this.devices[deviceIndex]!
+    return { device, deviceIndex, index, offset: chunkOffset(superblock, index), generation }
   }
 
   /** Chunks that are kept back for logs that are still to be opened: a dirty one goes on in a new chunk before anything else. */
@@ -310,10 +380,9 @@ export class Pool {
     else chunks.push({ ...place, header })
   }
 
-  /** Reads chunk headers; undefined stands for one that is none, or is not of this cache. */
   async #readHeaders(
     places: readonly ChunkPlace[],
-    each: (place: ChunkPlace, header: ChunkHeader | undefined, isDamaged: boolean) => void,
+    each: (place: ChunkPlace, found: FoundHeader) => void,
   ): Promise<void> {
     let next = 0
     const run = async (): Promise<void> => {
@@ -323,10 +392,7 @@ export class Pool {
           const place = places[next++]!
           const { device, superblock } = this.devices[place.deviceIndex]!
           await device.read(chunkOffset(superblock, place.index), block, 0, CHUNK_HEADER_BYTES)
-          const reading = readChunkHeader(block, 0)
-          if (reading.kind === 'newer') throw newerFormat(device.path, reading.version)
-          const isMine = reading.kind === 'header' && reading.header.cacheId === superblock.cacheId
-          each(place, isMine ? reading.header : undefined, reading.kind === 'damaged')
+          each(place, foundHeader(block, device, superblock.cacheId))
         }
       } finally {
         releaseAligned(block)
@@ -335,9 +401,19 @@ export class Pool {
     await Promise.all(Array.from({ length: CONCURRENT_READS }, run))
   }
 
-  /** A free chunk, of the preferred device while that has any. */
+  /** A free chunk for a log, of the preferred device while that has any. */
   take(preferredDevice?: number): ChunkPlace | undefined {
-    if (this.availableChunks === 0) return undefined
+    return this.availableChunks === 0 ? undefined : this.#pop(preferredDevice)
+  }
+
+  /** The same for an object, also of those that are promised. */
+  takeForObject(preferredDevice?: number): ChunkPlace | undefined {
+    const place = this.#spareChunks === 0 ? undefined : this.#pop(preferredDevice)
+    if (place !== undefined) this.#objectChunks++
+    return place
+  }
+
+  #pop(preferredDevice: number | undefined): ChunkPlace | undefined {
     const preferred =
       preferredDevice === undefined || !this.#isUsable(preferredDevice) ? undefined : this.#free[preferredDevice]
     if (preferred !== undefined && preferred.length > 0) return preferred.pop()
@@ -348,6 +424,24 @@ export class Pool {
   /** A chunk whose free header is on stable storage. */
   give(place: ChunkPlace): void {
     if (!this.#failed.has(place.deviceIndex)) this.#free[place.deviceIndex]!.push(place)
+  }
+
+  /** Chunks that an object held, and whose free headers are on stable storage. */
+  giveOfObject(places: readonly ChunkPlace[]): void {
+    this.#objectChunks -= places.length
+    for (const { deviceIndex, index, generation } of places) this.give({ deviceIndex, index, generation })
+  }
+
+  /** An object that holds its chunks from now on. */
+  keepObject(object: StoredObject): void {
+    this.#objects.set(object.id, object)
+  }
+
+  /** The object is gone. What was kept for objects that miss a chunk is freed with the last of them. */
+  async dropObject(id: string): Promise<void> {
+    this.#objects.delete(id)
+    if (this.#doubtful.length === 0 || this.#missingOfObjects > 0 || this.doubtfulLogs.size > 0) return
+    await this.#writeFree(this.#doubtful.splice(0))
   }
 
   /** Gives no chunk of the device any more. */
@@ -444,11 +538,36 @@ export class Pool {
   /** Takes back chunks that a tenant held, as far as their headers still say that they are a log's; none of a device that failed. */
   async returnLog(places: readonly ChunkPlace[]): Promise<void> {
     const usable = places.filter(({ deviceIndex }) => !this.#failed.has(deviceIndex))
-    await this.#readHeaders(usable, (place, header) => {
-      if (header?.kind === CHUNK_KIND.log)
-        this.#found({ ...place, generation: Math.max(place.generation, header.generation) }, header)
+    await this.#readHeaders(usable, (place, found) => {
+      if (found.kind === 'header' && found.header.kind === CHUNK_KIND.log)
+        this.#found({ ...place, generation: Math.max(place.generation, found.header.generation) }, found.header)
     })
   }
+}
+
+/** What a block says that was read from the start of a chunk. DEVICE_FOREIGN where a newer vmcache wrote it. */
+function foundHeader(block: Buffer, { path }: Device, cacheId: string): FoundHeader {
+  const reading = readChunkHeader(block, 0)
+  switch (reading.kind) {
+    case 'newer':
+      throw newerFormat(path, reading.version)
+    case 'header':
+      return reading.header.cacheId === cacheId ? reading : { kind: 'none' }
+    case 'object': {
+      const header = reading.cacheId === cacheId ? decodeObjectHeader(block, 0) : undefined
+      return header === undefined ? { kind: 'none' } : { kind: 'object', header }
+    }
+    case 'unused':
+      return { kind: 'none' }
+    case 'damaged':
+      return reading
+  }
+}
+
+function addTo(objects: Map<string, ObjectChunk[]>, chunk: ObjectChunk): void {
+  const chunks = objects.get(chunk.header.objectId)
+  if (chunks === undefined) objects.set(chunk.header.objectId, [chunk])
+  else chunks.push(chunk)
 }
 
 function mayBeDirty({ header }: FoundChunkPlace): boolean {

@@ -194,7 +194,7 @@ describe('a pool', () => {
   test('a chunk of a kind that this version does not write is left alone', async () => {
     const only = await device('a', 10 * MIB)
     await format([only])
-    await writeHeader(only, 2, { kind: CHUNK_KIND.object })
+    await writeHeader(only, 2, { kind: CHUNK_KIND.object + 1 })
     const pool = await open([only])
     expect([pool.logs.size, pool.freeChunks]).toEqual([0, 8])
     expect(Array.from({ length: 8 }, () => pool.take()!.index)).not.toContain(2)
