@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { SeededRandom, type Random } from '../../src/base/random.js'
 import { startCachedDisk, type CachedDisk } from '../support/cached-disk.js'
-import { must } from '../support/processes.js'
+import { must, until } from '../support/processes.js'
 import { connectSimpleNbd, type SimpleNbdClient } from '../support/simple-nbd-client.js'
 
 const KILLS = Number(process.env['VMCACHE_TEST_KILLS'] ?? 8)
@@ -40,7 +40,8 @@ test.each([
   async (mode, kills) => {
     const repeat = `VMCACHE_TEST_SEED=${SEED} VMCACHE_TEST_KILLS=${KILLS} npx vitest run test/integration/kill.test.ts`
     const random = new SeededRandom(SEED)
-    disk = await startCachedDisk({ origin: emptyImage, attachFlags: ['--mode', mode] })
+    // Each kill costs the log what was left of a chunk: with room for all of them nothing is evicted.
+    disk = await startCachedDisk({ origin: emptyImage, cacheSize: '2g', attachFlags: ['--mode', mode] })
     const model = new DiskModel()
     for (let kill = 0; kill < kills; kill++) {
       // A supervisor waits ever longer for an engine that ends again and again: a new one begins to count anew.
@@ -149,10 +150,12 @@ async function writeAtRandom(client: SimpleNbdClient, model: DiskModel, random: 
 }
 
 /**
- * Everything was written through the cache, so right after a kill nearly every page of it is a hit: only what was in
+ * Everything was written through the cache, so after a kill nearly every page of it is a hit: only what was in
  * flight is read from the origin again.
  */
 async function expectWarm(disk: CachedDisk, model: DiskModel, random: Random): Promise<void> {
+  // Until its index is read it is served from its origin.
+  await until('the index of the disk', async () => (await disk.show()).state === 'serving')
   const client = await connectSimpleNbd(disk.socket)
   const written = model.writtenPages()
   const before = await disk.stats()

@@ -14,6 +14,7 @@ export interface CachedDisk {
   readonly cli: CommandLine
   readonly uri: string
   readonly socket: string
+  show(): Promise<DiskDocument>
   stats(): Promise<DiskStatsDocument>
   /** SIGKILL to the engine, and waits for the one that its supervisor starts. */
   killEngine(): Promise<void>
@@ -49,6 +50,7 @@ export async function startCachedDisk(options: CachedDiskOptions): Promise<Cache
       cli,
       uri: disk.uri,
       socket: disk.socket,
+      show: () => cli.ask<DiskDocument>('disk', 'show', DISK),
       async stats() {
         const { disks } = await cli.ask<StatsDocument>('stats', DISK, '--window', 'all')
         return disks[0]!

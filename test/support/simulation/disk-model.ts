@@ -179,7 +179,8 @@ export class DiskModel {
     const state = this.#state(sector)
     const allowed =
       crash === 'power-cut' ? [...state.flushed, ...state.sinceFlush, ...state.maybe] : [...state.acked, ...state.maybe]
-    const id = allowed.find((each) => contentOf(each) === content)
+    // Of several that say the same the last one: an origin that is behind may hold whatever came between them.
+    const id = allowed.findLast((each) => contentOf(each) === content)
     if (id === undefined) {
       return `after a ${crash} sector ${sector} holds ${content}, allowed: ${allowed.map(contentOf).join(', ')}`
     }

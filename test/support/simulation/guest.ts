@@ -76,6 +76,8 @@ export class Guest {
   #holdsUntil = 0
   /** Until when a change is answered only when the origin has it, unless the mode changes meanwhile. */
   #heldUntil = 0
+  /** Where something has just happened: requests meet it more often than by chance. */
+  #attention: Range | undefined
   readonly #names = new Set<string>()
   /** Requests under way that keep others waiting, or need the origin for themselves. */
   exclusive = 0
@@ -264,8 +266,17 @@ export class Guest {
     })
   }
 
+  /** Something has happened there. */
+  attend(range: Range): void {
+    this.#attention = range
+  }
+
   /** Somewhere in the busy places. */
   anyRange(): Range {
+    if (this.#attention !== undefined && this.random.below(8) === 0) {
+      const first = Math.max(0, this.#attention.first)
+      return { first, count: Math.min(this.#attention.count, DISK_SECTORS - first) }
+    }
     const place = this.#places[this.random.below(this.#places.length)]!
     const spread = SECTORS_PER_PAGE * (this.#isNarrow ? [1, 2, 4, 16] : [4, 16, 16, 256])[this.random.below(4)]!
     let first = place + this.random.below(spread)
@@ -473,6 +484,7 @@ export class Guest {
     const { first, count } = this.anyRange()
     const length = Math.min(count, 20)
     this.origin.refuse(first, length)
+    this.attend({ first, count: length })
     for (let sector = first - SECTORS_PER_PAGE; sector < first + length + SECTORS_PER_PAGE; sector++)
       this.#refused.add(sector)
   }

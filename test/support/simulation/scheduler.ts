@@ -7,13 +7,21 @@
 import type { Clock } from '../../../src/base/clock.ts'
 import type { SeededRandom } from '../../../src/base/random.ts'
 
+interface Task {
+  readonly run: () => void
+  readonly drop: () => void
+}
+
 interface Timer {
   readonly at: number
   readonly callback: () => void
 }
 
 export class Scheduler implements Clock {
-  #tasks: { readonly run: () => void; readonly drop: () => void }[] = []
+  /** One task in so many is slow: it ends long behind others that began with it; 0 for none. */
+  tasksPerSlowOne = 0
+  #tasks: Task[] = []
+  #slow: Task[] = []
   #timers: Timer[] = []
   #milliseconds = 1_000_000
   #steps = 0
@@ -38,7 +46,11 @@ export class Scheduler implements Clock {
 
   /** Resolves when its turn comes. Rejects when the process dies first. */
   delay(): Promise<void> {
-    return new Promise((resolve, reject) => this.#tasks.push({ run: resolve, drop: () => reject(new Died()) }))
+    return new Promise((resolve, reject) => {
+      const isSlow = this.tasksPerSlowOne > 0 && this.random.below(this.tasksPerSlowOne) === 0
+      const tasks = isSlow ? this.#slow : this.#tasks
+      tasks.push({ run: resolve, drop: () => reject(new Died()) })
+    })
   }
 
   defer = (callback: () => void): void => {
@@ -46,14 +58,15 @@ export class Scheduler implements Clock {
   }
 
   get idle(): boolean {
-    return this.#tasks.length === 0
+    return this.#tasks.length === 0 && this.#slow.length === 0
   }
 
   /** Runs one task and all that follows from it without waiting. */
   async step(): Promise<void> {
-    if (this.#tasks.length > 0) {
-      const index = this.random.below(this.#tasks.length)
-      const [task] = this.#tasks.splice(index, 1)
+    const isForSlow = this.#slow.length > 0 && this.random.below(STEPS_PER_SLOW_TASK) === 0
+    const tasks = this.#tasks.length === 0 || isForSlow ? this.#slow : this.#tasks
+    if (tasks.length > 0) {
+      const [task] = tasks.splice(this.random.below(tasks.length), 1)
       task!.run()
     }
     await settleMicrotasks()
@@ -81,15 +94,19 @@ export class Scheduler implements Clock {
    */
   async drop(): Promise<void> {
     this.#timers = []
-    while (this.#tasks.length > 0) {
-      for (const task of this.#tasks.splice(0)) task.drop()
+    while (!this.idle) {
+      for (const task of [...this.#tasks.splice(0), ...this.#slow.splice(0)]) task.drop()
       await new Promise<void>((resolve) => setImmediate(resolve))
     }
     await new Promise<void>((resolve) => setImmediate(resolve))
     this.#timers = []
     this.#tasks = []
+    this.#slow = []
   }
 }
+
+/** Slow tasks have their turn in one of so many steps, or when there are no others. */
+const STEPS_PER_SLOW_TASK = 64
 
 /** What a request of a dead process gets. */
 export class Died extends Error {

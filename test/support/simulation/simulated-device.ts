@@ -38,6 +38,7 @@ export class SimulatedDevice implements Device {
   failed: Error | undefined
   /** The next call of this kind fails, and the device with it. */
   failNext: DeviceCall | undefined
+  writes = 0
   writtenBytes = 0
   commits = 0
 
@@ -76,6 +77,7 @@ export class SimulatedDevice implements Device {
       throw new Error(`write of ${bytes.length} at ${offset} to ${this.name} is not aligned`)
     }
     if (offset + bytes.length > this.sizeBytes) throw new Error(`write beyond the end of ${this.name}`)
+    this.writes++
     this.writtenBytes += bytes.length
     const copy = Buffer.from(bytes)
     if (this.buffered) {

@@ -18,6 +18,16 @@ const MAXIMUM_IDLE_STEPS = 500
 const MAXIMUM_REQUESTS = 8
 /** In a world of short lives there are so many more of them. */
 const HASTE = 3
+/** What may go wrong in a world. Each world has some of it, some of them often: what every world has meets little else. */
+const FAULTS = [
+  'origin fails writes',
+  'origin fails reads',
+  'origin reconnects',
+  'origin refuses',
+  'origin hangs',
+  'device fails',
+  'bits rot',
+] as const
 /** Steps between looks at something that is dear to look at. */
 const STEPS_PER_LOOK = 64
 
@@ -45,6 +55,13 @@ export class World {
   #failure: string | undefined
   /** Its lives are short and many. */
   readonly #isHasty: boolean
+  readonly #faults: readonly (typeof FAULTS)[number][]
+  /** One fault comes with so many requests. */
+  readonly #requestsPerFault: number
+  /** Recoveries that are cut off, one behind the other, at most. */
+  readonly #mostCutOffs: number
+  /** No more time passes than it must: what is dirty stays so. */
+  readonly #isTimeless: boolean
 
   constructor(
     readonly seed: number,
@@ -53,10 +70,17 @@ export class World {
     this.random = new SeededRandom(seed)
     this.scheduler = new Scheduler(this.random)
     this.#isHasty = this.random.below(3) === 0
+    const faults = FAULTS.filter(() => this.random.below(2) === 0)
+    this.#faults = faults.length > 0 ? faults : FAULTS
+    this.#requestsPerFault = [8, 30, 30, 100][this.random.below(4)]!
+    this.#mostCutOffs = this.random.below(3) === 0 ? 6 : 2
+    this.#isTimeless = this.random.below(3) === 0
+    this.scheduler.tasksPerSlowOne = [0, 8, 40][this.random.below(3)]!
     const block = this.random.below(3) === 0 ? 4096 : 512
     const guests = this.random.below(5) === 0 ? 2 : 1
-    this.devices = Array.from({ length: 1 + this.random.below(2) }, (_, index) => {
-      const chunks = 8 * guests + this.random.below(8)
+    const isTight = this.random.below(3) === 0
+    this.devices = Array.from({ length: isTight ? 1 : 1 + this.random.below(2) }, (_, index) => {
+      const chunks = 8 * guests + (isTight ? 0 : this.random.below(8))
       return new SimulatedDevice(
         `device${index}`,
         FIRST_CHUNK_OFFSET + chunks * CHUNK_BYTES,
@@ -97,14 +121,14 @@ export class World {
     const requests = this.#isHasty ? 3 + this.random.below(25) : 20 + this.random.below(200)
     const crashAt = last ? Infinity : this.random.below(requests)
     for (let request = 0; request < requests && request < crashAt; request++) {
-      if (this.random.below(30) === 0) await this.#fault()
+      if (this.random.below(this.#requestsPerFault) === 0) await this.#fault()
       else {
         const guest = this.guests[this.random.below(this.guests.length)]!
         if (guest.underWay < MAXIMUM_REQUESTS) guest.begin()
       }
       for (let step = this.random.below(6); step > 0; step--) await this.scheduler.step()
       if (this.random.below(12) === 0)
-        await this.scheduler.advance([60, 60, 60, 35_000, 600_000][this.random.below(5)]!)
+        await this.scheduler.advance(this.#isTimeless ? 10 : [60, 60, 60, 35_000, 600_000][this.random.below(5)]!)
       this.#heed()
     }
     const end = last ? 0 : this.random.below(10)
@@ -204,9 +228,11 @@ export class World {
     if (kind === 'kill') this.#kill()
     else this.#powerCut()
     // Sometimes the recovery is cut off as well, and the next one must come to the same.
-    for (let again = this.random.below(3); again > 0; again--) {
+    for (let again = this.random.below(this.#mostCutOffs + 1); again > 0; again--) {
       void this.#openAll().catch(() => undefined)
-      for (let step = this.random.below(400); step > 0; step--) await this.scheduler.step()
+      const lastWrite = this.#deviceWrites + (this.random.below(2) === 0 ? this.random.below(10) : Infinity)
+      for (let step = this.random.below(400); step > 0 && this.#deviceWrites < lastWrite; step--)
+        await this.scheduler.step()
       await this.#die()
       if (kind === 'power-cut' || this.random.below(3) === 0) {
         this.#powerCut()
@@ -217,6 +243,10 @@ export class World {
     for (const guest of this.guests) this.#checkOrder(guest, kind)
     await this.#open()
     await this.#check(endings, wasWriteBack)
+  }
+
+  get #deviceWrites(): number {
+    return this.devices.reduce((sum, { writes }) => sum + writes, 0)
   }
 
   /** The process ends: whatever it still asks of the world has no effect. */
@@ -245,28 +275,28 @@ export class World {
   async #fault(): Promise<void> {
     const guest = this.guests[this.random.below(this.guests.length)]!
     const { origin } = guest
-    switch (this.random.below(10)) {
-      case 0:
-      case 1:
+    switch (this.#faults[this.random.below(this.#faults.length)]!) {
+      case 'origin fails writes':
         origin.failWrites = origin.failWrites === 0 ? 10 : 0
         break
-      case 2:
+      case 'origin fails reads':
         origin.failReads = origin.failReads === 0 ? 10 : 0
         break
-      case 3:
+      case 'origin reconnects':
         // Only write-back promises that what an origin loses between two sessions is not missed by anybody.
         if (guest.isWriteBack && guest.disk!.mode === 'write-back') origin.reconnect()
         break
-      case 4:
+      case 'origin refuses':
         guest.refuseSome()
         break
-      case 5:
+      case 'origin hangs':
         await this.#hang(guest)
         break
-      case 6:
-        this.#failDevice()
+      case 'device fails':
+        // It ends what can be seen of the log in this life.
+        if (this.random.below(3) === 0) this.#failDevice()
         break
-      default:
+      case 'bits rot':
         this.#rot(guest)
     }
   }
@@ -323,6 +353,7 @@ export class World {
       if (!isSettled) {
         const { first, count } = guest.sectorsOfPage(columns.page[ordinal]!)
         guest.noteRot(first, count)
+        guest.attend({ first, count })
       }
       this.#flip(chosen, columns.unit[ordinal]! * SECTOR + this.random.below(SECTOR))
     } else if (isSettled) {
