@@ -1,3 +1,4 @@
+import { isPattern } from '../operations/targets.js'
 import type { Targets } from '../protocol/control/documents.js'
 import type { Operation, RequestOf } from '../protocol/control/routes.js'
 
@@ -32,6 +33,8 @@ const disks = (request: RequestOf<'disk.invalidate'>, names: ClaimNames): Claim[
 
 const vms = (request: Targets, names: ClaimNames): Claim[] => names.vmsOf(request).map((name) => sole(`vm ${name}`))
 
+const isFilter = ({ all, names }: Targets): boolean => all || names.some(isPattern)
+
 const CLAIMS: { [O in Operation]?: (request: RequestOf<O>, names: ClaimNames) => Claim[] } = {
   'cache.create': ({ name, devices }) => [sole(`cache ${name}`), ...devices.map(({ path }) => sole(`device ${path}`))],
   'cache.delete': ({ name }) => [sole(`cache ${name}`)],
@@ -57,6 +60,10 @@ const CLAIMS: { [O in Operation]?: (request: RequestOf<O>, names: ClaimNames) =>
   'vm.release': vms,
   'vm.start': vms,
   'vm.stop': vms,
+  // A filter leaves out what others work on, and may wait for long: it is in nobody's way.
+  'vm.suspend': (request, names) => (isFilter(request) ? [shared('queue of suspends')] : vms(request, names)),
+  'vm.resume': (request, names) => (isFilter(request) ? [shared('queue of resumes')] : vms(request, names)),
+  'checkpoint.delete': ({ names }) => names.map((name) => sole(`checkpoint ${name}`)),
   'vm.attach': ({ vm, cache }) => [sole(`vm ${vm}`), shared(`cache ${cache}`)],
   'engine.stop': () => [sole('engine process')],
   'engine.restart': () => [sole('engine process')],

@@ -16,6 +16,14 @@ export function cacheDelete(plane: ControlPlane): Operations['cache.delete'] {
         details: { disks },
       })
     }
+    const suspended = [...inventory.checkpoints.values()].filter(({ cache }) => cache === name)
+    if (suspended.length > 0) {
+      const vms = suspended.map(({ vm }) => inventory.vms.get(vm)?.name ?? vm).sort()
+      throw new VmcacheError('IN_USE', `cache ${name} has the memory of suspended VMs: ${vms.join(', ')}`, {
+        hint: `vmcache vm resume ${vms.join(' ')}`,
+        details: { vms },
+      })
+    }
     const open = engine.caches().find((cache) => cache.name === name)
     if (open !== undefined && open.dirtyBytes > 0 && !discardDirty) {
       const age = open.dirtyAgeSeconds === null ? '' : `, the oldest for ${formatDuration(open.dirtyAgeSeconds)}`

@@ -13,6 +13,7 @@ import type { ImageLocks, SocketKeeper } from './operation.js'
 import type { ObserveOrigin } from './observe-origin.js'
 import type { PreviousEnd } from './previous-end.js'
 import type { Stamps } from './stamps.js'
+import type { SuspendQueue } from './suspend-queue.js'
 
 /** What operations are given by the process that runs them. */
 export interface OperationsDependencies {
@@ -45,6 +46,7 @@ export interface ControlPlane extends OperationsDependencies {
   readonly inventory: Inventory
   readonly stamps: Stamps
   readonly journal: Journal
+  readonly suspendQueue: SuspendQueue
   readonly observe: ObserveOrigin
   /** RFC 3339. */
   readonly startedAt: string

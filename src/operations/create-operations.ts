@@ -6,6 +6,8 @@ import { cacheDetach } from './cache-detach.js'
 import { cacheImport } from './cache-import.js'
 import { cacheList, cacheShow, deviceList } from './cache-list.js'
 import { cacheScrub } from './cache-scrub.js'
+import { checkpointDelete } from './checkpoint-delete.js'
+import { checkpointList, checkpointShow } from './checkpoint-list.js'
 import { deviceAdd } from './device-add.js'
 import { deviceRemove } from './device-remove.js'
 import { deviceReplace } from './device-replace.js'
@@ -34,6 +36,7 @@ import { recorded, recordedForEach } from './recorded.js'
 import { restore, retry, type RestoreReport } from './restore.js'
 import { createStampFiles } from './stamp.js'
 import { stats } from './stats.js'
+import { createSuspendQueue } from './suspend-queue.js'
 import { status } from './status.js'
 import { reconcileVms } from './reconcile-vms.js'
 import { vmAdopt } from './vm-adopt.js'
@@ -42,8 +45,10 @@ import { vmDefine } from './vm-define.js'
 import { vmDelete } from './vm-delete.js'
 import { vmList, vmShow } from './vm-list.js'
 import { vmRelease } from './vm-release.js'
+import { vmResume } from './vm-resume.js'
 import { vmStart } from './vm-start.js'
 import { vmStop } from './vm-stop.js'
+import { vmSuspend } from './vm-suspend.js'
 
 export interface ControlPlaneHandle {
   readonly operations: Operations
@@ -72,6 +77,7 @@ export function createOperations(dependencies: OperationsDependencies): ControlP
     ...dependencies,
     inventory: createInventory(),
     journal: createJournal(state, host.id, clock),
+    suspendQueue: createSuspendQueue(clock),
     observe: createOriginObserver(clock),
     stamps: createStampFiles(clock),
     startedAt: new Date(clock.now()).toISOString(),
@@ -114,6 +120,8 @@ function operationsOf(plane: ControlPlane): Operations {
     'event.list': eventList(plane),
     'vm.list': vmList(plane),
     'vm.show': vmShow(plane),
+    'checkpoint.list': checkpointList(plane),
+    'checkpoint.show': checkpointShow(plane),
     'lease.list': leaseList(plane),
     'lease.show': leaseShow(plane),
     'lease.take': recorded(journal, 'lease.take', leaseTake(plane), (_, result) => ({
@@ -139,6 +147,9 @@ function operationsOf(plane: ControlPlane): Operations {
     'vm.adopt': recordedForEach(journal, 'vm.adopt', vmAdopt(plane), 'vm'),
     'vm.release': recordedForEach(journal, 'vm.release', vmRelease(plane), 'vm'),
     'vm.start': recordedForEach(journal, 'vm.start', vmStart(plane), 'vm'),
+    'vm.suspend': recordedForEach(journal, 'vm.suspend', vmSuspend(plane), 'vm'),
+    'vm.resume': recordedForEach(journal, 'vm.resume', vmResume(plane), 'vm'),
+    'checkpoint.delete': recordedForEach(journal, 'checkpoint.delete', checkpointDelete(plane), 'vm'),
     'vm.stop': recordedForEach(journal, 'vm.stop', vmStop(plane), 'vm'),
     'vm.attach': recordedForEach(journal, 'cache.attach', vmAttach(plane)),
     'cache.detach': recordedForEach(journal, 'cache.detach', cacheDetach(plane)),

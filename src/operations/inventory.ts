@@ -2,6 +2,7 @@ import { VmcacheError } from '../base/errors.js'
 import type { Activity } from '../model/idleness.js'
 import type { Mode } from '../model/mode.js'
 import type { CacheRecord } from '../state/cache-store.js'
+import type { CheckpointRecord } from '../state/checkpoint-store.js'
 import type { DiskRecord } from '../state/disk-store.js'
 import type { TenureRecord } from '../state/tenure-store.js'
 import type { VmRecord } from '../state/vm-store.js'
@@ -50,6 +51,8 @@ export interface Inventory {
   readonly tenureTurns: Turns
   /** By UUID. */
   readonly vms: Map<string, VmRecord>
+  /** Of suspended VMs, by UUID of the VM. */
+  readonly checkpoints: Map<string, CheckpointRecord>
   /** What running VMs have done lately, by UUID. */
   readonly activities: Map<string, Activity>
   /** Disks of VMs whose requests come through the engine now. */
@@ -75,6 +78,7 @@ export function createInventory(): Inventory {
     unsavedEpochs: new Set(),
     tenureTurns: createTurns(),
     vms: new Map(),
+    checkpoints: new Map(),
     activities: new Map(),
     throughCache: new Set(),
     whyDirect: new Map(),

@@ -6,7 +6,15 @@ import type { VmRecord } from '../state/vm-store.js'
 import type { ControlPlane } from './control-plane.js'
 import { exclusively, type Inventory } from './inventory.js'
 import type { OperationContext } from './operation.js'
-import { overTargets, type TargetNoun, type TargetOutcome, type TargetsOutcome } from './targets.js'
+import {
+  isPattern,
+  overTargets,
+  select,
+  type Selection,
+  type TargetNoun,
+  type TargetOutcome,
+  type TargetsOutcome,
+} from './targets.js'
 
 /** An attachment that is for a disk of a VM. */
 export type VmDisk = DiskRecord & { readonly vm: OwningVm }
@@ -35,16 +43,30 @@ export function vmNames({ vms }: Inventory): string[] {
   return [...vms.values()].map(({ name }) => name).sort()
 }
 
-/** Does `work` to every selected VM, as {@link overTargets} does; VMs are named by name or by UUID. */
+/** Which VMs are meant, by name; what fits none of them stays as it was written. */
+export function selectVms({ inventory }: Pick<ControlPlane, 'inventory'>, targets: Targets): Selection {
+  return select(byName(inventory, targets), vmNames(inventory), VMS)
+}
+
+/** Names of the VMs that were named themselves, not by a pattern. */
+export function namedVms({ inventory }: Pick<ControlPlane, 'inventory'>, targets: Targets): Set<string> {
+  return new Set(byName(inventory, targets).names.filter((name) => !isPattern(name)))
+}
+
+function byName<Request extends Targets>({ vms }: Inventory, request: Request): Request {
+  return { ...request, names: request.names.map((name) => vms.get(name)?.name ?? name) }
+}
+
+/** Does `work` to every selected VM, as {@link overTargets} does; VMs are named by name or by UUID. `atOnce`: null for as many as usual. */
 export function overVms<Request extends Targets & { readonly dryRun: boolean }>(
   { inventory }: Pick<ControlPlane, 'inventory'>,
   request: Request,
   context: OperationContext,
   work: (vm: VmRecord, context: OperationContext) => Promise<TargetOutcome>,
+  atOnce?: number | null,
 ): Promise<TargetsOutcome> {
-  const { vms } = inventory
-  const targets = { ...request, names: request.names.map((name) => vms.get(name)?.name ?? name) }
-  return overTargets(targets, vmNames(inventory), context, (name, inner) => work(knownVm(inventory, name), inner), VMS)
+  const onVm = (name: string, inner: OperationContext) => work(knownVm(inventory, name), inner)
+  return overTargets(byName(inventory, request), vmNames(inventory), context, onVm, VMS, atOnce)
 }
 
 /** Removes a VM from the state database, and from what is known. */

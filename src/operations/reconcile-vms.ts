@@ -9,6 +9,7 @@ import { exclusively } from './inventory.js'
 import { disksOfVm, driverOf, type VmDisk } from './known-vm.js'
 import { lacksWrites } from './origin-guard.js'
 import { servedDisk } from './served-disk.js'
+import { settleCheckpoints } from './settle-checkpoints.js'
 import { putThroughCache, settleDisk } from './vm-disks.js'
 
 /**
@@ -18,6 +19,7 @@ import { putThroughCache, settleDisk } from './vm-disks.js'
  */
 export async function reconcileVms(plane: ControlPlane): Promise<boolean> {
   const { inventory } = plane
+  const isUnsettled = await settleCheckpoints(plane)
   const attached = watchVms(plane)
   const outcomes = await Promise.all(
     attached.map(async (vm) => {
@@ -28,7 +30,7 @@ export async function reconcileVms(plane: ControlPlane): Promise<boolean> {
       })
     }),
   )
-  return outcomes.includes(true)
+  return isUnsettled || outcomes.includes(true)
 }
 
 /** Makes the drivers tell of every VM that has attached disks; returns these. */

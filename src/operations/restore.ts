@@ -28,6 +28,7 @@ export async function restore(plane: ControlPlane): Promise<RestoreReport> {
   const image = await state.load(host.id)
   for (const cache of image.caches) inventory.caches.set(cache.name, cache)
   for (const vm of image.vms) inventory.vms.set(vm.uuid, vm)
+  for (const checkpoint of image.checkpoints) inventory.checkpoints.set(checkpoint.vm, checkpoint)
   for (const disk of image.disks) inventory.disks.set(disk.name, disk)
   for (const lease of image.leases) if (lease.disk !== null) inventory.epochs.set(lease.disk, lease.epoch)
   for (const tenure of image.tenures) {

@@ -95,6 +95,7 @@ export async function overTargets(
   context: OperationContext,
   work: (name: string, context: OperationContext) => Promise<TargetOutcome>,
   noun: TargetNoun = DISKS,
+  atOnce: number | null = AT_ONCE,
 ): Promise<TargetsOutcome> {
   const { names, unknown } = select(targets, existing, noun)
   const results = new Map<string, TargetResult>()
@@ -120,7 +121,7 @@ export async function overTargets(
       if (names.length > 1) context.progress(results.size, names.length, 'items', name)
     }
   }
-  await Promise.all(Array.from({ length: Math.min(AT_ONCE, names.length) }, worker))
+  await Promise.all(Array.from({ length: Math.min(atOnce ?? AT_ONCE, names.length) }, worker))
   const done = names.filter((name) => results.get(name)?.ok)
   if (context.signal.aborted && done.length < names.length) {
     throw new VmcacheError('INTERRUPTED', `cancelled after ${done.length} of ${names.length} ${noun.what}s`, {

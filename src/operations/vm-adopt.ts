@@ -1,5 +1,6 @@
 import type { VmRecord } from '../state/vm-store.js'
 import { checkedVmName } from '../model/vm.js'
+import { DEFAULT_VM_POLICY } from '../model/vm-policy.js'
 import type { ControlPlane } from './control-plane.js'
 import { exclusively } from './inventory.js'
 import type { Operations } from './operation.js'
@@ -23,7 +24,17 @@ export function vmAdopt(plane: ControlPlane): Operations['vm.adopt'] {
         const changed = known === undefined || known.connect !== connect
         if (changed && !dryRun) {
           const createdAt = known?.createdAt ?? new Date(clock.now()).toISOString()
-          const vm: VmRecord = { host: host.id, uuid, name, driver: 'libvirt', connect, definition: null, createdAt }
+          const policy = known?.policy ?? DEFAULT_VM_POLICY
+          const vm: VmRecord = {
+            host: host.id,
+            uuid,
+            name,
+            driver: 'libvirt',
+            connect,
+            definition: null,
+            policy,
+            createdAt,
+          }
           await exclusively(inventory, `vm ${name}`, async () => {
             await state.vms.save(vm)
             inventory.vms.set(uuid, vm)

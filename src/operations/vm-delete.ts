@@ -1,5 +1,6 @@
 import { VmcacheError } from '../base/errors.js'
 import type { ControlPlane } from './control-plane.js'
+import { refuseSuspended } from './known-checkpoint.js'
 import { disksOfVm, driverOf, forgetVm, overVms } from './known-vm.js'
 import type { Operations } from './operation.js'
 
@@ -17,6 +18,7 @@ export function vmDelete(plane: ControlPlane): Operations['vm.delete'] {
       if ((await driverOf(plane, vm).monitor(vm)) !== null) {
         throw new VmcacheError('WRONG_STATE', `VM ${name} runs`, { hint: `stop it first: vmcache vm stop ${name}` })
       }
+      refuseSuspended(plane, vm)
       const [attached] = disksOfVm(inventory, vm)
       if (attached !== undefined) {
         throw new VmcacheError('IN_USE', `disk ${attached.name} is attached for VM ${name}`, {

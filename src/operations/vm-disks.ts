@@ -91,11 +91,24 @@ export async function takeOutOfCache(
   }
 }
 
-/** A disk of a VM that is off holds nothing back: the VM can be started without vmcache. */
-export async function settleDisk(plane: ControlPlane, disk: VmDisk, context: Draining): Promise<void> {
+/** A disk of a VM that is off, or stands still, holds nothing back: the VM can be started without vmcache. */
+export async function settleDisk(
+  plane: ControlPlane,
+  disk: VmDisk,
+  context: Draining,
+  reason = 'its VM is off',
+): Promise<void> {
   plane.inventory.throughCache.delete(disk.name)
   plane.inventory.whyDirect.delete(disk.name)
-  await leaveWriteBack(plane, disk, 'its VM is off', context)
+  await leaveWriteBack(plane, disk, reason, context)
+}
+
+/** A disk that was settled, and whose VM goes on after all, has its mode again where its requests come through the engine. */
+export async function comeThroughCache(plane: ControlPlane, vm: VmRecord, disk: VmDisk): Promise<void> {
+  const found = await findDisk(plane, vm, disk)
+  if (found?.observed.path.kind !== 'cached') return
+  plane.inventory.throughCache.add(disk.name)
+  await takeUpMode(plane, disk)
 }
 
 /** The mode that is wanted of a disk whose VM uses it through the engine. */

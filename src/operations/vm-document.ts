@@ -2,6 +2,7 @@ import type { VmState } from '../model/vm.js'
 import { observeVm, type ObservedVm } from '../hypervisor/observe-vm.js'
 import type { DeclaredVm } from '../hypervisor/driver.js'
 import type { VmDiskDocument, VmDocument } from '../protocol/control/documents.js'
+import type { CheckpointRecord } from '../state/checkpoint-store.js'
 import type { VmRecord } from '../state/vm-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
 import type { ControlPlane } from './control-plane.js'
@@ -12,22 +13,28 @@ import { idleSecondsOf } from './observe-activities.js'
 export async function vmDocument(plane: ControlPlane, vm: VmRecord): Promise<VmDocument> {
   const { declared, observed, state, reason } = await look(plane, vm)
   const disks = disksOf(plane, vm, declared, observed)
+  const checkpoint = plane.inventory.checkpoints.get(vm.uuid)
+  const isSuspended = checkpoint?.state === 'suspended' && state === 'off'
   return {
     name: declared?.name ?? vm.name,
     uuid: vm.uuid,
     driver: vm.driver,
     host: plane.host.name,
-    state,
-    reason,
+    state: isSuspended ? 'suspended' : state,
+    reason: isSuspended ? checkpoint.why : reason,
     memoryBytes: declared?.memoryBytes ?? null,
     disks,
     idleSeconds: state === 'running' ? idleSecondsOf(plane, vm) : null,
     awake: state === 'running' ? [...(plane.inventory.activities.get(vm.uuid)?.awake ?? [])] : [],
     onEngineLoss: onEngineLoss(disks, declared, observed),
     reservation: null,
-    checkpoint: null,
-    policy: null,
+    checkpoint: checkpoint === undefined ? null : shownCheckpoint(checkpoint),
+    policy: vm.policy,
   }
+}
+
+function shownCheckpoint({ cache, bytes, createdAt }: CheckpointRecord): VmDocument['checkpoint'] {
+  return { cache, location: 'local', bytes, createdAt }
 }
 
 interface Look {

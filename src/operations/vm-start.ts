@@ -2,6 +2,7 @@ import type { VmRecord } from '../state/vm-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
 import type { ControlPlane } from './control-plane.js'
 import { exclusively } from './inventory.js'
+import { refuseSuspended } from './known-checkpoint.js'
 import { disksOfVm, driverOf, overVms } from './known-vm.js'
 import type { OperationContext, Operations } from './operation.js'
 import { reconcileDisks } from './reconcile-vms.js'
@@ -13,6 +14,7 @@ export function vmStart(plane: ControlPlane): Operations['vm.start'] {
   return (request, context) =>
     overVms(plane, request, context, async (vm, inner) => {
       if ((await driverOf(plane, vm).monitor(vm)) !== null) return { changed: false, steps: [] }
+      refuseSuspended(plane, vm)
       if (!request.dryRun) await exclusively(inventory, `vm ${vm.name}`, () => start(plane, vm, inner))
       return { changed: true, steps: stepsOf(plane, vm) }
     })

@@ -44,7 +44,18 @@ async function refuseForeign(db: Kysely<Schema>, { name: dialect, label }: OpenD
   )
 }
 
-const OUR_TABLES = new Set(['host', 'cache', 'cache_device', 'disk', 'lease', 'tenure', 'job', 'event', 'vm'])
+const OUR_TABLES = new Set([
+  'host',
+  'cache',
+  'cache_device',
+  'disk',
+  'lease',
+  'tenure',
+  'job',
+  'event',
+  'vm',
+  'checkpoint',
+])
 
 async function refuseNewer(db: Kysely<Schema>, label: string): Promise<void> {
   const rows = await db

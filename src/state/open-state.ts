@@ -1,6 +1,7 @@
 import { CamelCasePlugin, Kysely } from 'kysely'
 import { VmcacheError } from '../base/errors.js'
 import { cacheStore } from './cache-store.js'
+import { checkpointStore } from './checkpoint-store.js'
 import type { OpenDialect } from './dialect.js'
 import { diskStore } from './disk-store.js'
 import { eventStore } from './event-store.js'
@@ -79,6 +80,7 @@ async function loadImage(stores: Stores, host: string) {
     leases: await stores.leases.list(host),
     tenures: await stores.tenures.list(host),
     vms: await stores.vms.list(host),
+    checkpoints: await stores.checkpoints.list(host),
     jobs: await stores.jobs.list(host, { state: 'running' }),
   }
 }
@@ -92,6 +94,7 @@ function storesOver(db: Kysely<Schema>, label: string): Stores {
     leases: guard(leaseStore(db)),
     tenures: guard(tenureStore(db)),
     vms: guard(vmStore(db)),
+    checkpoints: guard(checkpointStore(db)),
     jobs: guard(jobStore(db)),
     events: guard(eventStore(db)),
   }

@@ -60,6 +60,20 @@ export interface Schema {
     connect: string | null
     definition: string | null
     createdAt: string
+    policy: string
+  }
+  checkpoint: {
+    id: string
+    host: string
+    vm: string
+    cache: string
+    state: string
+    bytes: number
+    storedBytes: number
+    createdAt: string
+    why: string
+    qemu: string
+    disks: string
   }
   lease: {
     origin: string

@@ -1,4 +1,5 @@
 import type { CacheRecord, CacheStore } from './cache-store.js'
+import type { CheckpointRecord, CheckpointStore } from './checkpoint-store.js'
 import type { DiskRecord, DiskStore } from './disk-store.js'
 import type { EventStore } from './event-store.js'
 import type { HostRecord, HostStore } from './host-store.js'
@@ -15,6 +16,7 @@ export interface Stores {
   readonly leases: LeaseStore
   readonly tenures: TenureStore
   readonly vms: VmStore
+  readonly checkpoints: CheckpointStore
   readonly jobs: JobStore
   readonly events: EventStore
 }
@@ -27,6 +29,7 @@ export interface StateImage {
   readonly leases: readonly LeaseRecord[]
   readonly tenures: readonly TenureRecord[]
   readonly vms: readonly VmRecord[]
+  readonly checkpoints: readonly CheckpointRecord[]
   /** Jobs that were running when the engine ended. */
   readonly jobs: readonly JobRecord[]
 }

@@ -1,5 +1,6 @@
 import type { Kysely, Selectable } from 'kysely'
 import type { DriverName, VmDefinition } from '../model/vm.js'
+import { DEFAULT_VM_POLICY, type VmPolicy } from '../model/vm-policy.js'
 import type { Schema } from './schema.js'
 
 /** A VM that vmcache runs, or whose disks it may serve. */
@@ -14,6 +15,7 @@ export interface VmRecord {
   readonly connect: string | null
   /** Null where another program has it. */
   readonly definition: VmDefinition | null
+  readonly policy: VmPolicy
   readonly createdAt: string
 }
 
@@ -27,7 +29,8 @@ export interface VmStore {
 export function vmStore(db: Kysely<Schema>): VmStore {
   return {
     async save(vm) {
-      const row = { ...vm, definition: vm.definition === null ? null : JSON.stringify(vm.definition) }
+      const definition = vm.definition === null ? null : JSON.stringify(vm.definition)
+      const row = { ...vm, definition, policy: JSON.stringify(vm.policy) }
       await db
         .insertInto('vm')
         .values(row)
@@ -49,5 +52,6 @@ function recordOf(row: Selectable<Schema['vm']>): VmRecord {
     ...row,
     driver: row.driver as DriverName,
     definition: row.definition === null ? null : (JSON.parse(row.definition) as VmDefinition),
+    policy: { ...DEFAULT_VM_POLICY, ...(JSON.parse(row.policy) as Partial<VmPolicy>) },
   }
 }

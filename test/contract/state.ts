@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openState } from '../../src/state/open-state.js'
 import type { CacheRecord } from '../../src/state/cache-store.js'
+import type { CheckpointRecord } from '../../src/state/checkpoint-store.js'
 import type { DiskRecord } from '../../src/state/disk-store.js'
 import type { JobRecord } from '../../src/state/job-store.js'
 import type { LeaseRecord } from '../../src/state/lease-store.js'
@@ -86,7 +87,27 @@ const vm: VmRecord = {
     append: null,
     qemuArguments: ['-device', 'virtio-rng-pci'],
   },
+  policy: { rapidSuspend: 'best-effort', idleTimeoutSeconds: 3600 },
   createdAt: AT,
+}
+
+const checkpoint: CheckpointRecord = {
+  id: 'k1',
+  host: 'h1',
+  vm: 'u1',
+  cache: 'fast',
+  state: 'suspended',
+  bytes: 2 ** 41,
+  storedBytes: 2 ** 40,
+  createdAt: AT,
+  why: 'idle 1 h (policy)',
+  qemu: { version: '7.2.22', machine: 'pc-q35-7.2' },
+  disks: [
+    {
+      ...{ target: 'vda', path: '/images/é.img', kind: 'file', sizeBytes: 2 ** 44 },
+      ...{ inode: '18446744073709551615', modifiedAt: '1795168800123456789' },
+    },
+  ],
 }
 
 const job: JobRecord = {
@@ -128,6 +149,7 @@ export function stateContract(newUrl: () => Promise<string>): void {
       leases: [],
       tenures: [],
       vms: [],
+      checkpoints: [],
       jobs: [],
     })
   })
@@ -140,6 +162,8 @@ export function stateContract(newUrl: () => Promise<string>): void {
     expect(await state.leases.compareAndSet(null, lease)).toBe(true)
     await state.tenures.save(tenure)
     await state.vms.save(vm)
+    await state.checkpoints.save({ ...checkpoint, state: 'suspending', disks: [] })
+    await state.checkpoints.save(checkpoint)
     await state.jobs.save(job)
     await reopen()
     expect(await state.load('h1')).toEqual({
@@ -149,6 +173,7 @@ export function stateContract(newUrl: () => Promise<string>): void {
       leases: [lease],
       tenures: [tenure],
       vms: [vm],
+      checkpoints: [checkpoint],
       jobs: [job],
     })
     expect(await state.load('h2')).toMatchObject({ caches: [], disks: [], leases: [], tenures: [], vms: [], jobs: [] })
@@ -179,6 +204,15 @@ export function stateContract(newUrl: () => Promise<string>): void {
     await state.vms.delete('h1', 'u1')
     expect((await state.load('h1')).vms).toEqual([domain])
     expect((await state.load('h2')).vms).toEqual([{ ...vm, host: 'h2' }])
+  })
+
+  test('a VM has one checkpoint', async () => {
+    await state.checkpoints.save(checkpoint)
+    await expect(state.checkpoints.save({ ...checkpoint, id: 'k2' })).rejects.toMatchObject({ code: 'FAILED' })
+    await state.checkpoints.save({ ...checkpoint, id: 'k3', host: 'h2' })
+    await state.checkpoints.delete('k1')
+    expect((await state.load('h1')).checkpoints).toEqual([])
+    expect((await state.load('h2')).checkpoints).toEqual([{ ...checkpoint, id: 'k3', host: 'h2' }])
   })
 
   test('a cache of which disks are wanted cannot be deleted; without disks its devices go with it', async () => {

@@ -17,6 +17,7 @@ import type {
 import type { DiskStatsDocument } from '../../src/protocol/control/documents.js'
 import { VmcacheError, type ErrorCode } from '../../src/base/errors.js'
 import { SeededRandom, type Random } from '../../src/base/random.js'
+import type { EngineCheckpoint } from '../../src/engine/checkpoint.js'
 import { MINIMUM_SHARE_CHUNKS, PAGE_BYTES, SECTOR_BYTES } from '../../src/model/geometry.js'
 
 export interface FakeSuperblock extends DeviceIdentity {
@@ -48,13 +49,27 @@ export interface FakeLog extends FoundLog {
 export interface FakeStorage {
   readonly devices: Map<string, FakeDevice>
   readonly logs: Map<string, FakeLog>
+  readonly checkpoints: Map<string, FakeCheckpoint>
+  /** Bytes of the next stream that becomes a checkpoint. */
+  streamBytes: number
   /** Sizes of origins that are no files (NBD URIs), or that replace the size of a file. */
   readonly origins: Map<string, number>
   readonly random: Random
 }
 
+export interface FakeCheckpoint extends EngineCheckpoint {
+  readonly cacheId: string
+  readonly chunks: number
+  /** A bit of it has flipped. */
+  isCorrupt?: boolean
+}
+
 export function createFakeStorage(seed = 1): FakeStorage {
-  return { devices: new Map(), logs: new Map(), origins: new Map(), random: new SeededRandom(seed) }
+  const random = new SeededRandom(seed)
+  return {
+    ...{ devices: new Map(), logs: new Map(), checkpoints: new Map(), origins: new Map(), random },
+    streamBytes: 64 * 2 ** 20,
+  }
 }
 
 type Method = keyof Engine
@@ -117,6 +132,9 @@ const CHANGES: readonly Method[] = [
   'flush',
   'invalidate',
   'change',
+  'writeCheckpoint',
+  'readCheckpoint',
+  'deleteCheckpoint',
   'close',
 ]
 
@@ -144,6 +162,8 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
   const refusing = new Set<string>()
   const hanging = new Set<string>()
   const failed = new Set<string>()
+  /** Chunks that VMs are promised, by cache, then by VM. */
+  const reserved = new Map<string, Map<string, number>>()
   let raiseEpoch: (disk: string) => Promise<void> = () => Promise.reject(new Error('nobody can raise an epoch'))
   let closed = false
 
@@ -192,6 +212,22 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
   const logsIn = (cache: OpenCache) =>
     [...storage.logs.values()].filter((log) => log.cacheId === cache.superblock.cacheId)
 
+  const checkpointsIn = (cache: OpenCache) =>
+    [...storage.checkpoints.values()].filter(({ cacheId }) => cacheId === cache.superblock.cacheId)
+
+  const reservedIn = (name: string): number =>
+    [...(reserved.get(name)?.values() ?? [])].reduce((sum, chunks) => sum + chunks, 0)
+
+  function checkpointIn(name: string, id: string): FakeCheckpoint {
+    const found = checkpointsIn(openCacheNamed(name)).find((checkpoint) => checkpoint.id === id)
+    return found ?? fail('NOT_FOUND', `cache ${name} has no checkpoint ${id}`)
+  }
+
+  /** What the engine tells of it. */
+  function shown({ cacheId: _, chunks: __, isCorrupt: ___, ...checkpoint }: FakeCheckpoint): EngineCheckpoint {
+    return checkpoint
+  }
+
   function cacheDocument(name: string, cache: OpenCache): EngineCache {
     const { superblock } = cache
     const devices = superblock.paths.map((path) => {
@@ -209,12 +245,15 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
     const logs = logsIn(cache)
     const total = devices.reduce((sum, device) => sum + device.chunks, 0)
     const disk = logs.reduce((sum, log) => sum + log.chunks, 0)
+    const checkpoint = checkpointsIn(cache).reduce((sum, { chunks }) => sum + chunks, 0)
+    const promised = reservedIn(name)
+    const free = total - disk - checkpoint - promised
     return {
       name,
       state: devices.every(isUsable) ? 'open' : devices.some(isUsable) ? 'degraded' : 'failed',
       blockSizeBytes: superblock.blockBytes,
       chunkSizeBytes: superblock.chunkBytes,
-      chunks: { total, free: total - disk, disk, checkpoint: 0, mirror: 0, reserved: 0 },
+      chunks: { total, free, disk, checkpoint, mirror: 0, reserved: promised },
       sizeBytes: total * superblock.chunkBytes,
       indexBytes: 0,
       dirtyBytes: logs.reduce((sum, log) => sum + log.dirtyBytes, 0),
@@ -500,6 +539,66 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
         const damagedPages = log.isDamaged === true ? [0] : []
         return [{ disk: settings.name, pages, repairedPages: 0, droppedPages: 0, damagedPages }]
       })
+    },
+
+    async reserve(name, holder, bytes, { bestEffort }) {
+      enter('reserve', name, holder, bytes, { bestEffort })
+      const cache = openCacheNamed(name)
+      const { chunkBytes } = cache.superblock
+      const holders = reserved.get(name) ?? new Map<string, number>()
+      const wanted = Math.ceil(bytes / chunkBytes)
+      const { free } = cacheDocument(name, cache).chunks
+      const possible = free + (holders.get(holder) ?? 0)
+      if (wanted > possible && !bestEffort) fail('NO_SPACE', `cache ${name} has ${possible} chunks, not ${wanted}`)
+      const granted = Math.min(wanted, possible)
+      reserved.set(name, granted === 0 ? (holders.delete(holder), holders) : holders.set(holder, granted))
+      return granted * chunkBytes
+    },
+
+    async writeCheckpoint(name, { id, vm, name: label, attributes }, { ready, signal }) {
+      enter('writeCheckpoint', name, id)
+      const cache = openCacheNamed(name)
+      const { chunkBytes, cacheId } = cache.superblock
+      const bytes = storage.streamBytes
+      const chunks = Math.ceil(bytes / chunkBytes)
+      ready()
+      await new Promise((resolve) => setImmediate(resolve))
+      if (signal.aborted) fail('INTERRUPTED', 'cancelled')
+      const own = reserved.get(name)?.get(vm) ?? 0
+      if (chunks > cacheDocument(name, cache).chunks.free + own) fail('NO_SPACE', `cache ${name} is full`)
+      const left = Math.max(0, own - chunks)
+      if (own > 0) reserved.get(name)!.set(vm, left)
+      const checkpoint = {
+        ...{ id, vm, name: label, bytes, storedBytes: chunks * chunkBytes, attributes, damage: null, cacheId, chunks },
+        createdAt: '2026-01-01T00:00:00.000Z',
+      }
+      storage.checkpoints.set(id, checkpoint)
+      return shown(checkpoint)
+    },
+
+    async verifyCheckpoint(name, id) {
+      enter('verifyCheckpoint', name, id)
+      const checkpoint = checkpointIn(name, id)
+      if (checkpoint.isCorrupt === true) fail('CORRUPT', `checkpoint ${id} does not verify`)
+      return shown(checkpoint)
+    },
+
+    async readCheckpoint(name, id, socket, { ready }) {
+      enter('readCheckpoint', name, id, socket)
+      const checkpoint = checkpointIn(name, id)
+      ready()
+      if (checkpoint.isCorrupt === true) fail('CORRUPT', `checkpoint ${id} does not verify`)
+    },
+
+    async checkpoints(name) {
+      enter('checkpoints', name)
+      return checkpointsIn(openCacheNamed(name)).map(shown)
+    },
+
+    async deleteCheckpoint(name, id) {
+      enter('deleteCheckpoint', name, id)
+      checkpointIn(name, id)
+      storage.checkpoints.delete(id)
     },
 
     async closeCache(name) {

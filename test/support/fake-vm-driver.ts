@@ -19,7 +19,11 @@ interface FakeNode {
 export interface FakeVm {
   readonly uuid: string
   name: string
-  state: 'off' | 'prelaunch' | 'running' | 'paused' | 'io-error'
+  state: 'off' | 'prelaunch' | 'inmigrate' | 'running' | 'paused' | 'postmigrate' | 'io-error'
+  /** Why its memory cannot be saved. */
+  blocked: string[]
+  /** What QEMU it is. */
+  qemu: { version: [number, number, number]; machine: string }
   disks: DeclaredDisk[]
   readonly nodes: Map<string, FakeNode>
   /** Node of each device. */
@@ -94,10 +98,24 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
         }),
       }
     },
+    'query-version': ({ qemu: { version } }) => ({
+      qemu: { major: version[0], minor: version[1], micro: version[2] },
+    }),
+    'query-migrate': ({ state, blocked }) => {
+      if (state === 'postmigrate' || state === 'paused') return { status: 'completed' }
+      return blocked.length === 0 ? {} : { 'blocked-reasons': blocked }
+    },
+    stop: (vm) => void (vm.state = 'paused'),
+    'migrate-set-parameters': () => ({}),
+    migrate: (vm) => void (vm.state = 'postmigrate'),
+    'migrate-incoming': (vm) => void (vm.state = 'paused'),
+    migrate_cancel: () => ({}),
     'query-vnc-servers': ({ isWatched }) => [{ clients: isWatched ? [{}] : [] }],
     'query-spice': () => ({}),
-    'qom-get': ({ werror }, { path, property }) =>
-      property === 'werror' ? (werror.get(String(path).split('/').at(-1)!) ?? 'stop') : false,
+    'qom-get': ({ werror, qemu }, { path, property }) => {
+      if (path === '/machine') return `${qemu.machine}-machine`
+      return property === 'werror' ? (werror.get(String(path).split('/').at(-1)!) ?? 'stop') : false
+    },
     'qom-set': ({ drives }, { path, value }) => void drives.set(String(path).split('/').at(-1)!, value),
     'blockdev-add': ({ nodes }, options) => {
       const { 'node-name': name, driver: kind, file, server } = options as Record<string, never>
@@ -140,7 +158,8 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
         ...{ target, device: target, path, stopsOnError: true, discard: true, whyDirect: null },
       }))
       const vm: FakeVm = {
-        ...{ uuid, name, state: 'off', disks },
+        ...{ uuid, name, state: 'off', disks, blocked: [] },
+        qemu: { version: [7, 2, 22], machine: 'pc-q35-7.2' },
         ...{ nodes: new Map(), drives: new Map(), werror: new Map() },
         ...{ load: { cpuSeconds: 0, diskRequests: 0 }, isWatched: false },
       }
@@ -170,11 +189,11 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
       const running = identities.flatMap(({ uuid }) => vms.get(uuid) ?? []).filter(({ state }) => state === 'running')
       return new Map(running.map((vm) => [vm.uuid, vm.load]))
     },
-    async startPaused(vm) {
-      log.push('start')
+    async startPaused(vm, { awaitsMemory = false } = {}) {
+      log.push(awaitsMemory ? 'start, awaiting memory' : 'start')
       const failure = fail.get('start')
       if (failure !== undefined) throw failure
-      powerOn(defined(vm), 'prelaunch')
+      powerOn(defined(vm), awaitsMemory ? 'inmigrate' : 'prelaunch')
     },
     async resume(vm) {
       log.push('cont')

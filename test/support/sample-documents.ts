@@ -1,4 +1,5 @@
 /** Documents of a made-up host, as an engine would answer them: a healthy cache and one with a failed device. */
+import { DEFAULT_VM_POLICY } from '../../src/model/vm-policy.js'
 import { DEFAULT_WRITE_BACK } from '../../src/model/write-back.js'
 import type { CacheRecoverDocument } from '../../src/protocol/control/cache-recover.js'
 import type {
@@ -195,7 +196,7 @@ export const vms: VmDocument[] = [
     onEngineLoss: 'stops',
     reservation: null,
     checkpoint: null,
-    policy: null,
+    policy: DEFAULT_VM_POLICY,
   },
   {
     name: 'desk07',
@@ -211,7 +212,7 @@ export const vms: VmDocument[] = [
     onEngineLoss: 'continues',
     reservation: null,
     checkpoint: null,
-    policy: null,
+    policy: DEFAULT_VM_POLICY,
   },
   {
     name: 'mail',
@@ -227,7 +228,7 @@ export const vms: VmDocument[] = [
     onEngineLoss: 'continues',
     reservation: null,
     checkpoint: null,
-    policy: null,
+    policy: DEFAULT_VM_POLICY,
   },
 ]
 

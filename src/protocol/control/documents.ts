@@ -4,9 +4,11 @@
  * These types are the JSON contract of the command line too. Every key is always present, `null` where unknown; sizes are
  * bytes, times are RFC 3339 UTC, ratios are 0..1. Adding keys is free, changing them is not.
  */
+import type { CheckpointState } from '../../model/checkpoint.js'
 import type { DiskPhase } from '../../model/phase.js'
 import type { Mode, ModeState } from '../../model/mode.js'
 import type { DriverName, ImageFormat, VmDefinition, VmState } from '../../model/vm.js'
+import type { VmPolicy } from '../../model/vm-policy.js'
 import type { WriteBackSettings } from '../../model/write-back.js'
 
 export interface DeviceDocument {
@@ -311,8 +313,8 @@ export interface VmDocument {
   uuid: string
   driver: DriverName
   host: string
-  /** `unknown`: its hypervisor does not answer, `reason` says why. */
-  state: VmState | 'unknown'
+  /** `suspended`: off, and a checkpoint has its memory; `unknown`: its hypervisor does not answer. `reason` says why. */
+  state: VmState | 'suspended' | 'unknown'
   reason: string | null
   memoryBytes: number | null
   disks: VmDiskDocument[]
@@ -327,7 +329,32 @@ export interface VmDocument {
   onEngineLoss: 'continues' | 'stops' | 'io-error'
   reservation: { cache: string; bytes: number } | null
   checkpoint: { cache: string | null; location: string; bytes: number; createdAt: string } | null
-  policy: object | null
+  policy: VmPolicy
+}
+
+/** The memory of a suspended VM. */
+export interface CheckpointDocument {
+  /** 32 hexadecimal digits. */
+  id: string
+  /** What the VM is called; of one that is not known any more what it was called. */
+  vm: string
+  uuid: string
+  host: string
+  cache: string
+  /** `local`: in a cache of its host. */
+  location: 'local'
+  /** `unrecorded`: a cache has it, but nobody knows what became of its VM, so that it is not resumed. */
+  state: CheckpointState | 'unrecorded'
+  /** What is loaded when the VM is resumed. */
+  bytes: number
+  /** What it takes of the cache. */
+  storedBytes: number
+  createdAt: string
+  why: string | null
+  qemu: { version: string; machine: string } | null
+  disks: { target: string; path: string }[]
+  /** What is known to be wrong with it; null where nothing is. */
+  damage: string | null
 }
 
 export interface DefineVmRequest extends Omit<VmDefinition, 'disks'> {

@@ -20,6 +20,9 @@ export interface Routes {
   'device.list': Get<object, { devices: (documents.DeviceDocument & { cache: string })[] }>
   'vm.list': Get<object, { vms: documents.VmDocument[] }>
   'vm.show': Get<{ name: string }, documents.VmDocument>
+  'checkpoint.list': Get<object, { checkpoints: documents.CheckpointDocument[] }>
+  /** `name`: of the VM, or the id. */
+  'checkpoint.show': Get<{ name: string }, documents.CheckpointDocument>
   'stats.show': Get<{ names: string[]; window: documents.StatsWindow }, documents.StatsDocument>
   'job.list': Get<object, { jobs: documents.JobDocument[] }>
   'job.show': Get<{ id: string; waitMilliseconds: number }, documents.JobDocument>
@@ -93,6 +96,14 @@ export interface Routes {
   'vm.start': Post<Changing<documents.Targets>, Results>
   /** `force`: at once, as a power cut; else the guest is asked to shut down, and waited for. */
   'vm.stop': Post<Changing<documents.Targets & { force: boolean }>, Results>
+  /**
+   * `idleSeconds`: only those that have been idle for so long; null for all. `perHour`: so many begin in an hour; `atOnce`: so many at a
+   * time; null for what is usual.
+   */
+  'vm.suspend': Post<Changing<documents.Targets & { idleSeconds: number | null } & Pace>, Results>
+  'vm.resume': Post<Changing<documents.Targets & Pace>, Results>
+  /** Of VMs, by name, or by id. Without `discardMemory` it is refused. */
+  'checkpoint.delete': Post<Changing<documents.Targets & { discardMemory: boolean }>, Results>
   /** Attaches disks of a VM, live where it runs; `results` are disks. */
   'vm.attach': Post<documents.AttachVmRequest, Results & { disks: documents.DiskDocument[] }>
   'job.cancel': Post<{ id: string }, documents.ChangeResult & { job: documents.JobDocument }>
@@ -113,6 +124,7 @@ interface Post<Request, Response> {
   response: Response
 }
 type Changing<Request> = Request & { dryRun: boolean }
+type Pace = { perHour: number | null; atOnce: number | null }
 type Results = documents.ChangeResult & { results: documents.TargetResult[] }
 
 export type Operation = keyof Routes
@@ -137,6 +149,8 @@ export const READS: readonly Operation[] = [
   'device.list',
   'vm.list',
   'vm.show',
+  'checkpoint.list',
+  'checkpoint.show',
   'stats.show',
   'job.list',
   'job.show',

@@ -41,6 +41,10 @@ const attachment = {
 
 const device = z.strictObject({ path: name, sizeBytes: bytes.nullable().default(null) })
 const targets = { names: texts.default([]), all: flag, exclude: texts.default([]) }
+const pace = {
+  perHour: z.number().int().min(1).max(1_000_000).nullable().default(null),
+  atOnce: z.number().int().min(1).max(1000).nullable().default(null),
+}
 const nothing = z.strictObject({})
 const named = z.strictObject({ name })
 
@@ -67,6 +71,8 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
   'device.list': nothing,
   'vm.list': nothing,
   'vm.show': named,
+  'checkpoint.list': nothing,
+  'checkpoint.show': named,
   'stats.show': z.strictObject({
     names: texts.default([]),
     window: z.enum(['5m', '1h', '24h', 'all']).default('5m'),
@@ -138,6 +144,14 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
   'vm.release': z.strictObject({ ...targets, dryRun: flag }),
   'vm.start': z.strictObject({ ...targets, dryRun: flag }),
   'vm.stop': z.strictObject({ ...targets, force: flag, dryRun: flag }),
+  'vm.suspend': z.strictObject({
+    ...targets,
+    idleSeconds: z.number().int().min(0).nullable().default(null),
+    ...pace,
+    dryRun: flag,
+  }),
+  'vm.resume': z.strictObject({ ...targets, ...pace, dryRun: flag }),
+  'checkpoint.delete': z.strictObject({ ...targets, discardMemory: flag, dryRun: flag }),
   'vm.attach': z.strictObject({ vm: name, targets: texts.default([]), ...attachment }),
   'job.cancel': z.strictObject({ id: name }),
   'engine.stop': z.strictObject({ detach: flag, force: flag }),

@@ -8,6 +8,7 @@ import { start } from './0001-start.js'
 import { lacksWrites } from './0002-lacks-writes.js'
 import { writeBack } from './0003-write-back.js'
 import { vms } from './0004-vms.js'
+import { checkpoints } from './0005-checkpoints.js'
 
 export interface SchemaMigration {
   /** Sorts in the order of application; kept for ever, as databases remember it. */
@@ -21,4 +22,5 @@ export const MIGRATIONS: readonly SchemaMigration[] = [
   { name: '0002-lacks-writes', up: lacksWrites },
   { name: '0003-write-back', up: writeBack },
   { name: '0004-vms', up: vms },
+  { name: '0005-checkpoints', up: checkpoints },
 ]

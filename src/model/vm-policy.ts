@@ -1,0 +1,23 @@
+import { formatDuration } from '../base/units.js'
+
+/** `on`: room for the VM's memory is reserved when it starts, else it does not; `best-effort`: as much as there is. */
+export const RAPID_SUSPEND = ['off', 'on', 'best-effort'] as const
+export type RapidSuspend = (typeof RAPID_SUSPEND)[number]
+
+/** What is wanted of a VM. */
+export interface VmPolicy {
+  readonly rapidSuspend: RapidSuspend
+  /** It is suspended when it has been idle for so long; null: never. */
+  readonly idleTimeoutSeconds: number | null
+}
+
+export const DEFAULT_VM_POLICY: VmPolicy = { rapidSuspend: 'off', idleTimeoutSeconds: null }
+
+/** A policy in one line for people; null where nothing is wanted. */
+export function policyText({ rapidSuspend, idleTimeoutSeconds }: VmPolicy): string | null {
+  const parts = [
+    ...(rapidSuspend === 'off' ? [] : [`rapid suspend ${rapidSuspend}`]),
+    ...(idleTimeoutSeconds === null ? [] : [`suspended when idle for ${formatDuration(idleTimeoutSeconds)}`]),
+  ]
+  return parts.length === 0 ? null : parts.join(', ')
+}

@@ -1,0 +1,78 @@
+import { observeVm } from '../hypervisor/observe-vm.js'
+import type { CheckpointRecord } from '../state/checkpoint-store.js'
+import type { VmRecord } from '../state/vm-store.js'
+import type { ControlPlane } from './control-plane.js'
+import { exclusively } from './inventory.js'
+import { dropCheckpoint, eraseCheckpoint, saveCheckpoint } from './known-checkpoint.js'
+import { disksOfVm, driverOf } from './known-vm.js'
+import { comeThroughCache } from './vm-disks.js'
+
+/**
+ * Brings to an end what was begun with a checkpoint and was not ended, because an engine or a host died, or the state database was away:
+ *
+ * | on record | the VM | so |
+ * | --- | --- | --- |
+ * | suspending | is stopped, or runs | the checkpoint is nobody's: it is erased, then the VM goes on |
+ * | suspending | is off | it died with its memory: the checkpoint is erased, as nobody knows whether it had gone on |
+ * | suspended | is stopped | it had only to end: it is ended |
+ * | resuming | is stopped | nothing of the guest has run: it is ended, and suspended again |
+ * | resuming | is off | suspended again |
+ * | consumed | is stopped | it has its memory: it goes on, and the checkpoint is erased |
+ * | resuming, consumed | runs | the checkpoint is erased |
+ * | consumed | is off | it may have run, so its memory must not be used again: the checkpoint is erased |
+ *
+ * Returns whether something is to be tried again soon.
+ */
+export async function settleCheckpoints(plane: ControlPlane): Promise<boolean> {
+  const { inventory } = plane
+  const outcomes = await Promise.all(
+    [...inventory.checkpoints.values()].map(async (checkpoint) => {
+      const vm = inventory.vms.get(checkpoint.vm)
+      if (vm === undefined || inventory.busy.has(`vm ${vm.name}`)) return vm !== undefined
+      return exclusively(inventory, `vm ${vm.name}`, () => settle(plane, vm, checkpoint)).then(
+        () => false,
+        () => true,
+      )
+    }),
+  )
+  return outcomes.includes(true)
+}
+
+async function settle(plane: ControlPlane, vm: VmRecord, checkpoint: CheckpointRecord): Promise<void> {
+  const driver = driverOf(plane, vm)
+  const { state } = await observeVm(driver, vm)
+  const record = (what: string) =>
+    plane.journal.record({ what, who: 'engine', why: `found ${checkpoint.state}`, result: 'ok', vm: vm.name })
+  switch (checkpoint.state) {
+    case 'suspending':
+      if (state === 'off') await dropCheckpoint(plane, checkpoint)
+      else await letGoOn(plane, vm, checkpoint)
+      return record(state === 'off' ? 'checkpoint.erase' : 'vm.continue')
+    case 'suspended':
+      if (state === 'off' || state === 'running') return
+      await driver.destroy(vm)
+      return record('vm.end')
+    case 'resuming':
+      if (state === 'running') return dropCheckpoint(plane, checkpoint)
+      await driver.destroy(vm)
+      await saveCheckpoint(plane, { ...checkpoint, state: 'suspended' })
+      return record('vm.suspend')
+    case 'consumed':
+      if (state === 'paused') {
+        await driver.resume(vm)
+        await record('vm.continue')
+      }
+      return dropCheckpoint(plane, checkpoint)
+  }
+}
+
+/**
+ * Lets a stopped VM go on that was not suspended after all. Its checkpoint is erased before that, so that nobody can resume from what is the
+ * past by then; where it cannot be, it stays on record as one that is not to be used.
+ */
+export async function letGoOn(plane: ControlPlane, vm: VmRecord, checkpoint: CheckpointRecord): Promise<void> {
+  await eraseCheckpoint(plane, checkpoint).catch(() => {})
+  await driverOf(plane, vm).resume(vm)
+  for (const disk of disksOfVm(plane.inventory, vm)) await comeThroughCache(plane, vm, disk).catch(() => {})
+  await dropCheckpoint(plane, checkpoint)
+}

@@ -1,0 +1,154 @@
+import { VmcacheError } from '../base/errors.js'
+import { formatDuration } from '../base/units.js'
+import { qemuIdentity, whyNotSaved } from '../hypervisor/memory-stream.js'
+import { observeVm } from '../hypervisor/observe-vm.js'
+import type { VmMonitor } from '../hypervisor/driver.js'
+import type { RequestOf } from '../protocol/control/routes.js'
+import type { CheckpointRecord } from '../state/checkpoint-store.js'
+import type { VmRecord } from '../state/vm-store.js'
+import { asVmcacheError } from './as-vmcache-error.js'
+import type { ControlPlane } from './control-plane.js'
+import { exclusively } from './inventory.js'
+import { refuseSuspended, saveCheckpoint } from './known-checkpoint.js'
+import { disksOfVm, driverOf, knownVm, namedVms, overVms, selectVms } from './known-vm.js'
+import { writeMemory } from './move-memory.js'
+import { idleSecondsOf } from './observe-activities.js'
+import type { OperationContext, Operations } from './operation.js'
+import { lacksWrites } from './origin-guard.js'
+import { letGoOn } from './settle-checkpoints.js'
+import { observeDisksOf } from './suspended-disks.js'
+import { settleDisk } from './vm-disks.js'
+
+type Request = RequestOf<'vm.suspend'>
+
+/** The guest stands still when QEMU has drained its requests. */
+const STOP_MILLISECONDS = 30_000
+
+/** Suspends VMs: their memory goes to the cache, and they end. A filter leaves out what cannot be suspended; a name insists. */
+export function vmSuspend(plane: ControlPlane): Operations['vm.suspend'] {
+  return async (request, context) => {
+    const { names, unknown } = selectVms(plane, request)
+    const fits = await Promise.all(names.map((name) => isMeant(plane, request, name)))
+    const chosen = [...names.filter((_, index) => fits[index]), ...unknown]
+    if (chosen.length === 0)
+      return { changed: false, ...(request.dryRun ? { dryRun: true, steps: [] } : {}), results: [] }
+    const targets = { names: chosen, all: false, exclude: [], dryRun: request.dryRun }
+    return overVms(plane, targets, context, (vm, inner) => suspendInTurn(plane, vm, request, inner), request.atOnce)
+  }
+}
+
+/** One that was named is meant whatever it does; others only where they can be suspended, and have been idle for as long as is asked. */
+async function isMeant(plane: ControlPlane, request: Request, name: string): Promise<boolean> {
+  const { inventory } = plane
+  const { idleSeconds } = request
+  if (idleSeconds === null && namedVms(plane, request).has(name)) return true
+  const vm = knownVm(inventory, name)
+  if (inventory.busy.has(`vm ${name}`) || inventory.checkpoints.has(vm.uuid)) return false
+  if (idleSeconds !== null && (idleSecondsOf(plane, vm) ?? -1) < idleSeconds) return false
+  return suspendable(plane, vm).then(
+    () => true,
+    () => false,
+  )
+}
+
+async function suspendInTurn(plane: ControlPlane, vm: VmRecord, request: Request, context: OperationContext) {
+  const unchanged = { changed: false, steps: [] }
+  const { inventory, suspendQueue } = plane
+  if (inventory.checkpoints.get(vm.uuid)?.state === 'suspended') return unchanged
+  refuseSuspended(plane, vm)
+  const { cache } = await suspendable(plane, vm)
+  if (request.dryRun) return { changed: true, steps: stepsOf(plane, vm, cache) }
+  return suspendQueue.suspend(request.perHour, context.signal, async () => {
+    // It may have woken while it waited.
+    if (!(await isMeant(plane, request, vm.name))) return unchanged
+    await exclusively(inventory, `vm ${vm.name}`, () => suspend(plane, vm, whyOf(plane, vm, request, context), context))
+    return { changed: true, steps: [] }
+  })
+}
+
+function whyOf(plane: ControlPlane, vm: VmRecord, { idleSeconds }: Request, { who }: OperationContext): string {
+  return idleSeconds === null ? `asked for (${who})` : `idle ${formatDuration(idleSecondsOf(plane, vm) ?? 0)} (${who})`
+}
+
+/** The way into a VM that can be suspended now, and the cache that will have its memory; throws why there is none. */
+async function suspendable(plane: ControlPlane, vm: VmRecord): Promise<{ monitor: VmMonitor; cache: string }> {
+  const { name } = vm
+  const driver = driverOf(plane, vm)
+  if (!driver.capabilities.suspends) {
+    throw new VmcacheError('HYPERVISOR', `VM ${name} cannot be suspended: driver ${driver.name} does not save memory`, {
+      hint: `where libvirt runs it: virsh managedsave ${name}`,
+    })
+  }
+  const monitor = await driver.monitor(vm)
+  const { state } = await observeVm(driver, vm, monitor)
+  if (monitor === null || state !== 'running') {
+    throw new VmcacheError('WRONG_STATE', `VM ${name} is ${state}: only one that runs can be suspended`)
+  }
+  const blocked = await whyNotSaved(monitor)
+  if (blocked !== null) throw new VmcacheError('HYPERVISOR', `VM ${name} cannot be suspended: ${blocked}`)
+  await observeDisksOf(plane, vm)
+  return { monitor, cache: cacheFor(plane, vm) }
+}
+
+/** The cache that is to have the memory of a VM: one that has its disks, else the one with most room. */
+export function cacheFor({ engine, inventory }: ControlPlane, vm: VmRecord): string {
+  const own = new Set(disksOfVm(inventory, vm).map(({ cache }) => cache))
+  const [best] = engine
+    .caches()
+    .filter(({ state }) => state === 'open')
+    .sort((a, b) => Number(own.has(b.name)) - Number(own.has(a.name)) || b.chunks.free - a.chunks.free)
+  if (best !== undefined) return best.name
+  throw new VmcacheError('NO_SPACE', `no cache is open that could have the memory of VM ${vm.name}`, {
+    hint: 'see: vmcache cache list',
+  })
+}
+
+/**
+ * The VM is stopped, its origins get what they lack, and its memory goes to the cache. It ends only when a checkpoint that is whole is on
+ * record; whatever fails before that, it goes on. What an engine that dies in between leaves, settle-checkpoints.ts brings to an end.
+ */
+async function suspend(plane: ControlPlane, vm: VmRecord, why: string, context: OperationContext): Promise<void> {
+  const { clock, host, random } = plane
+  const driver = driverOf(plane, vm)
+  const { monitor, cache } = await suspendable(plane, vm)
+  const begun: CheckpointRecord = {
+    ...{ id: random.id(), host: host.id, vm: vm.uuid, cache, state: 'suspending', bytes: 0, storedBytes: 0 },
+    ...{ createdAt: new Date(clock.now()).toISOString(), why, qemu: await qemuIdentity(monitor), disks: [] },
+  }
+  await saveCheckpoint(plane, begun)
+  try {
+    await monitor.execute('stop', {}, { timeoutMilliseconds: STOP_MILLISECONDS })
+    await completeOrigins(plane, vm, context)
+    const disks = await observeDisksOf(plane, vm)
+    const attributes = JSON.stringify({ qemu: begun.qemu, disks })
+    const source = { id: begun.id, attributes, bytes: null }
+    const { bytes, storedBytes } = await writeMemory(plane, vm, monitor, cache, source, context)
+    await saveCheckpoint(plane, { ...begun, state: 'suspended', bytes, storedBytes, disks })
+  } catch (error) {
+    await letGoOn(plane, vm, begun).catch(() => {})
+    throw asVmcacheError(error)
+  }
+  // Where it does not end now, it is ended later.
+  await driver.destroy(vm).catch(() => {})
+}
+
+/** What a checkpoint goes with is what the storage has, not what a cache has. */
+async function completeOrigins(plane: ControlPlane, vm: VmRecord, context: OperationContext): Promise<void> {
+  const { inventory } = plane
+  for (const disk of disksOfVm(inventory, vm)) {
+    await exclusively(inventory, `disk ${disk.name}`, () => settleDisk(plane, disk, context, 'its VM is suspended'))
+    if (!lacksWrites(plane, disk.name)) continue
+    throw new VmcacheError('DIRTY_DATA', `origin of disk ${disk.name} lacks writes still`, {
+      hint: `see why: vmcache disk show ${disk.name}`,
+    })
+  }
+}
+
+function stepsOf({ inventory }: ControlPlane, vm: VmRecord, cache: string): string[] {
+  return [
+    `stop VM ${vm.name}`,
+    ...disksOfVm(inventory, vm).map(({ name }) => `write what the origin of ${name} lacks`),
+    `write its memory to cache ${cache}`,
+    `end VM ${vm.name}`,
+  ]
+}
