@@ -4,6 +4,7 @@
  */
 import type { Mode } from '../model/mode.js'
 import type { WriteBackSettings } from '../model/write-back.js'
+import type { CheckpointEngine } from './checkpoint.js'
 import type { CacheDocument, DiskDocument, StatsDocument, StatsWindow } from '../protocol/control/documents.js'
 
 export interface Progress {
@@ -102,7 +103,7 @@ export interface ScrubbedDisk {
   readonly damagedPages: readonly number[]
 }
 
-export interface Engine {
+export interface Engine extends CheckpointEngine {
   readonly ioThreads: number
   readonly ioBackend: string
   /** Writes superblocks on empty devices; refuses what holds anything (DEVICE_NOT_EMPTY) unless `force`. Creates missing files of the given size. */
@@ -228,7 +229,7 @@ export interface Engine {
    * without its log. Where it rejects, the disk stops.
    */
   setEpochRaiser(raise: (disk: string) => Promise<void>): void
-  /** Called when a device fails (`device.failed`), a disk leaves its log (`disk.direct`, `disk.failed`), pages are found bad (`disk.bad-pages`), or a scrub finds dirty ones (`disk.damaged-pages`). */
+  /** Called when a device fails (`device.failed`), a disk leaves its log (`disk.direct`, `disk.failed`), pages are found bad (`disk.bad-pages`), a checkpoint is found damaged when its cache is opened (`checkpoint.damaged`), or a scrub finds dirty ones (`disk.damaged-pages`). */
   onEvent(listener: (event: { what: string; cache: string | null; disk: string | null; reason: string }) => void): void
   /**
    * Clean close: every log is committed, settled and marked closed; nothing is served afterwards. What origins have not taken after

@@ -8,10 +8,14 @@ import { systemRandom } from '../base/random.js'
 import { bootId } from '../base/system-calls.js'
 import type { ChunkHeader } from '../format/chunk-header.js'
 import { MINIMUM_SHARE_CHUNKS, PAGE_BYTES } from '../model/geometry.js'
+import { Checkpoints } from './checkpoint/checkpoints.js'
+import type { Giver } from './checkpoint/make-room.js'
 import type { Device } from './device/device.js'
 import { lockDevice, type DeviceLock } from './device/lock-device.js'
 import { openDevice } from './device/open-device.js'
+import { openMedium } from './device/open-medium.js'
 import { destageLog } from './disk/destage-log.js'
+import type { EngineCheckpoint } from './checkpoint.js'
 import type {
   DestagedLog,
   DeviceIdentity,
@@ -26,6 +30,7 @@ import type {
 } from './engine.js'
 import { writeFreeHeader } from './log/free-header.js'
 import { planRecovery, type FoundChunk } from './log/recovery.js'
+import type { StoredObject } from './object/stored-object.js'
 import { openOrigin } from './origin/open-origin.js'
 import { ChunkSupply } from './pool/chunk-supply.js'
 import { emptyDevice, type Vacated } from './pool/empty-device.js'
@@ -77,6 +82,9 @@ interface OpenCache {
   /** How many free chunks each thread keeps. */
   readonly spareCounts: readonly Int32Array[]
   readonly supply: ChunkSupply<IoThread>
+  readonly checkpoints: Checkpoints
+  /** The devices past the page cache, by position, as far as checkpoints have needed them. */
+  readonly media: Map<number, Promise<Device>>
 }
 
 interface AttachedDisk {
@@ -239,14 +247,34 @@ class IoEngine implements Engine {
       const supply = new ChunkSupply<IoThread>(pool, ({ calls }, chunk, exhausted) => {
         void calls.call('grant', { cacheId, chunks: chunk === undefined ? [] : [chunk], exhausted })
       })
-      const cache: OpenCache = { name, pool, locks, deviceErrors: new Map(), spareCounts, supply }
+      const checkpoints: Checkpoints = new Checkpoints({
+        name,
+        pool,
+        clock: this.options.clock,
+        medium: (deviceIndex) => this.#medium(cache, deviceIndex),
+        givers: () => this.#givers(cache),
+        heldBack: () => this.#heldBack(cache),
+        collect: (isCollecting) => this.#collect(cache, isCollecting),
+        freed: () => supply.serve(),
+      })
+      const deviceErrors = new Map<number, number>()
+      const cache: OpenCache = { name, pool, locks, deviceErrors, spareCounts, supply, checkpoints, media: new Map() }
       await this.#openInThreads(cache)
       this.#caches.set(name, cache)
+      this.#tellDamaged(cache)
       return this.#describeCache(cache)
     } catch (error) {
       for (const device of opened) await device.close()
       for (const lock of locks.values()) await lock.release()
       throw error
+    }
+  }
+
+  #tellDamaged({ name, pool }: OpenCache): void {
+    for (const { id, seal, damage } of pool.objects.values()) {
+      if (damage === null) continue
+      const reason = `checkpoint ${id} of VM ${seal?.name ?? '(unknown)'}: ${damage}`
+      this.#emit({ what: 'checkpoint.damaged', cache: name, disk: null, reason })
     }
   }
 
@@ -423,6 +451,9 @@ class IoEngine implements Engine {
     const { pool } = cache
     const member = pool.members.find(({ superblock }) => superblock.deviceId === deviceId)
     if (member === undefined || cache.deviceErrors.has(member.position)) this.#refuseToLose(cache, member?.position)
+    refuseCheckpoints(cache, ({ chunks, missingChunks }) =>
+      member === undefined ? missingChunks > 0 : chunks.some(({ chunk }) => chunk.deviceIndex === member.position),
+    )
     if (member === undefined) {
       await pool.removeMissing(deviceId)
       await this.#roomChanged(cache)
@@ -440,9 +471,12 @@ class IoEngine implements Engine {
   }
 
   async #closeDevice(
-    { pool, locks }: OpenCache,
+    { pool, locks, media }: OpenCache,
     { device, position }: { readonly device: Device; readonly position: number },
   ): Promise<void> {
+    const medium = media.get(position)
+    media.delete(position)
+    await medium?.then((opened) => opened.close())
     await this.#everywhere('closeDevice', { cacheId: pool.cacheId, deviceIndex: position })
     await device.close()
     await locks.get(device.path)?.release()
@@ -492,18 +526,18 @@ class IoEngine implements Engine {
   /** While a device is emptied every disk has a part of the rest, so that there is room for what was written there. */
   async #shareOut(cache: OpenCache): Promise<void> {
     const disks = this.#disksOf(cache)
-    const { usableChunks, chunkBytes } = cache.pool
+    const { sharedChunks, chunkBytes } = cache.pool
     const shares = disks.map(({ settings: { minBytes, shares } }) => ({
       minimum: Math.ceil(minBytes / chunkBytes),
       shares,
     }))
     // Logs that are not served keep what they have; threads keep a few free chunks each.
-    const room = [...cache.pool.logs.values()].reduce((left, { length }) => left - length, usableChunks)
+    const room = [...cache.pool.logs.values()].reduce((left, { length }) => left - length, sharedChunks)
     const parts = partsOf(shares, room - SPARE_CHUNKS * this.ioThreads) ?? partsOf(shares, room)
     if (parts === undefined) {
       throw new VmcacheError(
         'NO_SPACE',
-        `the other devices of cache ${cache.name} have ${usableChunks} chunks, which is less than its ${disks.length} disks are promised`,
+        `the other devices of cache ${cache.name} have ${sharedChunks} chunks for disks, which is less than its ${disks.length} disks are promised`,
         { hint: 'add a device first, detach a disk, or lower the min of one' },
       )
     }
@@ -525,7 +559,7 @@ class IoEngine implements Engine {
     cache.supply.serve()
   }
 
-  #everywhere<K extends 'openDevice' | 'closeDevice' | 'retireDevice' | 'readmitDevice'>(
+  #everywhere<K extends 'openDevice' | 'closeDevice' | 'retireDevice' | 'readmitDevice' | 'collect'>(
     name: K,
     argument: Parameters<ThreadCalls[K]>[0],
   ): Promise<unknown> {
@@ -566,8 +600,12 @@ class IoEngine implements Engine {
   async closeCache(name: string): Promise<void> {
     const cache = this.#cache(name)
     assert(this.#disksOf(cache).length === 0, `cache ${name} has no attached disk when it is closed`)
+    await cache.checkpoints.close()
     await Promise.all(this.#threads.map(({ calls }) => calls.call('closeCache', cache.pool.cacheId)))
     this.#caches.delete(name)
+    for (const medium of await Promise.allSettled(cache.media.values())) {
+      if (medium.status === 'fulfilled') await medium.value.close()
+    }
     for (const { device } of cache.pool.members) await device.close()
     for (const lock of cache.locks.values()) await lock.release()
   }
@@ -575,6 +613,7 @@ class IoEngine implements Engine {
   async eraseCache(name: string): Promise<void> {
     const cache = this.#cache(name)
     assert(this.#disksOf(cache).length === 0, `cache ${name} has no attached disk when it is erased`)
+    refuseCheckpoints(cache, () => true)
     for (const { device, position } of cache.pool.members) {
       if (!cache.deviceErrors.has(position)) await eraseSuperblocks(device)
     }
@@ -589,7 +628,8 @@ class IoEngine implements Engine {
     const { pool, deviceErrors, spareCounts } = cache
     const disks = this.#disksOf(cache)
     const spare = spareCounts.reduce((sum, count) => sum + Atomics.load(count, 0), 0)
-    const [free, held] = [pool.freeChunks + spare, Math.max(0, pool.heldChunks - spare)]
+    const checkpoint = pool.objectChunks
+    const [free, disk] = [pool.freeChunks + spare, Math.max(0, pool.heldChunks - spare - checkpoint)]
     const here = pool.members.map(({ device, superblock, position }) => ({
       id: superblock.deviceId,
       path: device.path,
@@ -612,7 +652,7 @@ class IoEngine implements Engine {
       state: whole ? 'open' : pool.usableChunks > 0 ? 'degraded' : 'failed',
       blockSizeBytes: pool.blockBytes,
       chunkSizeBytes: pool.chunkBytes,
-      chunks: { total: pool.totalChunks, free, disk: held, checkpoint: 0, mirror: 0, reserved: 0 },
+      chunks: { total: pool.totalChunks, free, disk, checkpoint, mirror: 0, reserved: pool.reservations.total },
       sizeBytes: pool.totalChunks * pool.chunkBytes,
       indexBytes: disks.reduce((sum, { status }) => sum + status.indexBytes, 0),
       ...dirtyOfAll(disks.map(({ status }) => status)),
@@ -657,14 +697,14 @@ class IoEngine implements Engine {
       // A log that was opened keeps no chunks from others any more.
       cache.supply.serve()
       await this.#refresh()
-      const { chunkBytes, usableChunks } = cache.pool
+      const { chunkBytes, sharedChunks } = cache.pool
       const tenant = ({ settings }: { readonly settings: DiskSettings }): Tenant => ({
         shares: settings.shares,
         minChunks: settings.minBytes / chunkBytes,
       })
       const holders = this.#disksOf(cache).map((disk) => ({ ...tenant(disk), chunks: disk.status.chunks, disk }))
       const opening = [...this.#opening].filter((disk) => disk.cache === cache).map(tenant)
-      const giver = whoGives(holders, opening, usableChunks)
+      const giver = whoGives(holders, opening, sharedChunks)
       if (giver !== undefined) {
         const { settings, thread } = giver.disk
         // Not waited for: it may itself need the chunk that somebody else gives back.
@@ -683,6 +723,76 @@ class IoEngine implements Engine {
   #rebalanceSoon(cache: OpenCache): void {
     // A thread that ends takes its logs with it.
     this.#rebalance(cache).catch(() => undefined)
+  }
+
+  // ----------------------------------------------------------------------------------------------------- checkpoints
+
+  reserve(cache: string, ...rest: Parameters<Checkpoints['reserve']>): Promise<number> {
+    return this.#cache(cache).checkpoints.reserve(...rest)
+  }
+
+  writeCheckpoint(cache: string, ...rest: Parameters<Checkpoints['writeCheckpoint']>): Promise<EngineCheckpoint> {
+    return this.#cache(cache).checkpoints.writeCheckpoint(...rest)
+  }
+
+  verifyCheckpoint(cache: string, ...rest: Parameters<Checkpoints['verifyCheckpoint']>): Promise<EngineCheckpoint> {
+    return this.#cache(cache).checkpoints.verifyCheckpoint(...rest)
+  }
+
+  readCheckpoint(cache: string, ...rest: Parameters<Checkpoints['readCheckpoint']>): Promise<void> {
+    return this.#cache(cache).checkpoints.readCheckpoint(...rest)
+  }
+
+  checkpoints(cache: string): Promise<EngineCheckpoint[]> {
+    return this.#cache(cache).checkpoints.checkpoints()
+  }
+
+  deleteCheckpoint(cache: string, id: string): Promise<void> {
+    return this.#cache(cache).checkpoints.deleteCheckpoint(id)
+  }
+
+  #medium({ pool, media }: OpenCache, deviceIndex: number): Promise<Device> {
+    let medium = media.get(deviceIndex)
+    if (medium === undefined) {
+      const { path } = pool.devices[deviceIndex]!.device
+      medium = openMedium(path).then((device) => watchDevice(device, ({ message }) => this.#pathFailed(path, message)))
+      media.set(deviceIndex, medium)
+      medium.catch(() => media.delete(deviceIndex))
+    }
+    return medium
+  }
+
+  /** The disks of a cache, as who needs chunks of them sees them now. */
+  async #givers(cache: OpenCache): Promise<Giver[]> {
+    await this.#refresh()
+    return this.#disksOf(cache).map(({ settings, status, thread: { calls } }) => ({
+      name: settings.name,
+      chunks: status.chunks,
+      floor: promisedChunks(cache, settings),
+      shares: settings.shares,
+      isDirty: status.dirty.dirtyBytes > 0,
+      limit: async (count) => {
+        const { name } = settings
+        await calls.call('change', {
+          name,
+          maximumChunks: Math.min(count, this.#maximumChunks(cache, settings.maxBytes)),
+        })
+        await calls.call('shrink', { name, count })
+      },
+      flush: () => calls.call('flush', { name: settings.name, holdMilliseconds: 0 }),
+    }))
+  }
+
+  #heldBack(cache: OpenCache): number {
+    const served = this.#disksOf(cache).map(({ settings }) => settings)
+    const opening = [...this.#opening].flatMap((each) => (each.cache === cache ? [each.settings] : []))
+    const promised = [...served, ...opening].reduce((sum, settings) => sum + promisedChunks(cache, settings), 0)
+    return [...cache.pool.logs.values()].reduce((sum, { length }) => sum + length, promised)
+  }
+
+  async #collect(cache: OpenCache, isCollecting: boolean): Promise<void> {
+    await this.#everywhere('collect', { cacheId: cache.pool.cacheId, isCollecting })
+    if (!isCollecting) await this.#roomChanged(cache)
   }
 
   // ----------------------------------------------------------------------------------------------------------- disks
@@ -727,7 +837,7 @@ class IoEngine implements Engine {
     const disk = this.#disk(name)
     const cache = this.#cache(disk.settings.cache)
     const { pool } = cache
-    const room = pool.freeChunks + (pool.logs.get(disk.settings.logId)?.length ?? 0)
+    const room = pool.availableChunks + (pool.logs.get(disk.settings.logId)?.length ?? 0)
     if (room < MINIMUM_SHARE_CHUNKS) {
       // A log that waits for its first chunk would hold up the disk.
       throw new VmcacheError(
@@ -930,6 +1040,22 @@ class IoEngine implements Engine {
     await Promise.all(this.#threads.map(({ worker }) => worker.terminate()))
     if (failures.length > 0) throw new VmcacheError('FAILED', `disks were not closed cleanly: ${failures.join('; ')}`)
   }
+}
+
+/** What a disk keeps of its cache, whoever needs room. */
+function promisedChunks({ pool }: OpenCache, { minBytes }: DiskSettings): number {
+  return Math.max(Math.ceil(minBytes / pool.chunkBytes), MINIMUM_SHARE_CHUNKS)
+}
+
+/** REFUSED where something would be lost of a checkpoint: `isThere` says of which. */
+function refuseCheckpoints({ name, pool }: OpenCache, isThere: (object: StoredObject) => boolean): void {
+  const there = [...pool.objects.values()].filter((object) => object.state === 'sealed' && isThere(object))
+  if (there.length === 0) return
+  const vms = there.map(({ id, seal }) => seal?.name ?? id)
+  throw new VmcacheError('REFUSED', `cache ${name} has checkpoints of suspended VMs there: ${vms.join(', ')}`, {
+    hint: 'resume these VMs first, or move their checkpoints: vmcache checkpoint list',
+    details: { checkpoints: there.map(({ id }) => id) },
+  })
 }
 
 function foundChunks(pool: Pool, places: readonly FoundChunkPlace[]): FoundChunk[] {

@@ -48,7 +48,7 @@ interface OpenChunk {
 
 /**
  * Writes one object as its stream comes in. The headers of its chunks are not written before its end: until then they are free to whoever opens
- * the cache. Whoever gives up gives back {@link chunks}.
+ * the cache. Whoever gives up gives back what was {@link taken}, or frees what was {@link written}.
  */
 export class ObjectWriter {
   readonly #chunks: Promise<OpenChunk>[] = []
@@ -61,7 +61,7 @@ export class ObjectWriter {
   #position = 0
   #filled = 0
   #failure: Error | undefined
-  #headersWritten = false
+  #written: StoredObject | undefined
   /** Called when there is room again, after {@link advance} returned false, and when a write failed. */
   onChange: () => void = () => undefined
 
@@ -78,9 +78,14 @@ export class ObjectWriter {
     this.#filled = padded
   }
 
-  /** Chunks that were taken; `true` where their headers may say so on the devices. */
-  get chunks(): { readonly chunks: readonly Chunk[]; readonly headersWritten: boolean } {
-    return { chunks: this.#taken.map(({ chunk }) => chunk), headersWritten: this.#headersWritten }
+  /** Chunks that were taken. */
+  get taken(): readonly Chunk[] {
+    return this.#taken.map(({ chunk }) => chunk)
+  }
+
+  /** The object as its headers may say it on the devices; undefined before the first of them was written. */
+  get written(): StoredObject | undefined {
+    return this.#written
   }
 
   /** What made a write fail first; undefined where nothing did. */
@@ -176,7 +181,8 @@ export class ObjectWriter {
     const headers = this.#taken.map(({ chunk }, number) => {
       return { flags: 0, cacheId, generation: ++chunk.generation, objectId: id, number, createdAt, seal }
     })
-    this.#headersWritten = true
+    const chunks = this.#taken.map(({ chunk }, index) => ({ chunk, header: headers[index]! }))
+    this.#written = storedObject(id, chunks)
     await eachHeader(this.#taken, async ({ chunk, checksums }, block, index) => {
       encodeObjectHeader(block, 0, headers[index]!, checksums)
       await chunk.device.write(chunk.offset, block)
@@ -187,10 +193,7 @@ export class ObjectWriter {
       this.#taken.map(({ chunk }) => chunk),
       (index) => CHUNK_HEADER_BYTES + Math.min(dataBytes, payload - index * dataBytes),
     )
-    return storedObject(
-      id,
-      this.#taken.map(({ chunk }, index) => ({ chunk, header: headers[index]! })),
-    )
+    return this.#written
   }
 
   /** Ends when nothing is under way to a device any more. */

@@ -206,6 +206,9 @@ export class Pool {
   get #superblock(): Superblock {
     return this.members[0]!.superblock
   }
+  hasFailed(position: number): boolean {
+    return this.#failed.has(position)
+  }
   #isUsable(position: number): boolean {
     return !this.#failed.has(position) && !this.#retired.has(position) && !this.#removed.has(position)
   }
@@ -238,6 +241,10 @@ export class Pool {
       0,
     )
   }
+  /** Chunks that logs share. */
+  get sharedChunks(): number {
+    return Math.max(0, this.usableChunks - this.objectChunks - this.reservations.total)
+  }
   get freeChunks(): number {
     return this.#free.reduce((sum, free, position) => (this.#isUsable(position) ? sum + free.length : sum), 0)
   }
@@ -247,10 +254,10 @@ export class Pool {
   }
   /** Free chunks that a log may have. */
   get availableChunks(): number {
-    return Math.max(0, this.#spareChunks - this.reservations.total)
+    return Math.max(0, this.chunksForObjects - this.reservations.total)
   }
-  /** Free chunks that are not kept back for logs that are still to be opened. */
-  get #spareChunks(): number {
+  /** Free chunks that an object may have: those that are not kept back for logs that are still to be opened. */
+  get chunksForObjects(): number {
     return this.#logs.size === 0 ? this.freeChunks : Math.max(0, this.freeChunks - this.#keptChunks)
   }
   /** Chunks that objects hold, also those that are being written, and chunks that may be of one. */
@@ -408,7 +415,7 @@ export class Pool {
 
   /** The same for an object, also of those that are promised. */
   takeForObject(preferredDevice?: number): ChunkPlace | undefined {
-    const place = this.#spareChunks === 0 ? undefined : this.#pop(preferredDevice)
+    const place = this.chunksForObjects === 0 ? undefined : this.#pop(preferredDevice)
     if (place !== undefined) this.#objectChunks++
     return place
   }

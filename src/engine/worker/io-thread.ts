@@ -46,6 +46,7 @@ const main: Calls<MainCalls, ThreadCalls> = new Calls<MainCalls, ThreadCalls>(pa
     cache.readmit(deviceIndex)
     for (const disk of disks.values()) if (disk.logs.place?.cache === cache) disk.disk.log?.readmit(deviceIndex)
   },
+  collect: ({ cacheId, isCollecting }) => caches.get(cacheId)?.collect(isCollecting),
   vacateDevice: ({ name, deviceIndex }) => disks.get(name)?.disk.log?.vacate(deviceIndex) ?? 0,
   async attach(wanted) {
     const cache = wanted.place === null ? undefined : cacheById(wanted.place.cacheId)

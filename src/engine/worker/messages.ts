@@ -70,6 +70,8 @@ export interface ThreadCalls {
   /** Free chunks of the device are given back, and none is kept, until `readmitDevice`. */
   retireDevice(device: { cacheId: string; deviceIndex: number }): void
   readmitDevice(device: { cacheId: string; deviceIndex: number }): void
+  /** Others need chunks: all free ones are given back, and none is kept, until it is called with false. */
+  collect(options: { cacheId: string; isCollecting: boolean }): void
   /** Moves a disk's log off a device, as far as that is possible now; returns how many chunks it has left there. */
   vacateDevice(device: { name: string; deviceIndex: number }): number
   attach(disk: ThreadDiskSettings): ThreadDiskStatus

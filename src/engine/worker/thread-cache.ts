@@ -1,6 +1,7 @@
 import { assert } from '../../base/assert.js'
 import { VmcacheError } from '../../base/errors.js'
 import { openDevice } from '../device/open-device.js'
+import { openMedium } from '../device/open-medium.js'
 import type { Device } from '../device/device.js'
 import type { Chunk, ChunkSource } from '../log/chunk-source.js'
 import type { ChunkPlace } from '../pool/pool.js'
@@ -36,6 +37,8 @@ export class ThreadCache implements ChunkSource {
   readonly #media = new Map<number, Promise<Device>>()
   readonly #spareCount: Int32Array
   #free: Chunk[] = []
+  /** Others need chunks: none is kept here. */
+  #isCollecting = false
   #asked = false
   #waiters: (() => void)[] = []
 
@@ -99,21 +102,23 @@ export class ThreadCache implements ChunkSource {
     this.#changed()
   }
 
+  /** Keeps no free chunk at all any more, until it is told otherwise. */
+  collect(isCollecting: boolean): void {
+    this.#isCollecting = isCollecting
+    if (isCollecting) this.listener.give(this.#free.splice(0).map(placeOf))
+    this.#changed()
+  }
+
   readmit(deviceIndex: number): void {
     this.#retired.delete(deviceIndex)
   }
 
-  /** A device for reading what really is on it. Where its file system has no direct I/O, by way of the page cache like all else. */
+  /** A device for reading what really is on it. */
   medium(deviceIndex: number): Promise<Device> {
     let medium = this.#media.get(deviceIndex)
     if (medium === undefined) {
       const { path } = this.#device(deviceIndex)
-      medium = openDevice(path, { readOnly: true, direct: true })
-        .catch((error: unknown) => {
-          if (error instanceof VmcacheError && error.code === 'REFUSED') return openDevice(path, { readOnly: true })
-          throw error
-        })
-        .then((device) => this.#watch(device, deviceIndex))
+      medium = openMedium(path, { readOnly: true }).then((device) => this.#watch(device, deviceIndex))
       this.#media.set(deviceIndex, medium)
       medium.catch(() => this.#media.delete(deviceIndex))
     }
@@ -161,7 +166,8 @@ export class ThreadCache implements ChunkSource {
 
   give(chunk: Chunk): void {
     if (this.failures.has(chunk.deviceIndex)) return
-    if (this.#free.length >= MOST_KEPT || this.#retired.has(chunk.deviceIndex)) this.listener.give([placeOf(chunk)])
+    const isKept = this.#free.length < MOST_KEPT && !this.#isCollecting && !this.#retired.has(chunk.deviceIndex)
+    if (!isKept) this.listener.give([placeOf(chunk)])
     else {
       this.#free.push(chunk)
       this.#changed()
