@@ -10,6 +10,7 @@ _vmcache_names() {
 _vmcache_verbs() {
   case $1 in
     cache) echo 'attach check create delete detach import list recover scrub show' ;;
+    checkpoint) echo 'delete list show' ;;
     config) echo 'check show' ;;
     device) echo 'add list remove replace' ;;
     disk) echo 'flush invalidate list resolve show' ;;
@@ -19,7 +20,7 @@ _vmcache_verbs() {
     lease) echo 'list show take' ;;
     policy) echo 'set show' ;;
     stats) echo 'export' ;;
-    vm) echo 'adopt define delete list release show start stop' ;;
+    vm) echo 'adopt define delete list release resume show start stop suspend' ;;
   esac
 }
 
@@ -35,6 +36,9 @@ _vmcache_flags() {
     'cache recover') echo '--config --device --disk --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'cache scrub') echo '--config --dry-run --host --json --no-color --no-wait --quiet --rate --run-dir --state-dir --timeout --user --yes --help' ;;
     'cache show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'checkpoint delete') echo '--all --config --discard-memory --dry-run --exclude --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'checkpoint list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'checkpoint show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'config check') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'config show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'device add') echo '--config --dry-run --force --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
@@ -70,9 +74,11 @@ _vmcache_flags() {
     'vm delete') echo '--all --config --dry-run --exclude --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'vm list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'vm release') echo '--all --config --dry-run --exclude --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'vm resume') echo '--all --at-once --config --dry-run --exclude --host --json --no-color --no-wait --quiet --rate --run-dir --state-dir --timeout --user --yes --help' ;;
     'vm show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'vm start') echo '--all --config --dry-run --exclude --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'vm stop') echo '--all --config --dry-run --exclude --force --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'vm suspend') echo '--all --at-once --config --dry-run --exclude --host --idle --json --no-color --no-wait --quiet --rate --run-dir --state-dir --timeout --user --yes --help' ;;
   esac
 }
 
@@ -111,6 +117,8 @@ _vmcache_argument() {
     'cache recover:'0) _vmcache_names cache ;;
     'cache scrub:'0) _vmcache_names cache ;;
     'cache show:'0) _vmcache_names cache ;;
+    'checkpoint delete:'*) _vmcache_names checkpoint ;;
+    'checkpoint show:'0) _vmcache_names checkpoint ;;
     'config check:'0) _vmcache_files -f ;;
     'device add:'0) _vmcache_names cache ;;
     'device add:'1) _vmcache_files -f ;;
@@ -130,16 +138,18 @@ _vmcache_argument() {
     'stats:'*) _vmcache_names disk ;;
     'vm delete:'*) _vmcache_names vm ;;
     'vm release:'*) _vmcache_names vm ;;
+    'vm resume:'*) _vmcache_names checkpoint ;;
     'vm show:'0) _vmcache_names vm ;;
     'vm start:'*) _vmcache_names vm ;;
     'vm stop:'*) _vmcache_names vm ;;
+    'vm suspend:'*) _vmcache_names vm ;;
     *) : ;;
   esac
 }
 
 _vmcache_takes_value() {
   case $1 in
-    --accel|--append|--block-size|--chunk-size|--config|--connect|--cpus|--destage|--destage-barrier|--device|--dirty-age|--dirty-high|--dirty-low|--disk|--exclude|--hold|--host|--initrd|--keep|--kernel|--max|--memory|--min|--mode|--name|--rate|--replacement|--root|--run-dir|--shares|--since|--state-dir|--target|--timeout|--vm|--window) return 0 ;;
+    --accel|--append|--at-once|--block-size|--chunk-size|--config|--connect|--cpus|--destage|--destage-barrier|--device|--dirty-age|--dirty-high|--dirty-low|--disk|--exclude|--hold|--host|--idle|--initrd|--keep|--kernel|--max|--memory|--min|--mode|--name|--rate|--replacement|--root|--run-dir|--shares|--since|--state-dir|--target|--timeout|--vm|--window) return 0 ;;
     *) return 1 ;;
   esac
 }
@@ -178,7 +188,7 @@ _vmcache() {
   elif [[ $cur == -* ]]; then
     _vmcache_words "$(_vmcache_flags "$command")"
   elif [[ -z $topic ]]; then
-    _vmcache_words 'cache config device disk doctor engine event job lease policy stats status vm'
+    _vmcache_words 'cache checkpoint config device disk doctor engine event job lease policy stats status vm'
   elif [[ -z $(_vmcache_flags "$command") ]]; then
     _vmcache_words "$(_vmcache_verbs "$topic")"
   else

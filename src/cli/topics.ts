@@ -1,6 +1,7 @@
 /** What the groups of commands are about, for help and manual pages. */
 export const TOPICS: Readonly<Record<string, string>> = {
   cache: 'Make caches out of devices, and serve disks through them.',
+  checkpoint: 'Show and give up what the caches have of the memory of suspended VMs.',
   config: 'Show and check the configuration of the engine.',
   device: 'Show the devices of the caches, add, remove and replace them.',
   disk: 'Show and maintain the disks that are served.',
@@ -10,5 +11,5 @@ export const TOPICS: Readonly<Record<string, string>> = {
   lease: 'Show and take the right to write an origin.',
   policy: 'Show and change how a disk is cached.',
   stats: 'Show and export what the caches do.',
-  vm: 'Define, adopt, start and stop VMs, and see which of their disks are cached.',
+  vm: 'Define, adopt, start, suspend and stop VMs, and see which of their disks are cached.',
 }

@@ -1,7 +1,7 @@
 import { option } from '@oclif/core/args'
 import { VmcacheCommand } from '../cli/base-command.js'
 
-const KINDS = ['cache', 'disk', 'job', 'running-job', 'vm'] as const
+const KINDS = ['cache', 'checkpoint', 'disk', 'job', 'running-job', 'vm'] as const
 
 /** Names for the completion of a shell; silent when there is nobody to ask. */
 export default class Complete extends VmcacheCommand {
@@ -19,6 +19,10 @@ export default class Complete extends VmcacheCommand {
     switch (kind) {
       case 'cache':
         return (await this.ask('cache.list', {})).caches.map(({ name }) => name)
+      case 'checkpoint':
+        return (await this.ask('checkpoint.list', {})).checkpoints.map(({ id, state, vm }) =>
+          state === 'unrecorded' ? id : vm,
+        )
       case 'disk':
         return (await this.ask('disk.list', {})).disks.map(({ disk }) => disk)
       case 'job':

@@ -35,6 +35,11 @@ const answers: Answers = {
   'vm.start': results,
   'vm.stop': results,
   'vm.delete': results,
+  'vm.suspend': results,
+  'vm.resume': results,
+  'checkpoint.list': { checkpoints: sample.checkpoints },
+  'checkpoint.show': sample.checkpoints[0],
+  'checkpoint.delete': results,
   'vm.attach': { ...results, disks: [sample.web] },
   'cache.scrub': { changed: true, ...sample.scrubbed, disks: [] },
   'device.add': { changed: true, cache: sample.fast },
@@ -69,6 +74,8 @@ const reads: [string, string, object, unknown][] = [
   ['event list --disk d --vm v', 'event.list', { disk: 'd', vm: 'v' }, { events: sample.events }],
   ['vm list', 'vm.list', {}, { vms: sample.vms }],
   ['vm show web01', 'vm.show', { name: 'web01' }, sample.vms[0]],
+  ['checkpoint list', 'checkpoint.list', {}, { checkpoints: sample.checkpoints }],
+  ['checkpoint show desk07', 'checkpoint.show', { name: 'desk07' }, sample.checkpoints[0]],
   ['config show', 'config.show', {}, { values: [{ key: 'host-name', value: 'kvm07', source: 'default' }] }],
   ['doctor', 'doctor.run', {}, { checks: sample.checks.slice(0, 1) }],
   [
@@ -107,6 +114,7 @@ const attach = {
   dryRun: false,
 }
 const targets = { names: [], all: false, exclude: [], dryRun: false }
+const anyPace = { perHour: null, atOnce: null }
 
 const { name: _name, readOnly: _readOnly, ...attachVm } = attach
 const defined = {
@@ -145,6 +153,15 @@ const changes: [string, string, object][] = [
   ['vm adopt a --connect qemu:///session', 'vm.adopt', { domains: ['a'], connect: 'qemu:///session', dryRun: false }],
   ['vm release a', 'vm.release', { ...targets, names: ['a'] }],
   ['vm start --all --exclude b', 'vm.start', { ...targets, all: true, exclude: ['b'] }],
+  ['vm suspend a', 'vm.suspend', { ...targets, names: ['a'], idleSeconds: null, ...anyPace }],
+  [
+    'vm suspend --all --idle 1h --rate 20/h --at-once 1 --dry-run',
+    'vm.suspend',
+    { ...targets, all: true, idleSeconds: 3600, perHour: 20, atOnce: 1, dryRun: true },
+  ],
+  ['vm resume --all --at-once 2', 'vm.resume', { ...targets, all: true, perHour: null, atOnce: 2 }],
+  ['checkpoint delete a', 'checkpoint.delete', { ...targets, names: ['a'], discardMemory: false }],
+  ['checkpoint delete a --discard-memory', 'checkpoint.delete', { ...targets, names: ['a'], discardMemory: true }],
   ['vm stop a* --force', 'vm.stop', { ...targets, names: ['a*'], force: true }],
   ['vm delete a --dry-run', 'vm.delete', { ...targets, names: ['a'], dryRun: true }],
   [

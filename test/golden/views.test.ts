@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { PLAIN, loadPaint } from '../../src/cli/paint.js'
 import type { Screen } from '../../src/cli/screen.js'
 import { cacheProperties, cacheTable, createdText } from '../../src/cli/views/cache-view.js'
+import { checkpointProperties, checkpointTable } from '../../src/cli/views/checkpoint-view.js'
 import { configurationTable } from '../../src/cli/views/configuration-view.js'
 import { deviceTable } from '../../src/cli/views/device-view.js'
 import { diskPolicy, diskProperties, diskTable, resolvedText } from '../../src/cli/views/disk-view.js'
@@ -53,6 +54,9 @@ const views: Record<string, (screen: Screen) => string | Promise<string>> = {
   'vm-list': (screen) => vmTable(sample.vms, [sample.web], sample.stats.disks, screen),
   'vm-show': (screen) => vmText(sample.vms[0]!, screen),
   'vm-show-unknown': (screen) => vmText(sample.vms[2]!, screen),
+  'vm-show-suspended': (screen) => vmText(sample.vms[1]!, screen),
+  'checkpoint-list': (screen) => checkpointTable(sample.checkpoints, screen),
+  'checkpoint-show': (screen) => checkpointProperties(sample.checkpoints[0]!, screen),
   'policy-show': (screen) => diskPolicy(sample.db, screen),
   stats: (screen) => statsTable(sample.stats, [sample.db, sample.web], screen),
   'stats-of-slow-storage': (screen) => statsTable(sample.slowStats, [sample.mail], screen),

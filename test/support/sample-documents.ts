@@ -4,6 +4,7 @@ import { DEFAULT_WRITE_BACK } from '../../src/model/write-back.js'
 import type { CacheRecoverDocument } from '../../src/protocol/control/cache-recover.js'
 import type {
   CacheDocument,
+  CheckpointDocument,
   DiskDocument,
   DiskStatsDocument,
   DoctorCheck,
@@ -203,15 +204,15 @@ export const vms: VmDocument[] = [
     uuid: '6f1c0a9e-2b7d-4c3f-8a5e-1d2c3b4a5968',
     driver: 'qemu',
     host: 'kvm07',
-    state: 'off',
-    reason: null,
+    state: 'suspended',
+    reason: 'idle 1 h (policy)',
     memoryBytes: 2 * GIB,
     disks: [{ target: 'vda', disk: null, origin: '/dev/vg0/desk07', path: null, reason: null }],
     idleSeconds: null,
     awake: [],
     onEngineLoss: 'continues',
     reservation: null,
-    checkpoint: null,
+    checkpoint: { cache: 'fast', location: 'local', bytes: 2.1 * GIB, createdAt: '2026-11-16T02:13:00.000Z' },
     policy: DEFAULT_VM_POLICY,
   },
   {
@@ -229,6 +230,41 @@ export const vms: VmDocument[] = [
     reservation: null,
     checkpoint: null,
     policy: DEFAULT_VM_POLICY,
+  },
+]
+
+export const checkpoints: CheckpointDocument[] = [
+  {
+    id: '9a1c0a9e2b7d4c3f8a5e1d2c3b4a5968',
+    vm: 'desk07',
+    uuid: '6f1c0a9e-2b7d-4c3f-8a5e-1d2c3b4a5968',
+    host: 'kvm07',
+    cache: 'fast',
+    location: 'local',
+    state: 'suspended',
+    bytes: 2.1 * GIB,
+    storedBytes: 1.3 * GIB,
+    createdAt: '2026-11-16T02:13:00.000Z',
+    why: 'idle 1 h (policy)',
+    qemu: { version: '7.2.22', machine: 'pc-q35-7.2' },
+    disks: [{ target: 'vda', path: '/dev/vg0/desk07' }],
+    damage: null,
+  },
+  {
+    id: '1b8e7d6c5f4a39281706f5e4d3c2b1a0',
+    vm: 'old01',
+    uuid: '7b8e7d6c-5f4a-4928-9706-f5e4d3c2b1a0',
+    host: 'kvm07',
+    cache: 'fast',
+    location: 'local',
+    state: 'unrecorded',
+    bytes: 512 * MIB,
+    storedBytes: 512 * MIB,
+    createdAt: '2026-10-01T10:00:00.000Z',
+    why: null,
+    qemu: null,
+    disks: [],
+    damage: null,
   },
 ]
 

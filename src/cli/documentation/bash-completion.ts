@@ -7,6 +7,7 @@ const COMPLETE: Readonly<Record<WordKind, string>> = {
   job: '_vmcache_names job',
   'running-job': '_vmcache_names running-job',
   vm: '_vmcache_names vm',
+  checkpoint: '_vmcache_names checkpoint',
   file: '_vmcache_files -f',
   directory: '_vmcache_files -d',
   none: ':',

@@ -1,13 +1,14 @@
 import type { CommandDescription, FlagDescription } from './command-description.js'
 
 /** What a word on the command line may be completed with. */
-export type WordKind = 'cache' | 'disk' | 'job' | 'running-job' | 'vm' | 'file' | 'directory' | 'none'
+export type WordKind = 'cache' | 'disk' | 'job' | 'running-job' | 'vm' | 'checkpoint' | 'file' | 'directory' | 'none'
 
 const ARGUMENT_KINDS: Readonly<Record<string, WordKind>> = {
   CACHE: 'cache',
   DISK: 'disk',
   JOB: 'job',
   VM: 'vm',
+  CHECKPOINT: 'checkpoint',
   ORIGIN: 'file',
   FILE: 'file',
   DEVICE: 'file',
@@ -29,7 +30,11 @@ const FLAG_KINDS: Readonly<Record<string, WordKind>> = {
 }
 
 /** Arguments whose name says less than their command. */
-const EXCEPTIONS: Readonly<Record<string, WordKind>> = { 'cache create CACHE': 'none', 'job cancel JOB': 'running-job' }
+const EXCEPTIONS: Readonly<Record<string, WordKind>> = {
+  'cache create CACHE': 'none',
+  'job cancel JOB': 'running-job',
+  'vm resume VM': 'checkpoint',
+}
 
 export function argumentKind(command: CommandDescription, argument: string): WordKind {
   return EXCEPTIONS[`${command.name} ${argument}`] ?? ARGUMENT_KINDS[argument] ?? 'none'

@@ -7,6 +7,7 @@ const ARGUMENTS: Readonly<Record<WordKind, string>> = {
   job: "-f -a '(__vmcache_names job)'",
   'running-job': "-f -a '(__vmcache_names running-job)'",
   vm: "-f -a '(__vmcache_names vm)'",
+  checkpoint: "-f -a '(__vmcache_names checkpoint)'",
   file: '-F',
   directory: "-f -a '(__fish_complete_directories)'",
   none: '-f',

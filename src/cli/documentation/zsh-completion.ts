@@ -7,6 +7,7 @@ const ACTIONS: Readonly<Record<WordKind, string>> = {
   job: '_vmcache_names job',
   'running-job': '_vmcache_names running-job',
   vm: '_vmcache_names vm',
+  checkpoint: '_vmcache_names checkpoint',
   file: '_files',
   directory: '_files -/',
   none: '',

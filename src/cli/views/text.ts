@@ -26,6 +26,13 @@ export function localTime(at: string): string {
   return `${date} ${[time.getHours(), time.getMinutes(), time.getSeconds()].map(two).join(':')}`
 }
 
+const WEEKDAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat']
+
+/** Local time for what is about now: `Mon 02:13`. */
+export function weekdayTime(at: string): string {
+  return `${WEEKDAYS[new Date(at).getDay()]} ${localTime(at).slice(-8, -3)}`
+}
+
 /** Time since `at`. */
 export function since(at: string, now: number): string {
   return formatDuration(Math.max(0, (now - Date.parse(at)) / 1000))
@@ -36,7 +43,7 @@ export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`
 }
 
-const GOOD = ['open', 'serving', 'ok', 'running', 'done']
+const GOOD = ['open', 'serving', 'ok', 'running', 'suspended', 'done']
 const BAD = ['failed', 'missing', 'failure', 'changed']
 
 /** A state in its colour: what needs somebody is red, what is not as wished is yellow. */

@@ -2,7 +2,7 @@ import { formatSize } from '../../base/units.js'
 import type { DiskDocument, DiskStatsDocument, VmDiskDocument, VmDocument } from '../../protocol/control/documents.js'
 import type { Screen } from '../screen.js'
 import { renderProperties, renderTable, type Column } from '../table.js'
-import { age, dirty, NONE, orNone, ratio, state } from './text.js'
+import { age, dirty, localTime, NONE, orNone, ratio, state, weekdayTime } from './text.js'
 
 /** `vmcache vm list`. `stats`: of the last five minutes. */
 export function vmTable(
@@ -20,7 +20,7 @@ export function vmTable(
     { head: 'HIT 5m', value: (vm) => ratio(hitRatio(attached(vm), stats)) },
     { head: 'DIRTY', value: (vm) => orNone(dirtyBytes(attached(vm), disks), (bytes) => dirty(bytes, paint)) },
     { head: 'IDLE', value: (vm) => age(idleSeconds(vm)), spare: 2 },
-    { head: 'CHECKPOINT', value: ({ checkpoint }) => orNone(checkpoint, ({ bytes }) => formatSize(bytes)), spare: 1 },
+    { head: 'CHECKPOINT', value: ({ checkpoint }) => orNone(checkpoint, checkpointText), spare: 1 },
     { head: 'WHY', value: why, cutTo: 20 },
   ]
   return renderTable(columns, vms, screen)
@@ -41,7 +41,7 @@ export async function vmText(vm: VmDocument, screen: Screen): Promise<string> {
       ['without engine', vm.state === 'unknown' ? null : WITHOUT_ENGINE[vm.onEngineLoss]],
       ['idle for', idleSeconds(vm) === null ? null : age(idleSeconds(vm))],
       ['awake by', vm.awake.length === 0 ? null : vm.awake.join('; ')],
-      ['checkpoint', vm.checkpoint === null ? null : formatSize(vm.checkpoint.bytes)],
+      ['checkpoint', vm.checkpoint === null ? null : checkpointPlace(vm.checkpoint)],
     ],
     screen,
   )
@@ -54,6 +54,16 @@ export async function vmText(vm: VmDocument, screen: Screen): Promise<string> {
     { head: 'WHY', value: ({ reason }) => orNone(reason), cutTo: 20 },
   ]
   return `${properties}\n\n${await renderTable(columns, vm.disks, screen)}`
+}
+
+type Checkpoint = NonNullable<VmDocument['checkpoint']>
+
+function checkpointText({ bytes, createdAt }: Checkpoint): string {
+  return `${formatSize(bytes)}, ${weekdayTime(createdAt)}`
+}
+
+function checkpointPlace({ bytes, cache, createdAt }: Checkpoint): string {
+  return `${formatSize(bytes)} in cache ${orNone(cache)}, since ${localTime(createdAt)}`
 }
 
 /** Null where it does not run, or was awake within the last minute. */

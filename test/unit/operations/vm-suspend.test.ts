@@ -53,8 +53,8 @@ const disk = (name = 'web01/vda') => host.operations['disk.show']({ name }, cont
 const checkpoints = async () => (await host.operations['checkpoint.list']({}, context)).checkpoints
 const kept = () => [...host.storage.checkpoints.values()]
 const recordedStates = async () => {
-  const [{ id }] = (await host.state.hosts.list()) as [{ id: string }]
-  return (await host.state.checkpoints.list(id)).map(({ state }) => state)
+  const [own] = await host.state.hosts.list()
+  return (await host.state.checkpoints.list(own!.id)).map(({ state }) => state)
 }
 
 async function pass(seconds: number): Promise<void> {
