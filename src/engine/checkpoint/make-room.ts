@@ -40,6 +40,7 @@ export async function makeRoom(wanted: number, { cache, clock, signal, free, giv
   const flushing = new Set<string>()
   let most = -1
   let lastGain = clock.monotonic()
+  let isAsked = false
   while (free() < wanted) {
     if (signal.aborted) throw interrupted('it was cancelled')
     const disks = await givers()
@@ -49,8 +50,14 @@ export async function makeRoom(wanted: number, { cache, clock, signal, free, giv
       lastGain = clock.monotonic()
     }
     const limits = limitsOf(disks, wanted - found)
-    if (limits === undefined) throw noRoom(cache, wanted, found, disks)
+    if (limits === undefined && !isAsked) throw noRoom(cache, wanted, found, disks)
     if (clock.monotonic() - lastGain > PATIENCE_MILLISECONDS) throw noRoom(cache, wanted, found, disks)
+    const pause = new Promise<void>((resolve) => clock.after(LOOK_MILLISECONDS, resolve))
+    // What logs were asked for last, and is on its way, is not to be asked for twice.
+    if (isAsked || limits === undefined) {
+      await pause
+      continue
+    }
     for (const [disk] of limits) {
       if (!disk.isDirty || flushing.has(disk.name)) continue
       flushing.add(disk.name)
@@ -58,9 +65,12 @@ export async function makeRoom(wanted: number, { cache, clock, signal, free, giv
       // Where its origin refuses, others may have enough; else the patience ends.
       disk.flush().then(done, done)
     }
-    const pause = new Promise<void>((resolve) => clock.after(LOOK_MILLISECONDS, resolve))
-    // What is clean is here when that has ended, but nobody knows how long that takes.
-    await Promise.race([Promise.all([...limits].map(([disk, limit]) => disk.limit(limit))), pause])
+    isAsked = true
+    // A disk that is detached meanwhile gives up more than that.
+    const given = Promise.allSettled([...limits].map(([disk, limit]) => disk.limit(limit))).then(
+      () => (isAsked = false),
+    )
+    await Promise.race([given, pause])
     if (free() < wanted) await pause
   }
 }
