@@ -534,6 +534,8 @@ export class Disk implements ServedDisk {
     if (log === undefined || writeBack === undefined) return
     await this.#drainAll(log, writeBack)
     await writeBack.stop()
+    // From here on others may write the origin: a log that took itself for dirty after a kill or a power cut would write over that.
+    await log.recordSettled()
     await log.setWriteBack(false)
     this.#writeBack = undefined
   }
