@@ -46,7 +46,7 @@ test('a cache that is well: 0, and what was looked at; no engine is asked', asyn
   expect(document).toMatchObject({
     cache: 'fast',
     devices: [{ path, sizeBytes: 12 * MIB, chunks: 11 }],
-    chunks: { total: 11, free: 11, log: 0, left: 0, damaged: 0 },
+    chunks: { total: 11, free: 11, log: 0, checkpoint: 0, left: 0, damaged: 0 },
     logs: [],
     findings: [],
     repaired: 0,

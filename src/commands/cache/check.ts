@@ -13,7 +13,7 @@ export default class CacheCheck extends VmcacheCommand {
   static override description =
     'Ends with 1 when something is wrong that was not mended. Writes nothing without --repair, and with it only what the next ' +
     'opening of the cache would write: the second copy of a superblock, the summary of a chunk whose frames are all whole, ' +
-    'the free header of a chunk that a session left behind.'
+    'the free header of a chunk that a session, or a checkpoint that was never finished, left behind.'
   static override examples = [
     '<%= config.bin %> cache check /dev/disk/by-id/nvme-A /dev/disk/by-id/nvme-B',
     {
@@ -43,6 +43,13 @@ function errorOf({ cache, findings, repaired }: CacheCheckDocument): VmcacheErro
   const left = findings.length - repaired
   if (left === 0) return null
   const costs = findings.filter((finding) => finding.effect !== 'harmless' && !finding.repaired).length
+  const checkpoints = findings.filter(({ effect }) => effect === 'loses a checkpoint').length
+  if (checkpoints > 0) {
+    return new VmcacheError('CORRUPT', `cache ${cache}: ${count(checkpoints, 'checkpoint')} cannot be resumed`, {
+      hint: 'start the VM anew after: vmcache checkpoint delete ID --discard-memory',
+      details: { findings: left },
+    })
+  }
   return new VmcacheError(
     'CORRUPT',
     `cache ${cache}: ${count(left, 'finding')}, ${costs === 0 ? 'all harmless' : `${costs} of them cost clean pages`}`,

@@ -1,16 +1,19 @@
 import { systemClock, type Clock } from '../../base/clock.js'
 import { CHUNK_HEADER_BYTES, CHUNK_KIND, readChunkHeader, type ChunkHeader } from '../../format/chunk-header.js'
-import type { CacheCheckDocument, CheckedLog } from '../../protocol/control/cache-check.js'
+import { decodeObjectHeader } from '../../format/object-header.js'
+import type { CacheCheckDocument, CheckedCheckpoint, CheckedLog } from '../../protocol/control/cache-check.js'
 import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
 import type { Device } from '../device/device.js'
 import { lockDevice, type DeviceLock } from '../device/lock-device.js'
 import { openDevice } from '../device/open-device.js'
 import type { Progress } from '../engine.js'
 import type { FoundChunk } from '../log/recovery.js'
+import type { ObjectChunk } from '../object/stored-object.js'
 import { chunkOffset } from '../pool/pool.js'
 import { newerFormat } from '../pool/superblocks.js'
 import { checkDevices, type CheckableDevice } from './check-devices.js'
 import { checkLog } from './check-log.js'
+import { checkObject } from './check-object.js'
 import { Findings } from './findings.js'
 
 export interface CheckOptions {
@@ -47,18 +50,26 @@ async function checkOpened(
   const findings = new Findings(repair, signal)
   const devices = await checkDevices(opened, findings)
   const { cacheId, cacheName, chunkBytes } = devices[0]!.superblock
-  const { logs: found, damaged } = await readHeaders(devices, findings)
+  const { logs: found, objects, damaged } = await readHeaders(devices, findings)
   const total = devices.reduce((sum, { superblock }) => sum + superblock.chunkCount, 0)
-  const ofLogs = [...found.values()].reduce((sum, chunks) => sum + chunks.length, 0)
+  const [ofLogs, ofObjects] = [countOf(found), countOf(objects)]
   let done = 0
-  const checked = (): void => progress(++done, ofLogs, 'chunks')
+  const checked = (): void => progress(++done, ofLogs + ofObjects, 'chunks')
   const logs: CheckedLog[] = []
-  let left = 0
+  let leftOfLogs = 0
   for (const [logId, chunks] of found) {
     const { log, leftChunks } = await checkLog(logId, chunks, { cacheId, chunkBytes, clock, findings, checked })
     logs.push(log)
-    left += leftChunks
+    leftOfLogs += leftChunks
   }
+  const isWhole = devices.length === devices[0]!.superblock.devices.length
+  const checkpoints: CheckedCheckpoint[] = []
+  for (const [id, chunks] of objects) {
+    const checkpoint = await checkObject(id, chunks, { cacheId, chunkBytes, clock, findings, isWhole })
+    if (checkpoint !== undefined) checkpoints.push(checkpoint)
+    for (const _ of chunks) checked()
+  }
+  const checkpoint = checkpoints.reduce((sum, { chunks }) => sum + chunks, 0)
   return {
     cache: cacheName,
     cacheId,
@@ -68,19 +79,32 @@ async function checkOpened(
       sizeBytes,
       chunks: chunkCount,
     })),
-    chunks: { total, free: total - ofLogs - damaged, log: ofLogs - left, left, damaged },
+    chunks: {
+      total,
+      free: total - ofLogs - ofObjects - damaged,
+      log: ofLogs - leftOfLogs,
+      checkpoint,
+      left: leftOfLogs + ofObjects - checkpoint,
+      damaged,
+    },
     logs,
+    checkpoints,
     findings: findings.list,
     repaired: findings.list.filter(({ repaired }) => repaired).length,
   }
 }
 
-/** The chunks of each log, by the headers on the devices; reads only. */
+function countOf(chunks: ReadonlyMap<string, readonly unknown[]>): number {
+  return [...chunks.values()].reduce((sum, { length }) => sum + length, 0)
+}
+
+/** The chunks of each log and object, by the headers on the devices; reads only. */
 export async function readHeaders(
   devices: readonly CheckableDevice[],
   findings: Findings,
-): Promise<{ logs: Map<string, FoundChunk[]>; damaged: number }> {
+): Promise<{ logs: Map<string, FoundChunk[]>; objects: Map<string, ObjectChunk[]>; damaged: number }> {
   const logs = new Map<string, FoundChunk[]>()
+  const objects = new Map<string, ObjectChunk[]>()
   let damaged = 0
   const block = alignedBuffer(CHUNK_HEADER_BYTES)
   try {
@@ -102,20 +126,27 @@ export async function readHeaders(
             effect: 'loses clean pages',
           })
         }
+        const { deviceIndex } = superblock
+        const at = { device, deviceIndex, index, offset }
+        const ofObject = decodeObjectHeader(block, 0)
+        if (ofObject?.cacheId === superblock.cacheId)
+          addTo(objects, ofObject.objectId, { chunk: { ...at, generation: ofObject.generation }, header: ofObject })
         if (reading.kind !== 'header' || !isLogOf(reading.header, superblock.cacheId)) continue
         const { header } = reading
         if (header.diskName === '') await reportNames(device.path, index, findings)
-        const { deviceIndex } = superblock
-        const chunk = { device, deviceIndex, index, offset, generation: header.generation }
-        const ofLog = logs.get(header.logId)
-        if (ofLog === undefined) logs.set(header.logId, [{ chunk, header }])
-        else ofLog.push({ chunk, header })
+        addTo(logs, header.logId, { chunk: { ...at, generation: header.generation }, header })
       }
     }
-    return { logs, damaged }
+    return { logs, objects, damaged }
   } finally {
     releaseAligned(block)
   }
+}
+
+function addTo<Found>(found: Map<string, Found[]>, id: string, chunk: Found): void {
+  const chunks = found.get(id)
+  if (chunks === undefined) found.set(id, [chunk])
+  else chunks.push(chunk)
 }
 
 function isLogOf({ kind, cacheId }: ChunkHeader, wanted: string): boolean {

@@ -2,6 +2,7 @@ import { VmcacheError } from '../../base/errors.js'
 import { bootId } from '../../base/system-calls.js'
 import { formatSize } from '../../base/units.js'
 import { CHUNK_HEADER_BYTES, CHUNK_KIND, readChunkHeader } from '../../format/chunk-header.js'
+import { OBJECT_FLAG, decodeObjectHeader } from '../../format/object-header.js'
 import type { Superblock } from '../../format/superblock.js'
 import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
 import type { Device } from '../device/device.js'
@@ -10,7 +11,7 @@ import { chunkOffset } from './pool.js'
 
 /**
  * DIRTY_DATA where a device of a cache that is not open holds something that an origin lacks; also in doubt, as where the rest of a log is
- * on another device. INTERRUPTED where `signal` is raised.
+ * on another device. REFUSED where it holds something of a checkpoint. INTERRUPTED where `signal` is raised.
  */
 export async function refuseDirty(device: Device, superblock: Superblock, signal: AbortSignal): Promise<void> {
   for (const found of (await readLogs(device, superblock, signal)).values()) {
@@ -42,6 +43,7 @@ async function readLogs(
       const offset = chunkOffset(superblock, index)
       await device.read(offset, block, 0, CHUNK_HEADER_BYTES)
       const reading = readChunkHeader(block, 0)
+      if (reading.kind === 'object' && reading.cacheId === superblock.cacheId) refuseObject(block, device, superblock)
       if (reading.kind !== 'header') continue
       const { header } = reading
       if (header.kind !== CHUNK_KIND.log || header.cacheId !== superblock.cacheId) continue
@@ -54,4 +56,18 @@ async function readLogs(
   } finally {
     releaseAligned(block)
   }
+}
+
+function refuseObject(block: Buffer, device: Device, { cacheName }: Superblock): void {
+  const header = decodeObjectHeader(block, 0)
+  if (header === undefined || header.flags !== OBJECT_FLAG.sealed) return
+  const { objectId, seal } = header
+  throw new VmcacheError(
+    'REFUSED',
+    `device ${device.path} belongs to cache ${cacheName} and holds the memory of VM ${seal?.name ?? '(unknown)'}, which is suspended`,
+    {
+      hint: `vmcache cache import --device ${device.path} opens it; resume the VM, or: vmcache checkpoint delete ${objectId} --discard-memory`,
+      details: { path: device.path, cache: cacheName, checkpoint: objectId },
+    },
+  )
 }

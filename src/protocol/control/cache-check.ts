@@ -10,11 +10,14 @@ export interface CacheCheckDocument {
     free: number
     /** Part of a log. */
     log: number
-    /** Of a log, and no part of it any more: the next opening gives them back. */
+    /** Part of a checkpoint. */
+    checkpoint: number
+    /** Of a log or a checkpoint, and no part of it any more: the next opening gives them back. */
     left: number
     damaged: number
   }
   logs: CheckedLog[]
+  checkpoints: CheckedCheckpoint[]
   findings: CheckFinding[]
   /** How many findings were mended. */
   repaired: number
@@ -39,6 +42,18 @@ export interface CheckedLog {
   lastWrittenAt: string | null
 }
 
+export interface CheckedCheckpoint {
+  /** Its id. */
+  checkpoint: string
+  /** What the VM was called; empty where that cannot be read. */
+  vm: string
+  /** Length of its stream. */
+  bytes: number
+  /** Those that were found. */
+  chunks: number
+  createdAt: string
+}
+
 export interface CheckFinding {
   /** Path of the device. */
   device: string
@@ -54,8 +69,9 @@ export interface CheckFinding {
     | 'frame'
     | 'page'
     | 'summary'
+    | 'checkpoint'
   seen: string
   expected: string
-  effect: 'harmless' | 'loses clean pages'
+  effect: 'harmless' | 'loses clean pages' | 'loses a checkpoint'
   repaired: boolean
 }

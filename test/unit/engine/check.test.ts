@@ -22,6 +22,10 @@ import type { Chunk, ChunkSource } from '../../../src/engine/log/chunk-source.js
 import { openLog } from '../../../src/engine/log/open-log.js'
 import { planRecovery, type RecoveryPlan } from '../../../src/engine/log/recovery.js'
 import { dataExtent } from '../../../src/engine/log/staged-extent.js'
+import { completeObject } from '../../../src/engine/object/complete-object.js'
+import { ObjectWriter } from '../../../src/engine/object/write-object.js'
+import { chunkAt as poolChunkAt } from '../../../src/engine/pool/pool-chunks.js'
+import { prepareDevices } from '../../../src/engine/pool/prepare-devices.js'
 import { Pool, chunkOffset, formatDevices, type ChunkPlace } from '../../../src/engine/pool/pool.js'
 import type { CacheCheckDocument } from '../../../src/protocol/control/cache-check.js'
 
@@ -154,8 +158,9 @@ describe('a cache that is well', () => {
     const document = await check()
     expect(document).toMatchObject({
       cache: 'fast',
-      chunks: { total: 16, free: 16, log: 0, left: 0, damaged: 0 },
+      chunks: { total: 16, free: 16, log: 0, checkpoint: 0, left: 0, damaged: 0 },
       logs: [],
+      checkpoints: [],
       findings: [],
       repaired: 0,
     })
@@ -340,5 +345,85 @@ describe('what cannot be checked is refused', () => {
     await expect(cancelled).rejects.toMatchObject({ code: 'INTERRUPTED' })
     expect(seen.map(([done]) => done)).toEqual([1, 2])
     expect(seen[0]![1]).toBeGreaterThan(2)
+  })
+})
+
+describe('a checkpoint', () => {
+  const OBJECT_ID = 'ef'.repeat(16)
+
+  /** An engine's life in which a stream of 3 MB is written; returns the chunks of it. */
+  async function suspend({ finish = true } = {}): Promise<readonly Chunk[]> {
+    const devices = []
+    for (const path of paths) devices.push(await openDevice(path))
+    const pool = await Pool.open(devices, { allowMissing: false })
+    const target = {
+      cacheId: pool.cacheId,
+      chunkBytes: MIB,
+      take: () => Promise.resolve(poolChunkAt(pool, pool.takeForObject()!)),
+      medium: ({ device }: Chunk) => Promise.resolve(device),
+    }
+    const writer = new ObjectWriter(target, { id: OBJECT_ID, createdAt: 0, attributes: Buffer.from('{}') })
+    for (let left = 3_000_000; left > 0;) {
+      const count = Math.min(left, writer.space.length)
+      writer.space.subarray(0, count).fill(left)
+      left -= count
+      writer.advance(count)
+      await writer.settled()
+    }
+    const whose = { vm: 'aa'.repeat(16), name: 'web01' }
+    if (finish) await completeObject(writer, whose, () => undefined)
+    else await writer.finish(whose)
+    for (const device of devices) await device.close()
+    return writer.taken
+  }
+
+  test('is read, and counted', async () => {
+    await createCache(17 * MIB)
+    await suspend()
+    expect(await check()).toMatchObject({
+      chunks: { total: 16, free: 13, log: 0, checkpoint: 3, left: 0, damaged: 0 },
+      checkpoints: [{ checkpoint: OBJECT_ID, vm: 'web01', bytes: 3_000_000, chunks: 3 }],
+      findings: [],
+    })
+  })
+
+  test('with a flipped bit is a finding that no origin mends', async () => {
+    await createCache(17 * MIB)
+    const [, chunk] = await suspend()
+    flip(paths[0]!, chunk!.offset + 300_000)
+    expect((await check(true)).findings).toMatchObject([
+      {
+        kind: 'checkpoint',
+        effect: 'loses a checkpoint',
+        repaired: false,
+        seen: expect.stringContaining('block 4 of its chunk 1'),
+      },
+    ])
+  })
+
+  test('that was never finished is left over, and freed on request', async () => {
+    await createCache(17 * MIB)
+    await suspend({ finish: false })
+    for (const repair of [false, true]) {
+      const document = await check(repair)
+      expect(document).toMatchObject({ chunks: { free: 13, checkpoint: 0, left: 3 }, checkpoints: [] })
+      expect(document.findings).toMatchObject([{ kind: 'left-chunk', effect: 'harmless', repaired: repair }])
+    }
+    expect((await check()).chunks).toMatchObject({ free: 16, left: 0 })
+  })
+
+  test('keeps its device from being made another cache’s, whatever the force', async () => {
+    await createCache(17 * MIB)
+    await suspend()
+    const prepared = prepareDevices([{ path: paths[0]!, sizeBytes: null }], {
+      force: true,
+      progress: () => undefined,
+      signal: new AbortController().signal,
+    })
+    await expect(prepared).rejects.toMatchObject({
+      code: 'REFUSED',
+      message: expect.stringContaining('holds the memory of VM web01'),
+      hint: expect.stringContaining(`vmcache checkpoint delete ${OBJECT_ID} --discard-memory`),
+    })
   })
 })
