@@ -10,7 +10,7 @@ function __vmcache_words
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --accel --append --at-once --block-size --chunk-size --config --connect --cpus --destage --destage-barrier --device --dirty-age --dirty-high --dirty-low --disk --exclude --hold --host --idle --initrd --keep --kernel --max --memory --min --mode --name --rate --replacement --root --run-dir --shares --since --state-dir --target --timeout --vm --window
+        else if contains -- $word --accel --append --at-once --block-size --chunk-size --config --connect --cpus --destage --destage-barrier --device --dirty-age --dirty-high --dirty-low --disk --exclude --hold --host --idle --idle-timeout --initrd --keep --kernel --max --memory --min --mode --name --rapid-suspend --rate --replacement --root --run-dir --shares --since --state-dir --target --timeout --vm --window
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -48,7 +48,7 @@ complete -c vmcache -n '__vmcache_at' -a engine -d 'Start, stop and install the 
 complete -c vmcache -n '__vmcache_at' -a event -d 'Show what happened, why, and who did it.'
 complete -c vmcache -n '__vmcache_at' -a job -d 'Show and cancel long operations.'
 complete -c vmcache -n '__vmcache_at' -a lease -d 'Show and take the right to write an origin.'
-complete -c vmcache -n '__vmcache_at' -a policy -d 'Show and change how a disk is cached.'
+complete -c vmcache -n '__vmcache_at' -a policy -d 'Show and change how a disk is cached, and what is wanted of a VM.'
 complete -c vmcache -n '__vmcache_at' -a stats -d 'Show what disks and caches do: rates, hits, latencies, dirty data.'
 complete -c vmcache -n '__vmcache_at' -a status -d 'Show the engine, its caches, what needs attention, and whether a reboot is safe.'
 complete -c vmcache -n '__vmcache_at' -a vm -d 'Define, adopt, start, suspend and stop VMs, and see which of their disks are cached.'
@@ -89,8 +89,8 @@ complete -c vmcache -n '__vmcache_at job' -a show -d 'Show one job: how far it i
 complete -c vmcache -n '__vmcache_at lease' -a list -d 'List who may write which origin: all hosts that share the state database.'
 complete -c vmcache -n '__vmcache_at lease' -a show -d 'Show who may write an origin, by its stamp and the state database.'
 complete -c vmcache -n '__vmcache_at lease' -a take -d 'Take the right to write an origin for this host.'
-complete -c vmcache -n '__vmcache_at policy' -a set -d 'Change how a disk is cached, while it is in use.'
-complete -c vmcache -n '__vmcache_at policy' -a show -d 'Show how a disk is to be cached, and what is in force.'
+complete -c vmcache -n '__vmcache_at policy' -a set -d 'Change how a disk is cached, or what is wanted of a VM, while it is in use.'
+complete -c vmcache -n '__vmcache_at policy' -a show -d 'Show how a disk is to be cached, or what is wanted of a VM, and what is in force.'
 complete -c vmcache -n '__vmcache_at stats' -a export -d 'Print the metrics for monitoring.'
 complete -c vmcache -n '__vmcache_at vm' -a adopt -d 'Take over domains of libvirt, so that their disks can be cached.'
 complete -c vmcache -n '__vmcache_at vm' -a define -d 'Define a VM that vmcache runs itself.'
@@ -594,6 +594,7 @@ complete -c vmcache -n '__vmcache_in policy set' -l dirty-low -r -f -d 'Write-ba
 complete -c vmcache -n '__vmcache_in policy set' -l disk -r -f -a '(__vmcache_names disk)' -d 'Name of the disk.'
 complete -c vmcache -n '__vmcache_in policy set' -l dry-run -d 'Say what would be done, and do nothing.'
 complete -c vmcache -n '__vmcache_in policy set' -l host -r -f -d 'The host that the command is about; this one where not given.'
+complete -c vmcache -n '__vmcache_in policy set' -l idle-timeout -r -f -d 'Suspend the VM when it has been idle for so long; off: never.'
 complete -c vmcache -n '__vmcache_in policy set' -l json -d 'Print one JSON document on standard output.'
 complete -c vmcache -n '__vmcache_in policy set' -l max -r -f -d 'Part of the cache that the disk may use at most.'
 complete -c vmcache -n '__vmcache_in policy set' -l min -r -f -d 'Part of the cache that is kept for the disk.'
@@ -601,12 +602,14 @@ complete -c vmcache -n '__vmcache_in policy set' -l mode -r -f -a 'write-through
 complete -c vmcache -n '__vmcache_in policy set' -l no-color -d 'Print no colours (also: NO_COLOR).'
 complete -c vmcache -n '__vmcache_in policy set' -l no-wait -d 'Print the job and do not wait for its end.'
 complete -c vmcache -n '__vmcache_in policy set' -l quiet -d 'Say nothing but results and errors.'
+complete -c vmcache -n '__vmcache_in policy set' -l rapid-suspend -r -f -a 'off on best-effort' -d 'Whether room for the memory of the VM is kept while it runs.'
 complete -c vmcache -n '__vmcache_in policy set' -l replacement -r -F -d 'Replacement policy: fifo, lru, clock, arc, s3-fifo, sieve, or the path of a module.'
 complete -c vmcache -n '__vmcache_in policy set' -l run-dir -r -f -a '(__fish_complete_directories)' -d 'Directory of the sockets (/run/vmcache).'
 complete -c vmcache -n '__vmcache_in policy set' -l shares -r -f -d 'Weight of the disk where several compete for the cache.'
 complete -c vmcache -n '__vmcache_in policy set' -l state-dir -r -f -a '(__fish_complete_directories)' -d 'Directory of the state (/var/lib/vmcache).'
 complete -c vmcache -n '__vmcache_in policy set' -l timeout -r -f -d 'Wait no longer than this (30s, 10m, 1h); what was begun goes on.'
 complete -c vmcache -n '__vmcache_in policy set' -l user -d 'Use a private engine of this user, for trying things out.'
+complete -c vmcache -n '__vmcache_in policy set' -l vm -r -f -a '(__vmcache_names vm)' -d 'Name or UUID of the VM.'
 complete -c vmcache -n '__vmcache_in policy set' -l yes -d 'Answer yes to questions that lose no data.'
 complete -c vmcache -n '__vmcache_in policy show' -l config -r -F -d 'Configuration file (/etc/vmcache/config.yaml, if there).'
 complete -c vmcache -n '__vmcache_in policy show' -l disk -r -f -a '(__vmcache_names disk)' -d 'Name of the disk.'
@@ -618,6 +621,7 @@ complete -c vmcache -n '__vmcache_in policy show' -l run-dir -r -f -a '(__fish_c
 complete -c vmcache -n '__vmcache_in policy show' -l state-dir -r -f -a '(__fish_complete_directories)' -d 'Directory of the state (/var/lib/vmcache).'
 complete -c vmcache -n '__vmcache_in policy show' -l timeout -r -f -d 'Wait no longer than this (30s, 10m, 1h); what was begun goes on.'
 complete -c vmcache -n '__vmcache_in policy show' -l user -d 'Use a private engine of this user, for trying things out.'
+complete -c vmcache -n '__vmcache_in policy show' -l vm -r -f -a '(__vmcache_names vm)' -d 'Name or UUID of the VM.'
 complete -c vmcache -n '__vmcache_in stats' -l config -r -F -d 'Configuration file (/etc/vmcache/config.yaml, if there).'
 complete -c vmcache -n '__vmcache_in stats' -l host -r -f -d 'The host that the command is about; this one where not given.'
 complete -c vmcache -n '__vmcache_in stats' -l json -d 'Print one JSON document on standard output.'

@@ -17,6 +17,12 @@ export const sizeFlag = custom<number>({ parse: async (text) => parseSize(text),
 /** A flag that takes a duration (`10m`); its value is seconds. */
 export const durationFlag = custom<number>({ parse: async (text) => parseDuration(text), helpValue: 'DURATION' })
 
+/** A flag that takes a duration or `off`; its value is seconds, or null. */
+export const timeoutFlag = custom<number | null>({
+  parse: async (text) => (text === 'off' ? null : parseDuration(text)),
+  helpValue: 'DURATION|off',
+})
+
 /** Bytes, or a share 0..1 of the cache. */
 export type Quota = { readonly bytes: number } | { readonly share: number }
 

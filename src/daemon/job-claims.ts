@@ -58,6 +58,7 @@ const CLAIMS: { [O in Operation]?: (request: RequestOf<O>, names: ClaimNames) =>
   'vm.delete': vms,
   'vm.adopt': ({ domains }) => domains.map((name) => sole(`vm ${name}`)),
   'vm.release': vms,
+  'vm.set': ({ name }) => [sole(`vm ${name}`)],
   'vm.start': vms,
   'vm.stop': vms,
   // A filter leaves out what others work on, and may wait for long: it is in nobody's way.

@@ -10,7 +10,7 @@ import { socketPath } from './cache-attach.js'
 import { cacheDocument } from './cache-document.js'
 import type { ControlPlane } from './control-plane.js'
 import { disksOf, exclusively } from './inventory.js'
-import { cacheRecord, saveCache } from './open-cache.js'
+import { cacheRecord, forgetReservations, saveCache } from './open-cache.js'
 import type { Operations } from './operation.js'
 import { resumeDisk } from './resume-disk.js'
 import { stablePath } from './stable-path.js'
@@ -61,6 +61,7 @@ async function openAndRecord(
   const { engine, inventory, state } = plane
   await withUndo(async (undo) => {
     const opened = await engine.openCache({ name, devices: paths }, { allowMissing })
+    forgetReservations(plane, name)
     undo(`close cache ${name}`, () => engine.closeCache(name))
     const logs = await engine.logsOf(name)
     const known = new Set([...inventory.disks.values()].map((disk) => disk.logId))

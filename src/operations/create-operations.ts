@@ -21,6 +21,7 @@ import { diskSet } from './disk-set.js'
 import { doctor } from './doctor.js'
 import { engineStatus } from './engine-status.js'
 import { eventList } from './event-list.js'
+import { createIdleTimeouts } from './idle-timeouts.js'
 import { createInventory } from './inventory.js'
 import { createJournal } from './journal.js'
 import { createOriginObserver } from './observe-origin.js'
@@ -46,6 +47,7 @@ import { vmDelete } from './vm-delete.js'
 import { vmList, vmShow } from './vm-list.js'
 import { vmRelease } from './vm-release.js'
 import { vmResume } from './vm-resume.js'
+import { vmSet } from './vm-set.js'
 import { vmStart } from './vm-start.js'
 import { vmStop } from './vm-stop.js'
 import { vmSuspend } from './vm-suspend.js'
@@ -58,7 +60,7 @@ export interface ControlPlaneHandle {
   retry(): Promise<void>
   /** Compares what is wanted of VMs with what is, and makes it so; whether to try again soon. */
   reconcileVms(): Promise<boolean>
-  /** Looks at what VMs do; to be called a few times a minute. */
+  /** Looks at what VMs do, and begins what follows from that; to be called a few times a minute. */
   observeActivities(): Promise<void>
   /** Names of all VMs. */
   vmNames(): string[]
@@ -83,6 +85,8 @@ export function createOperations(dependencies: OperationsDependencies): ControlP
     startedAt: new Date(clock.now()).toISOString(),
     phase: 'starting',
   }
+  const operations = operationsOf(plane)
+  const idleTimeouts = createIdleTimeouts(plane, operations['vm.suspend'])
   let retrying: Promise<void> | null = null
 
   engine.onEvent(({ what, cache, disk, reason }) => {
@@ -91,17 +95,24 @@ export function createOperations(dependencies: OperationsDependencies): ControlP
   engine.setEpochRaiser((disk) => raiseEpoch(plane, disk))
 
   return {
-    operations: operationsOf(plane),
+    operations,
     restore: () => restore(plane),
     retry: () => {
       retrying ??= retry(plane).finally(() => (retrying = null))
       return retrying
     },
     reconcileVms: () => reconcileVms(plane),
-    observeActivities: () => observeActivities(plane),
+    async observeActivities() {
+      await observeActivities(plane)
+      // Whoever is suspended is not waited for: the others are looked at meanwhile.
+      void idleTimeouts.enforce()
+    },
     vmNames: () => vmNames(plane.inventory),
     diskNames: () => [...plane.inventory.disks.keys()],
-    close: ({ drainMilliseconds }) => close(plane, retrying, drainMilliseconds),
+    async close({ drainMilliseconds }) {
+      await idleTimeouts.stop()
+      await close(plane, retrying, drainMilliseconds)
+    },
   }
 }
 
@@ -142,6 +153,7 @@ function operationsOf(plane: ControlPlane): Operations {
     })),
     'disk.set': recorded(journal, 'disk.set', diskSet(plane), ({ name }) => ({ disk: name })),
     'disk.resolve': recorded(journal, 'disk.resolve', diskResolve(plane), ({ name }) => ({ disk: name })),
+    'vm.set': recorded(journal, 'policy.set', vmSet(plane), ({ name }) => ({ vm: name })),
     'vm.define': recorded(journal, 'vm.define', vmDefine(plane), ({ name }) => ({ vm: name })),
     'vm.delete': recordedForEach(journal, 'vm.delete', vmDelete(plane), 'vm'),
     'vm.adopt': recordedForEach(journal, 'vm.adopt', vmAdopt(plane), 'vm'),

@@ -53,6 +53,8 @@ export interface Inventory {
   readonly vms: Map<string, VmRecord>
   /** Of suspended VMs, by UUID of the VM. */
   readonly checkpoints: Map<string, CheckpointRecord>
+  /** What VMs are promised for their memory, by UUID. */
+  readonly reservations: Map<string, { readonly cache: string; readonly bytes: number }>
   /** What running VMs have done lately, by UUID. */
   readonly activities: Map<string, Activity>
   /** Disks of VMs whose requests come through the engine now. */
@@ -79,6 +81,7 @@ export function createInventory(): Inventory {
     tenureTurns: createTurns(),
     vms: new Map(),
     checkpoints: new Map(),
+    reservations: new Map(),
     activities: new Map(),
     throughCache: new Set(),
     whyDirect: new Map(),

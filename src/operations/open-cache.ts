@@ -33,12 +33,18 @@ export async function openRecordedCache(plane: ControlPlane, record: CacheRecord
   try {
     const opened = await engine.openCache({ name: record.name, devices }, { allowMissing: false })
     inventory.cacheTroubles.delete(record.name)
+    forgetReservations(plane, record.name)
     await recordDevices(plane, record, opened)
     return true
   } catch (error) {
     inventory.cacheTroubles.set(record.name, await troubleOf(plane, record, messageOf(error)))
     return false
   }
+}
+
+/** A cache that was opened anew promises nothing: what is wanted is promised again. */
+export function forgetReservations({ inventory }: ControlPlane, name: string): void {
+  for (const [uuid, { cache }] of inventory.reservations) if (cache === name) inventory.reservations.delete(uuid)
 }
 
 /** The devices say which of them the cache has: a removal may have been interrupted before it was written down. */

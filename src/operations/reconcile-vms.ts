@@ -8,6 +8,7 @@ import type { ControlPlane } from './control-plane.js'
 import { exclusively } from './inventory.js'
 import { disksOfVm, driverOf, type VmDisk } from './known-vm.js'
 import { lacksWrites } from './origin-guard.js'
+import { reconcileReservation } from './reservation.js'
 import { servedDisk } from './served-disk.js'
 import { settleCheckpoints } from './settle-checkpoints.js'
 import { putThroughCache, settleDisk } from './vm-disks.js'
@@ -20,6 +21,7 @@ import { putThroughCache, settleDisk } from './vm-disks.js'
 export async function reconcileVms(plane: ControlPlane): Promise<boolean> {
   const { inventory } = plane
   const isUnsettled = await settleCheckpoints(plane)
+  await reconcileReservations(plane)
   const attached = watchVms(plane)
   const outcomes = await Promise.all(
     attached.map(async (vm) => {
@@ -33,10 +35,27 @@ export async function reconcileVms(plane: ControlPlane): Promise<boolean> {
   return isUnsettled || outcomes.includes(true)
 }
 
-/** Makes the drivers tell of every VM that has attached disks; returns these. */
+/** What a VM is promised follows it when it is started or ended by others. */
+async function reconcileReservations(plane: ControlPlane): Promise<void> {
+  const { inventory } = plane
+  const concerned = [...inventory.vms.values()].filter(
+    ({ uuid, policy }) => policy.rapidSuspend !== 'off' || inventory.reservations.has(uuid),
+  )
+  await Promise.all(
+    concerned.map(async (vm) => {
+      if (inventory.busy.has(`vm ${vm.name}`)) return
+      // Where there is no room now, there may be the next time.
+      await exclusively(inventory, `vm ${vm.name}`, () => reconcileReservation(plane, vm)).catch(() => {})
+    }),
+  )
+}
+
+/** Makes the drivers tell of every VM that has attached disks, or a policy; returns those that have disks. */
 export function watchVms({ drivers, inventory }: ControlPlane): VmRecord[] {
-  const attached = [...inventory.vms.values()].filter((vm) => disksOfVm(inventory, vm).length > 0)
-  for (const driver of Object.values(drivers)) driver.watch(attached.filter((vm) => vm.driver === driver.name))
+  const vms = [...inventory.vms.values()]
+  const attached = vms.filter((vm) => disksOfVm(inventory, vm).length > 0)
+  const watched = vms.filter((vm) => attached.includes(vm) || vm.policy.rapidSuspend !== 'off')
+  for (const driver of Object.values(drivers)) driver.watch(watched.filter((vm) => vm.driver === driver.name))
   return attached
 }
 

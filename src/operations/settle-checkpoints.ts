@@ -5,6 +5,7 @@ import type { ControlPlane } from './control-plane.js'
 import { exclusively } from './inventory.js'
 import { dropCheckpoint, eraseCheckpoint, saveCheckpoint } from './known-checkpoint.js'
 import { disksOfVm, driverOf } from './known-vm.js'
+import { reconcileReservation } from './reservation.js'
 import { comeThroughCache } from './vm-disks.js'
 
 /**
@@ -73,6 +74,9 @@ async function settle(plane: ControlPlane, vm: VmRecord, checkpoint: CheckpointR
 export async function letGoOn(plane: ControlPlane, vm: VmRecord, checkpoint: CheckpointRecord): Promise<void> {
   await eraseCheckpoint(plane, checkpoint).catch(() => {})
   await driverOf(plane, vm).resume(vm)
+  // What was promised may have been used.
+  plane.inventory.reservations.delete(vm.uuid)
+  await reconcileReservation(plane, vm).catch(() => {})
   for (const disk of disksOfVm(plane.inventory, vm)) await comeThroughCache(plane, vm, disk).catch(() => {})
   await dropCheckpoint(plane, checkpoint)
 }

@@ -27,7 +27,7 @@ export async function vmDocument(plane: ControlPlane, vm: VmRecord): Promise<VmD
     idleSeconds: state === 'running' ? idleSecondsOf(plane, vm) : null,
     awake: state === 'running' ? [...(plane.inventory.activities.get(vm.uuid)?.awake ?? [])] : [],
     onEngineLoss: onEngineLoss(disks, declared, observed),
-    reservation: null,
+    reservation: plane.inventory.reservations.get(vm.uuid) ?? null,
     checkpoint: checkpoint === undefined ? null : shownCheckpoint(checkpoint),
     policy: vm.policy,
   }

@@ -10,6 +10,7 @@ import { disksOfVm, driverOf, knownVm, namedVms, overVms, selectVms } from './kn
 import { readMemory } from './move-memory.js'
 import type { OperationContext, Operations } from './operation.js'
 import { reconcileDisks } from './reconcile-vms.js'
+import { reconcileReservation } from './reservation.js'
 import { refuseChangedDisks } from './suspended-disks.js'
 import { settleDisk } from './vm-disks.js'
 
@@ -96,6 +97,8 @@ async function resume(
   await driver.resume(vm)
   // Where it is not erased now, it is later.
   await dropCheckpoint(plane, checkpoint).catch(() => {})
+  // It runs already; what cannot be promised now may be later.
+  await reconcileReservation(plane, vm).catch(() => {})
 }
 
 /** Nothing of the guest has run: it is suspended as before. Where that cannot be done now, it is done later. */

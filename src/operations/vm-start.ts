@@ -6,6 +6,7 @@ import { refuseSuspended } from './known-checkpoint.js'
 import { disksOfVm, driverOf, overVms } from './known-vm.js'
 import type { OperationContext, Operations } from './operation.js'
 import { reconcileDisks } from './reconcile-vms.js'
+import { releaseFor, reserveFor } from './reservation.js'
 import { settleDisk } from './vm-disks.js'
 
 /** Starts VMs through the cache: their attached disks are inserted before the guest's first instruction. */
@@ -30,12 +31,14 @@ async function start(plane: ControlPlane, vm: VmRecord, context: OperationContex
   for (const disk of disksOfVm(inventory, vm)) {
     await exclusively(inventory, `disk ${disk.name}`, () => settleDisk(plane, disk, context))
   }
-  await driver.startPaused(vm)
+  await reserveFor(plane, vm)
   try {
+    await driver.startPaused(vm)
     await reconcileDisks(plane, vm)
     await driver.resume(vm)
   } catch (error) {
     await driver.destroy(vm).catch(() => {})
+    await releaseFor(plane, vm).catch(() => {})
     throw asVmcacheError(error)
   }
 }

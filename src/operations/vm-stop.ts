@@ -4,6 +4,7 @@ import type { ControlPlane } from './control-plane.js'
 import { exclusively } from './inventory.js'
 import { disksOfVm, driverOf, overVms } from './known-vm.js'
 import type { OperationContext, Operations } from './operation.js'
+import { releaseFor } from './reservation.js'
 import { settleDisk } from './vm-disks.js'
 
 /** How long a guest may take to shut down. */
@@ -30,6 +31,7 @@ async function stop(plane: ControlPlane, vm: VmRecord, force: boolean, context: 
     await driver.powerDown(vm)
     await waitUntilOff(plane, vm, context)
   }
+  await releaseFor(plane, vm)
   for (const disk of disksOfVm(plane.inventory, vm)) {
     await exclusively(plane.inventory, `disk ${disk.name}`, () => settleDisk(plane, disk, context))
   }

@@ -7,6 +7,7 @@ import type { RequestOf } from '../protocol/control/routes.js'
 import type { CheckpointRecord } from '../state/checkpoint-store.js'
 import type { VmRecord } from '../state/vm-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
+import { cacheFor } from './checkpoint-cache.js'
 import type { ControlPlane } from './control-plane.js'
 import { exclusively } from './inventory.js'
 import { refuseSuspended, saveCheckpoint } from './known-checkpoint.js'
@@ -15,6 +16,7 @@ import { writeMemory } from './move-memory.js'
 import { idleSecondsOf } from './observe-activities.js'
 import type { OperationContext, Operations } from './operation.js'
 import { lacksWrites } from './origin-guard.js'
+import { releaseFor } from './reservation.js'
 import { letGoOn } from './settle-checkpoints.js'
 import { observeDisksOf } from './suspended-disks.js'
 import { settleDisk } from './vm-disks.js'
@@ -90,19 +92,6 @@ async function suspendable(plane: ControlPlane, vm: VmRecord): Promise<{ monitor
   return { monitor, cache: cacheFor(plane, vm) }
 }
 
-/** The cache that is to have the memory of a VM: one that has its disks, else the one with most room. */
-export function cacheFor({ engine, inventory }: ControlPlane, vm: VmRecord): string {
-  const own = new Set(disksOfVm(inventory, vm).map(({ cache }) => cache))
-  const [best] = engine
-    .caches()
-    .filter(({ state }) => state === 'open')
-    .sort((a, b) => Number(own.has(b.name)) - Number(own.has(a.name)) || b.chunks.free - a.chunks.free)
-  if (best !== undefined) return best.name
-  throw new VmcacheError('NO_SPACE', `no cache is open that could have the memory of VM ${vm.name}`, {
-    hint: 'see: vmcache cache list',
-  })
-}
-
 /**
  * The VM is stopped, its origins get what they lack, and its memory goes to the cache. It ends only when a checkpoint that is whole is on
  * record; whatever fails before that, it goes on. What an engine that dies in between leaves, settle-checkpoints.ts brings to an end.
@@ -130,6 +119,7 @@ async function suspend(plane: ControlPlane, vm: VmRecord, why: string, context: 
   }
   // Where it does not end now, it is ended later.
   await driver.destroy(vm).catch(() => {})
+  await releaseFor(plane, vm).catch(() => {})
 }
 
 /** What a checkpoint goes with is what the storage has, not what a cache has. */

@@ -36,6 +36,7 @@ const answers: Answers = {
   'vm.stop': results,
   'vm.delete': results,
   'vm.suspend': results,
+  'vm.set': { changed: true, vm: sample.vms[1] },
   'vm.resume': results,
   'checkpoint.list': { checkpoints: sample.checkpoints },
   'checkpoint.show': sample.checkpoints[0],
@@ -153,6 +154,12 @@ const changes: [string, string, object][] = [
   ['vm adopt a --connect qemu:///session', 'vm.adopt', { domains: ['a'], connect: 'qemu:///session', dryRun: false }],
   ['vm release a', 'vm.release', { ...targets, names: ['a'] }],
   ['vm start --all --exclude b', 'vm.start', { ...targets, all: true, exclude: ['b'] }],
+  ['policy set --vm a --idle-timeout 1h', 'vm.set', { name: 'a', idleTimeoutSeconds: 3600, dryRun: false }],
+  [
+    'policy set --vm a --idle-timeout off --rapid-suspend best-effort',
+    'vm.set',
+    { name: 'a', idleTimeoutSeconds: null, rapidSuspend: 'best-effort', dryRun: false },
+  ],
   ['vm suspend a', 'vm.suspend', { ...targets, names: ['a'], idleSeconds: null, ...anyPace }],
   [
     'vm suspend --all --idle 1h --rate 20/h --at-once 1 --dry-run',

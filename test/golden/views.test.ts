@@ -17,7 +17,7 @@ import { recoverText } from '../../src/cli/views/recover-view.js'
 import { latencyTable, statsTable } from '../../src/cli/views/stats-view.js'
 import { engineProperties, statusText } from '../../src/cli/views/status-view.js'
 import { targetsText } from '../../src/cli/views/targets-view.js'
-import { vmTable, vmText } from '../../src/cli/views/vm-view.js'
+import { vmPolicy, vmTable, vmText } from '../../src/cli/views/vm-view.js'
 import * as sample from '../support/sample-documents.js'
 
 process.env['TZ'] = 'UTC'
@@ -57,6 +57,8 @@ const views: Record<string, (screen: Screen) => string | Promise<string>> = {
   'vm-show-suspended': (screen) => vmText(sample.vms[1]!, screen),
   'checkpoint-list': (screen) => checkpointTable(sample.checkpoints, screen),
   'checkpoint-show': (screen) => checkpointProperties(sample.checkpoints[0]!, screen),
+  'policy-show-of-a-vm': (screen) =>
+    vmPolicy({ ...sample.vms[1]!, reservation: { cache: 'fast', bytes: 2.2 * 2 ** 30 } }, screen),
   'policy-show': (screen) => diskPolicy(sample.db, screen),
   stats: (screen) => statsTable(sample.stats, [sample.db, sample.web], screen),
   'stats-of-slow-storage': (screen) => statsTable(sample.slowStats, [sample.mail], screen),

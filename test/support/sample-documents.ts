@@ -213,7 +213,7 @@ export const vms: VmDocument[] = [
     onEngineLoss: 'continues',
     reservation: null,
     checkpoint: { cache: 'fast', location: 'local', bytes: 2.1 * GIB, createdAt: '2026-11-16T02:13:00.000Z' },
-    policy: DEFAULT_VM_POLICY,
+    policy: { rapidSuspend: 'on', idleTimeoutSeconds: 3600 },
   },
   {
     name: 'mail',

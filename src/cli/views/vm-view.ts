@@ -1,4 +1,5 @@
-import { formatSize } from '../../base/units.js'
+import { formatDuration, formatSize } from '../../base/units.js'
+import { policyText } from '../../model/vm-policy.js'
 import type { DiskDocument, DiskStatsDocument, VmDiskDocument, VmDocument } from '../../protocol/control/documents.js'
 import type { Screen } from '../screen.js'
 import { renderProperties, renderTable, type Column } from '../table.js'
@@ -41,6 +42,8 @@ export async function vmText(vm: VmDocument, screen: Screen): Promise<string> {
       ['without engine', vm.state === 'unknown' ? null : WITHOUT_ENGINE[vm.onEngineLoss]],
       ['idle for', idleSeconds(vm) === null ? null : age(idleSeconds(vm))],
       ['awake by', vm.awake.length === 0 ? null : vm.awake.join('; ')],
+      ['policy', policyText(vm.policy)],
+      ['reserved', vm.reservation === null ? null : reserved(vm.reservation)],
       ['checkpoint', vm.checkpoint === null ? null : checkpointPlace(vm.checkpoint)],
     ],
     screen,
@@ -54,6 +57,27 @@ export async function vmText(vm: VmDocument, screen: Screen): Promise<string> {
     { head: 'WHY', value: ({ reason }) => orNone(reason), cutTo: 20 },
   ]
   return `${properties}\n\n${await renderTable(columns, vm.disks, screen)}`
+}
+
+/** `vmcache policy show --vm`. */
+export function vmPolicy(
+  { name, policy, reservation }: Pick<VmDocument, 'name' | 'policy' | 'reservation'>,
+  screen: Screen,
+): string {
+  const { rapidSuspend, idleTimeoutSeconds } = policy
+  return renderProperties(
+    [
+      ['vm', screen.paint.strong(name)],
+      ['rapid suspend', rapidSuspend],
+      ['reserved', orNone(reservation, reserved)],
+      ['idle timeout', idleTimeoutSeconds === null ? 'off' : formatDuration(idleTimeoutSeconds)],
+    ],
+    screen,
+  )
+}
+
+function reserved({ cache, bytes }: NonNullable<VmDocument['reservation']>): string {
+  return `${formatSize(bytes)} of cache ${cache}`
 }
 
 type Checkpoint = NonNullable<VmDocument['checkpoint']>

@@ -1,3 +1,4 @@
+import type { RapidSuspend } from '../../model/vm-policy.js'
 import type { DiskPart, WriteBackSettings } from '../../model/write-back.js'
 import type * as documents from './documents.js'
 
@@ -101,6 +102,11 @@ export interface Routes {
    * time; null for what is usual.
    */
   'vm.suspend': Post<Changing<documents.Targets & { idleSeconds: number | null } & Pace>, Results>
+  /** What is wanted of a VM; a key that is absent stays. */
+  'vm.set': Post<
+    Changing<{ name: string; rapidSuspend?: RapidSuspend; idleTimeoutSeconds?: number | null }>,
+    documents.ChangeResult & { vm: documents.VmDocument }
+  >
   'vm.resume': Post<Changing<documents.Targets & Pace>, Results>
   /** Of VMs, by name, or by id. Without `discardMemory` it is refused. */
   'checkpoint.delete': Post<Changing<documents.Targets & { discardMemory: boolean }>, Results>

@@ -2,6 +2,7 @@ import * as z from 'zod'
 import { VmcacheError } from '../../base/errors.js'
 import { MODES } from '../../model/mode.js'
 import { ACCELERATORS, IMAGE_FORMATS } from '../../model/vm.js'
+import { RAPID_SUSPEND } from '../../model/vm-policy.js'
 import { DEFAULT_WRITE_BACK, DESTAGE_BARRIERS, DESTAGE_ORDERS, DISK_PARTS } from '../../model/write-back.js'
 import { methodOf, type Operation, type RequestOf } from './routes.js'
 
@@ -148,6 +149,12 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
     ...targets,
     idleSeconds: z.number().int().min(0).nullable().default(null),
     ...pace,
+    dryRun: flag,
+  }),
+  'vm.set': z.strictObject({
+    name,
+    rapidSuspend: z.enum(RAPID_SUSPEND).optional(),
+    idleTimeoutSeconds: z.number().int().min(1).nullable().optional(),
     dryRun: flag,
   }),
   'vm.resume': z.strictObject({ ...targets, ...pace, dryRun: flag }),

@@ -1,0 +1,177 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import { VmcacheError } from '../../../src/base/errors.js'
+import type { RequestOf } from '../../../src/protocol/control/routes.js'
+import type { FakeVm } from '../../support/fake-vm-driver.js'
+import { context, createRequest, GIB, MIB, targets, testHost, type TestHost } from './test-host.js'
+
+/** What a VM of 256 MiB needs, in chunks of 16 MiB. */
+const NEEDED = 19
+
+let host: TestHost
+
+beforeEach(async () => {
+  host = await testHost()
+  host.storage.devices.set('/cache/a', { sizeBytes: 40 * 16 * MIB, content: 'empty', gone: false })
+  await host.operations['cache.create'](createRequest({ devices: [{ path: '/cache/a', sizeBytes: null }] }), context)
+  await define('web01')
+  await define('web02')
+})
+
+const define = (name: string) =>
+  host.operations['vm.define'](
+    {
+      ...{ name, memoryBytes: 2 ** 28, cpus: 1, accelerator: 'tcg', kernel: null, initrd: null, append: null },
+      ...{ disks: [{ path: host.image(`${name}.img`), format: 'raw' }], qemuArguments: [], dryRun: false },
+    },
+    context,
+  )
+const set = (name: string, changes: Partial<RequestOf<'vm.set'>>) =>
+  host.operations['vm.set']({ name, dryRun: false, ...changes }, context)
+const start = (...names: string[]) => host.operations['vm.start'](targets(names), context)
+const stop = (...names: string[]) => host.operations['vm.stop']({ ...targets(names), force: true }, context)
+const pace = { perHour: null, atOnce: null }
+const suspend = (name: string) =>
+  host.operations['vm.suspend']({ ...targets([name]), idleSeconds: null, ...pace }, context)
+const resume = (name: string) => host.operations['vm.resume']({ ...targets([name]), ...pace }, context)
+const show = (name = 'web01') => host.operations['vm.show']({ name }, context)
+const vmOf = (name: string): FakeVm => [...host.drivers.qemu.vms.values()].find((vm) => vm.name === name)!
+const chunks = () => host.engine.caches()[0]!.chunks
+
+describe('rapid suspend', () => {
+  test('room for the memory is kept from the start of a VM to its end', async () => {
+    expect(await set('web01', { rapidSuspend: 'on' })).toMatchObject({
+      changed: true,
+      vm: { policy: { rapidSuspend: 'on', idleTimeoutSeconds: null }, reservation: null },
+    })
+    expect(await set('web01', { rapidSuspend: 'on' })).toMatchObject({ changed: false })
+    await start('web01')
+    expect(await show()).toMatchObject({ reservation: { cache: 'fast', bytes: NEEDED * 16 * MIB } })
+    expect(chunks().reserved).toBe(NEEDED)
+    await stop('web01')
+    expect(await show()).toMatchObject({ reservation: null })
+    expect(chunks().reserved).toBe(0)
+  })
+
+  test('where there is no room the VM is not started, unless that is best effort', async () => {
+    host.storage.streamBytes = 256 * MIB
+    for (const name of ['web01', 'web02']) await set(name, { rapidSuspend: 'on' })
+    await define('web03')
+    await set('web03', { rapidSuspend: 'on' })
+    await start('web01', 'web02')
+    expect(chunks().reserved).toBe(2 * NEEDED)
+    expect(await start('web03')).toMatchObject({
+      results: [{ error: { code: 'NO_SPACE', exit: 5, hint: expect.stringContaining('best-effort') } }],
+    })
+    expect(vmOf('web03')?.state ?? 'off').toBe('off')
+    await set('web03', { rapidSuspend: 'best-effort' })
+    expect(await start('web03')).toMatchObject({ results: [{ ok: true }] })
+    expect(await show('web03')).toMatchObject({ reservation: { bytes: 2 * 16 * MIB } })
+  })
+
+  test('a VM that does not start keeps nothing', async () => {
+    await set('web01', { rapidSuspend: 'on' })
+    host.drivers.qemu.fail.set('start', new VmcacheError('HYPERVISOR', 'no'))
+    expect(await start('web01')).toMatchObject({ results: [{ ok: false }] })
+    expect(chunks().reserved).toBe(0)
+  })
+
+  test('of a running VM it is made at once, or nothing changes', async () => {
+    await start('web01', 'web02')
+    await set('web01', { rapidSuspend: 'on' })
+    expect(chunks().reserved).toBe(NEEDED)
+    host.engine.failNext('reserve', new VmcacheError('NO_SPACE', 'full'))
+    await expect(set('web02', { rapidSuspend: 'on' })).rejects.toMatchObject({ code: 'NO_SPACE' })
+    expect(await show('web02')).toMatchObject({ policy: { rapidSuspend: 'off' } })
+    await set('web01', { rapidSuspend: 'off' })
+    expect(chunks().reserved).toBe(0)
+  })
+
+  test('what was reserved becomes the checkpoint, and the other way round', async () => {
+    host.storage.streamBytes = 5 * 16 * MIB
+    await set('web01', { rapidSuspend: 'on' })
+    await start('web01')
+    await suspend('web01')
+    expect(chunks()).toMatchObject({ checkpoint: 5, reserved: 0 })
+    await resume('web01')
+    expect(chunks()).toMatchObject({ checkpoint: 0, reserved: NEEDED })
+  })
+
+  test('a VM whose suspend fails has its room still', async () => {
+    await set('web01', { rapidSuspend: 'on' })
+    await start('web01')
+    host.engine.failNext('writeCheckpoint', new VmcacheError('DEVICE_FAILED', 'no'))
+    expect(await suspend('web01')).toMatchObject({ results: [{ ok: false }] })
+    expect(chunks().reserved).toBe(NEEDED)
+  })
+
+  test('the engine that follows promises it anew; a VM that others end gives it up', async () => {
+    await set('web01', { rapidSuspend: 'on' })
+    await start('web01')
+    await host.start(await host.kill())
+    expect(chunks().reserved).toBe(0)
+    await host.handle.reconcileVms()
+    expect(await show()).toMatchObject({ reservation: { cache: 'fast' } })
+    expect(chunks().reserved).toBe(NEEDED)
+    vmOf('web01').state = 'off'
+    await host.handle.reconcileVms()
+    expect(chunks().reserved).toBe(0)
+  })
+
+  test('a domain of libvirt has none', async () => {
+    host.drivers.libvirt.add('db01', { vda: host.image('db01.img', GIB) })
+    await host.operations['vm.adopt']({ domains: ['db01'], connect: null, dryRun: false }, context)
+    await expect(set('db01', { rapidSuspend: 'on' })).rejects.toMatchObject({ code: 'HYPERVISOR', exit: 9 })
+    expect(await set('db01', { rapidSuspend: 'off' })).toMatchObject({ changed: false })
+  })
+})
+
+describe('idle timeout', () => {
+  async function pass(seconds: number): Promise<void> {
+    for (let passed = 0; passed < seconds; passed += 15) {
+      host.aheadMonotonic += 15_000
+      await host.handle.observeActivities()
+    }
+  }
+  const attempts = () => host.engine.calls.filter(({ method }) => method === 'writeCheckpoint').length
+
+  test('a VM that has been idle for so long is suspended by the engine, another is not', async () => {
+    await set('web01', { idleTimeoutSeconds: 300 })
+    await start('web01', 'web02')
+    await pass(300)
+    expect((await show()).state).toBe('running')
+    await pass(30)
+    await expect.poll(async () => (await show()).state).toBe('suspended')
+    expect((await show()).reason).toMatch(/^idle 5 min \(policy\)$/)
+    expect((await show('web02')).state).toBe('running')
+    const { events } = await host.operations['event.list']({ sinceAt: null, vm: 'web01', disk: null }, context)
+    expect(events.at(-1)).toMatchObject({ what: 'vm.suspend', who: 'policy', result: 'ok' })
+  })
+
+  test('one that could not be suspended is left alone for an hour', async () => {
+    await set('web01', { idleTimeoutSeconds: 60 })
+    await start('web01')
+    const full = () => host.engine.failNext('writeCheckpoint', new VmcacheError('NO_SPACE', 'full'))
+    full()
+    await pass(90)
+    await expect.poll(attempts).toBe(1)
+    full()
+    await pass(3000)
+    expect(attempts()).toBe(1)
+    await pass(700)
+    await expect.poll(attempts).toBe(2)
+    expect((await show()).state).toBe('running')
+  })
+
+  test('it is not suspended any more where that is not wanted, or the engine ends', async () => {
+    await set('web01', { idleTimeoutSeconds: 60 })
+    await start('web01')
+    await pass(60)
+    await set('web01', { idleTimeoutSeconds: null })
+    await pass(120)
+    expect(attempts()).toBe(0)
+    await set('web01', { idleTimeoutSeconds: 60 })
+    await host.close()
+    await pass(15)
+    expect(attempts()).toBe(0)
+  })
+})
