@@ -1,7 +1,7 @@
 /**
  * engine/checkpoint/: the checkpoints of a cache: objects that hold what a hypervisor wrote of a VM, streamed through unix sockets; and the chunks
  * that are promised to them. Words: a *reservation* is what a VM was promised for its next checkpoint; a *claim* is what one that is being
- * written is promised still. Both are chunks that no log gets; logs that had them before keep them until a checkpoint needs them.
+ * written is promised still.
  */
 import type { Clock } from '../../base/clock.js'
 import { VmcacheError } from '../../base/errors.js'
@@ -32,6 +32,8 @@ import { sendStream } from './send-stream.js'
 const AHEAD_CHUNKS = 16
 /** Between two words about progress. */
 const PROGRESS_BYTES = 8 * 1024 * 1024
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 /** The cache as its checkpoints see it. */
 export interface CheckpointHost {
@@ -94,7 +96,7 @@ export class Checkpoints implements Operations {
       )
     }
     const count = Math.min(wanted, most)
-    reservations.set(holder, count)
+    pool.reserve(holder, count)
     if (count < before) this.host.freed()
     return count
   }
@@ -117,6 +119,7 @@ export class Checkpoints implements Operations {
     if (pool.objects.has(id) || this.#writing.has(id)) {
       throw new VmcacheError('IN_USE', `cache ${this.host.name} has a checkpoint ${id} already`)
     }
+    if (!UUID.test(vm)) throw new VmcacheError('USAGE', `${vm} is not the UUID of a VM`)
     const attributes = Buffer.from(source.attributes)
     if (attributes.length > MAXIMUM_ATTRIBUTE_BYTES) {
       throw new VmcacheError(
@@ -129,19 +132,19 @@ export class Checkpoints implements Operations {
     const reserved = reservations.of(vm)
     this.#refuseBeyond(expected - reserved)
     const claim = `checkpoint ${id}`
-    reservations.set(vm, 0)
-    reservations.set(claim, Math.max(expected, reserved))
+    pool.reserve(vm, 0)
+    pool.reserve(claim, Math.max(expected, reserved))
     this.#writing.add(id)
     try {
       const written = await this.#stream(source, attributes, claim, watch)
       this.#attributes.set(id, source.attributes)
       return this.#describe(written, source.attributes)
     } catch (error) {
-      reservations.set(vm, reserved)
+      pool.reserve(vm, reserved)
       throw error
     } finally {
       this.#writing.delete(id)
-      reservations.set(claim, 0)
+      pool.reserve(claim, 0)
       this.host.freed()
     }
   }
@@ -153,7 +156,9 @@ export class Checkpoints implements Operations {
     { ready, progress, signal }: StreamWatch,
   ): Promise<StoredObject> {
     const { pool, clock } = this.host
-    const target = this.#target(() => this.#take(claim, signal))
+    const ended = new AbortController()
+    const untilEnd = AbortSignal.any([signal, ended.signal])
+    const target = this.#target(() => this.#take(claim, untilEnd))
     const writer = new ObjectWriter(target, { id, createdAt: clock.now(), attributes })
     try {
       await this.#prepare(claim, signal)
@@ -162,7 +167,7 @@ export class Checkpoints implements Operations {
       await receiveStream(connection, writer, { received: () => tell(writer.streamBytes), signal })
       let verified = 0
       const { streamBytes } = writer
-      const whose = { vm: vm.replaceAll('-', ''), name: cutText(name, MAXIMUM_VM_NAME_BYTES) }
+      const whose = { vm: vm.replaceAll('-', '').toLowerCase(), name: cutText(name, MAXIMUM_VM_NAME_BYTES) }
       const object = await completeObject(writer, whose, (bytes) => {
         if (signal.aborted) throw interrupted('it was cancelled')
         progress((verified += bytes), streamBytes, 'bytes', 'reading back')
@@ -170,10 +175,13 @@ export class Checkpoints implements Operations {
       pool.keepObject(object)
       return object
     } catch (error) {
+      // Whoever waits for room needs none any more.
+      ended.abort()
       await writer.settled()
       await this.#giveUp(writer)
       throw error
     } finally {
+      ended.abort()
       writer.release()
     }
   }
@@ -198,12 +206,12 @@ export class Checkpoints implements Operations {
     const { reservations } = pool
     if (reservations.of(claim) === 0) {
       this.#refuseBeyond(1)
-      reservations.set(claim, 1)
+      pool.reserve(claim, 1)
     }
     for (;;) {
       const place = pool.takeForObject()
       if (place !== undefined) {
-        reservations.set(claim, reservations.of(claim) - 1)
+        reservations.take(claim)
         // Its failure is met by whoever needs a chunk and finds none.
         void this.#prepare(claim, signal).catch(() => undefined)
         return chunkAt(pool, place)
@@ -223,11 +231,17 @@ export class Checkpoints implements Operations {
   async #makeRoom(count: number, signal: AbortSignal): Promise<void> {
     const { name, clock, pool, givers } = this.host
     if (pool.chunksForObjects >= count) return
-    if (this.#collectors++ === 0) await this.host.collect(true)
+    this.#collectors++
+    pool.reservations.isPressing = true
     try {
+      await this.host.collect(true)
       await makeRoom(count, { cache: name, clock, signal, free: () => pool.chunksForObjects, givers })
     } finally {
-      if (--this.#collectors === 0) await this.host.collect(false)
+      if (--this.#collectors === 0) {
+        pool.setAside()
+        pool.reservations.isPressing = false
+        await this.host.collect(false)
+      }
     }
   }
 

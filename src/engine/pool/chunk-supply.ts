@@ -10,7 +10,7 @@ export class ChunkSupply<Asker> {
   readonly #toldExhausted = new Set<Asker>()
 
   constructor(
-    readonly pool: Pick<Pool, 'take' | 'availableChunks'>,
+    readonly pool: Pick<Pool, 'take' | 'availableChunks' | 'setAside'>,
     readonly grant: Grant<Asker>,
   ) {}
 
@@ -28,6 +28,7 @@ export class ChunkSupply<Asker> {
   /** To be called when chunks may have become free. */
   serve(): void {
     for (const asker of this.#starved) if (!this.#give(asker)) return
+    this.pool.setAside()
     if (this.pool.availableChunks > 0) for (const asker of this.#toldExhausted) this.#tell(asker)
   }
 

@@ -133,7 +133,7 @@ export class Pool {
   #objectChunks = 0
   /** Chunks with a damaged header that are kept, as one of them may be what a sealed object misses. */
   #doubtful: ChunkPlace[] = []
-  /** Chunks that are promised for objects. */
+  /** Chunks that are promised to objects; those that are set aside no log gets. */
   readonly reservations = new Reservations()
   /** Chunks whose header was found damaged when the cache was opened; every log that is only a cache was given up for it. */
   damagedChunks = 0
@@ -254,7 +254,7 @@ export class Pool {
   }
   /** Free chunks that a log may have. */
   get availableChunks(): number {
-    return Math.max(0, this.chunksForObjects - this.reservations.total)
+    return Math.max(0, this.chunksForObjects - this.reservations.aside)
   }
   /** Free chunks that an object may have: those that are not kept back for logs that are still to be opened. */
   get chunksForObjects(): number {
@@ -431,6 +431,16 @@ export class Pool {
   /** A chunk whose free header is on stable storage. */
   give(place: ChunkPlace): void {
     if (!this.#failed.has(place.deviceIndex)) this.#free[place.deviceIndex]!.push(place)
+  }
+
+  /** Nobody waits for a chunk: what is free is set aside for those to whom it is promised. */
+  setAside(): void {
+    this.reservations.setAside(this.chunksForObjects)
+  }
+
+  /** Promises chunks to an object, as {@link Reservations.set} does. */
+  reserve(holder: string, count: number): void {
+    this.reservations.set(holder, count, this.chunksForObjects)
   }
 
   /** Chunks that an object held, and whose free headers are on stable storage. */

@@ -116,6 +116,12 @@ describe('a stream', () => {
     await expect(cache.write(long, Buffer.alloc(0))).rejects.toMatchObject({ code: 'USAGE' })
   })
 
+  test('of what is no VM is refused', async () => {
+    const cache = await create(30)
+    const written = cache.write(cache.source(ID, { vm: 'web01' }), Buffer.alloc(0))
+    await expect(written).rejects.toMatchObject({ code: 'USAGE' })
+  })
+
   test('keeps as much of a long name as there is room for', async () => {
     const cache = await create(30)
     const { name } = await cache.write(cache.source(ID, { name: 'ü'.repeat(200) }), stamped(1, 1))
@@ -220,6 +226,20 @@ describe('a reservation', () => {
     const { freed } = cache
     expect(await checkpoints.reserve(VM, 0, { bestEffort: false })).toBe(0)
     expect([cache.figures.reserved, cache.freed]).toEqual([0, freed + 1])
+  })
+
+  test('in a full cache leaves to another log what a log gives up for it; what nobody waits for is set aside', async () => {
+    const cache = await create(40)
+    const [full, waiting] = [cache.addDisk('full', 40), cache.addDisk('waiting', 0)]
+    await cache.checkpoints.reserve(VM, 10 * CHUNK_BYTES, { bestEffort: false })
+    await full.giver().limit(38)
+    expect(cache.pool.availableChunks).toBe(2)
+    waiting.grow(1)
+    cache.pool.setAside()
+    expect([cache.pool.freeChunks, cache.pool.availableChunks]).toEqual([1, 0])
+    await full.giver().limit(20)
+    cache.pool.setAside()
+    expect([cache.pool.freeChunks, cache.pool.availableChunks]).toEqual([19, 9])
   })
 
   test('that cannot be met is NO_SPACE and changes nothing; with best effort it is what there is', async () => {

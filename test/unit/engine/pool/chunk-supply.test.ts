@@ -8,6 +8,7 @@ function supplyOf(...indexes: number[]): { supply: ChunkSupply<string>; free: Ch
   const said: string[] = []
   const pool = {
     take: () => free.shift(),
+    setAside: () => undefined,
     get availableChunks() {
       return free.length
     },
