@@ -3,7 +3,7 @@ import { asVmcacheError } from './as-vmcache-error.js'
 import type { ControlPlane } from './control-plane.js'
 import { exclusively } from './inventory.js'
 import { refuseSuspended } from './known-checkpoint.js'
-import { disksOfVm, driverOf, overVms } from './known-vm.js'
+import { disksOfVm, driverOf, namedVms, overVms } from './known-vm.js'
 import type { OperationContext, Operations } from './operation.js'
 import { reconcileDisks } from './reconcile-vms.js'
 import { releaseFor, reserveFor } from './reservation.js'
@@ -12,13 +12,17 @@ import { settleDisk } from './vm-disks.js'
 /** Starts VMs through the cache: their attached disks are inserted before the guest's first instruction. */
 export function vmStart(plane: ControlPlane): Operations['vm.start'] {
   const { inventory } = plane
-  return (request, context) =>
-    overVms(plane, request, context, async (vm, inner) => {
+  return (request, context) => {
+    const named = namedVms(plane, request)
+    return overVms(plane, request, context, async (vm, inner) => {
       if ((await driverOf(plane, vm).monitor(vm)) !== null) return { changed: false, steps: [] }
+      // A filter means those that are off, not those that wait for being resumed.
+      if (!named.has(vm.name) && inventory.checkpoints.has(vm.uuid)) return { changed: false, steps: [] }
       refuseSuspended(plane, vm)
       if (!request.dryRun) await exclusively(inventory, `vm ${vm.name}`, () => start(plane, vm, inner))
       return { changed: true, steps: stepsOf(plane, vm) }
     })
+  }
 }
 
 /**

@@ -6,6 +6,7 @@ import { open, readFile } from 'node:fs/promises'
 import { createConnection, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { SeededRandom } from '../../../src/base/random.js'
 import type {
   CheckpointDocument,
   DiskDocument,
@@ -24,6 +25,8 @@ import { ROOT } from '../../support/vmcache.js'
 const MIB = 2 ** 20
 const TIMEOUT = 300_000
 const STAMPED = { first: 256, blocks: 101 }
+const KILLS = Number(process.env['VMCACHE_TEST_KILLS'] ?? 4)
+const SEED = Number(process.env['VMCACHE_TEST_SEED'] ?? 4711)
 const noGuest = await whyNoGuest()
 
 type Results = { changed: boolean; results: TargetResult[] }
@@ -148,6 +151,52 @@ describeWith(
       })
       expect(await vm()).toMatchObject({ state: 'suspended' })
     })
+
+    test(
+      'goes on, once, whenever the engine is killed while it is suspended or resumed',
+      { timeout: TIMEOUT },
+      async () => {
+        await host.define('web01')
+        await host.cli.ask('cache', 'attach', 'fast', '--vm', 'web01', '--mode', 'write-back')
+        await host.cli.ask('vm', 'start', 'web01')
+        let guest = await host.booted('web01')
+        const bootId = 'cat /proc/sys/kernel/random/boot_id'
+        const { output: boot } = await guest.start(bootId).ended
+        guest.start(stampScript('/dev/vda', STAMPED))
+        const random = new SeededRandom(SEED)
+        const ends: string[] = []
+        /** Kills the engine a moment after the command was given; what the VM is when nothing is under way any more. */
+        const interrupted = async (verb: 'suspend' | 'resume', mostMilliseconds: number): Promise<string> => {
+          const given = host.attempt('vm', verb, 'web01').catch(() => null)
+          await new Promise((resolve) => setTimeout(resolve, random.below(mostMilliseconds)))
+          await killEngine(host.directory)
+          await given
+          await until('the end of what was begun', async () => {
+            const { checkpoints } = await host.cli.ask<{ checkpoints: CheckpointDocument[] }>('checkpoint', 'list')
+            return (
+              checkpoints.every(({ state }) => state === 'suspended') && /running|suspended/.test((await vm()).state)
+            )
+          })
+          const { state } = await vm()
+          ends.push(`${verb} ${state}`)
+          return state
+        }
+        for (let round = 0; round < KILLS; round++) {
+          if ((await interrupted('suspend', 2500)) === 'running') continue
+          if ((await interrupted('resume', 4000)) === 'suspended') await resume('web01')
+        }
+        process.stderr.write(`seed ${SEED}: ${ends.join(', ')}\n`)
+        guest = await host.again('web01')
+        expect((await guest.start(bootId).ended).output).toBe(boot)
+        expect(await guest.start('dmesg | grep -iE "i/o error|reset" || true').ended).toEqual({ code: 0, output: '' })
+        await guest.start('touch /tmp/stop; sleep 1').ended
+        await host.cli.ask('vm', 'stop', 'web01', '--force')
+        const { newest, wrong } = await checkStamps(host.image('web01'), STAMPED)
+        expect(wrong).toEqual([])
+        expect(newest).toBeGreaterThan(10)
+        expect(await host.cli.ask('checkpoint', 'list')).toEqual({ checkpoints: [] })
+      },
+    )
 
     test(
       'that is idle is suspended from cron, five guests of which two are; a second run changes nothing',

@@ -7,7 +7,7 @@ import type { GuestKernel } from './kernel.js'
 
 /**
  * The guest's first and only process. Over the port it gets lines `ID BASE64-OF-A-SCRIPT` and answers each line of
- * output as `ID |LINE`, the end as `ID =EXIT-CODE`. Scripts run side by side.
+ * output as `ID |LINE`, the end as `ID =EXIT-CODE`. Scripts run side by side. While nobody is at the other end of the port it waits.
  */
 const INIT = `#!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -19,14 +19,16 @@ for module in $(cat /modules/order); do insmod /modules/$module.ko; done
 until ls /dev/vport*p1 2>/dev/null; do usleep 10000; done
 exec 3<>$(ls /dev/vport*p1)
 echo '0 =0' >&3
-while read -r id script; do
-  echo "$script" | base64 -d > /tmp/script.$id
-  {
-    { sh /tmp/script.$id 2>&1 3>&-; echo "=$?" > /tmp/end.$id; } | while IFS= read -r line; do printf '%s |%s\\n' $id "$line" >&3; done
-    printf '%s %s\\n' $id "$(cat /tmp/end.$id)" >&3
-  } </dev/null &
-done <&3
-poweroff -f
+while :; do
+  while read -r id script; do
+    echo "$script" | base64 -d > /tmp/script.$id
+    {
+      { sh /tmp/script.$id 2>&1 3>&-; echo "=$?" > /tmp/end.$id; } | while IFS= read -r line; do printf '%s |%s\\n' $id "$line" >&3; done
+      printf '%s %s\\n' $id "$(cat /tmp/end.$id)" >&3
+    } </dev/null &
+  done <&3
+  usleep 100000
+done
 `
 
 /** An initramfs with busybox, the kernel's modules and the given programs of this machine with their libraries. */

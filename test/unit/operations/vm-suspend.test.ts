@@ -276,6 +276,10 @@ describe('vm resume', () => {
   test('a suspended VM is not started, nor forgotten, nor is its cache deleted', async () => {
     const hint = expect.stringMatching(/vm resume web01.*checkpoint delete web01 --discard-memory/)
     expect(await start()).toMatchObject({ results: [{ error: { code: 'WRONG_STATE', exit: 4, hint } }] })
+    expect(await host.operations['vm.start'](targets(['web*']), context)).toMatchObject({
+      changed: false,
+      results: [{ ok: true }],
+    })
     await host.operations['cache.detach']({ ...targets(['web01/vda']), discardDirty: false, force: false }, context)
     expect(await host.operations['vm.delete'](targets(['web01']), context)).toMatchObject({
       results: [{ error: { code: 'WRONG_STATE' } }],
