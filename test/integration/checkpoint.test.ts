@@ -193,6 +193,24 @@ test('a cache, and a device of it, that holds a checkpoint is not given up; what
   expect((await read(engine)).equals(streamOf(25 * MIB))).toBe(true)
 })
 
+test('a cache that is full and half of which is reserved still takes up another disk, and the suspend finds its room', async () => {
+  const engine = await startEngine()
+  await createCache(engine, 60)
+  const first = await attach(engine, 'a', 64 * MIB)
+  for (let page = 0; page < (58 * MIB) / PAGE; page++) await first.write(page * PAGE, pageOf(page, 1))
+  await engine.flush('a', WATCH)
+  expect(await engine.reserve('fast', VM, 30 * MIB, { bestEffort: false })).toBe(30)
+  const second = await attach(engine, 'b', 64 * MIB)
+  for (let page = 0; page < (4 * MIB) / PAGE; page++) await second.write(page * PAGE, pageOf(page, 2))
+  // What the first one gave up is the second one's, and no more.
+  expect(engine.caches()[0]!.chunks).toMatchObject({ reserved: 30, checkpoint: 0 })
+  expect(engine.caches()[0]!.chunks.disk).toBeGreaterThan(45)
+  expect(await write(engine, streamOf(29 * MIB))).toBe(30)
+  expect(engine.caches()[0]!.chunks).toMatchObject({ reserved: 0, checkpoint: 30 })
+  for (let page = 0; page < (4 * MIB) / PAGE; page++)
+    if (!(await second.read(page * PAGE, PAGE)).equals(pageOf(page, 2))) expect.fail(`page ${page}`)
+})
+
 test('killed while a checkpoint is written the cache has all of it, or free chunks', async () => {
   const engine = await startEngine()
   const paths = await createCache(engine, 40)

@@ -1,5 +1,7 @@
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { afterEach, describe, expect, test } from 'vitest'
+import { VmcacheError } from '../../../../src/base/errors.js'
 import { chunksFor } from '../../../../src/engine/object/stored-object.js'
 import { stamped } from '../object/test-objects.js'
 import { CHUNK_BYTES, TestCheckpoints, VM } from './test-checkpoints.js'
@@ -115,6 +117,37 @@ describe('a stream', () => {
     const long = cache.source('cd'.repeat(16), { attributes: 'ü'.repeat(40_000) })
     await expect(cache.write(long, Buffer.alloc(0))).rejects.toMatchObject({ code: 'USAGE' })
   })
+
+  test.each(['write', 'read'] as const)(
+    'is not kept, and its connection closed, where a device fails a %s',
+    async (call) => {
+      const cache = await create(30, 30)
+      await cache.checkpoints.reserve(VM, 4 * CHUNK_BYTES, { bestEffort: false })
+      let calls = 0
+      cache.onMedium = (device) => {
+        const failing = (...args: never[]): Promise<void> => {
+          const isLate = ++calls > 4
+          if (isLate)
+            for (const position of [0, 1]) if (cache.devices[position]!.path === device.path) cache.pool.fail(position)
+          if (isLate) return Promise.reject(new VmcacheError('DEVICE_FAILED', `device ${device.path} failed`))
+          return (device[call] as (...args: never[]) => Promise<void>).apply(device, args)
+        }
+        return { ...device, [call]: failing }
+      }
+      let closed: Promise<unknown> | undefined
+      const written = cache.write(cache.source(ID), stamped(12 * MIB, 1), {}, (socket) => {
+        closed = once(socket, 'close')
+        socket.end()
+      })
+      await expect(written).rejects.toMatchObject({ code: 'DEVICE_FAILED' })
+      await closed
+      expect(await cache.checkpoints.checkpoints()).toEqual([])
+      expect(cache.figures).toMatchObject({ reserved: 4 })
+      cache.onMedium = (device) => device
+      await cache.open()
+      expect(cache.figures).toEqual({ free: 60, disk: 0, checkpoint: 0, reserved: 0 })
+    },
+  )
 
   test('of what is no VM is refused', async () => {
     const cache = await create(30)

@@ -74,6 +74,8 @@ export class TestCheckpoints {
   pool!: Pool
   checkpoints!: Checkpoints
   devices: Device[] = []
+  /** What a device is when it is used past the page cache. */
+  onMedium = (device: Device): Device => device
   /** Chunks were said to have become free. */
   freed = 0
   #media: Device[] = []
@@ -109,7 +111,7 @@ export class TestCheckpoints {
       name: 'fast',
       pool: this.pool,
       clock: this.clock,
-      medium: (index) => Promise.resolve(this.#media[index]!),
+      medium: (index) => Promise.resolve(this.onMedium(this.#media[index]!)),
       givers: () => Promise.resolve(this.disks.map((disk) => disk.giver())),
       heldBack: () => this.disks.reduce((sum, { floor }) => sum + floor, 0),
       collect: () => Promise.resolve(),
