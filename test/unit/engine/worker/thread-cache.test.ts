@@ -87,3 +87,16 @@ it('keeps two free chunks, and gives back what is more and what is of a device t
   cache.granted([placeOf(4)], false)
   expect(given.at(-1)).toEqual(placeOf(4))
 })
+
+it('keeps no free chunk while others need them', async () => {
+  const { cache, given } = await cacheOf()
+  cache.granted([placeOf(1), placeOf(2)], true)
+  cache.collect(true)
+  expect(given.map(({ index }) => index)).toEqual([1, 2])
+  expect(cache.take(undefined)).toBeUndefined()
+  cache.give(cache.chunkAt(placeOf(3)))
+  expect(given.map(({ index }) => index)).toEqual([1, 2, 3])
+  cache.collect(false)
+  cache.give(cache.chunkAt(placeOf(4)))
+  expect(cache.take(undefined)).toMatchObject({ index: 4 })
+})
