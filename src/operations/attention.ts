@@ -1,4 +1,4 @@
-import type { CacheDocument, DiskDocument, EngineDocument } from '../protocol/control/documents.js'
+import type { CacheDocument, CheckpointDocument, DiskDocument, EngineDocument } from '../protocol/control/documents.js'
 import type { ControlPlane } from './control-plane.js'
 import { mendBadPages, mendDisk, mendLostPages } from './mend-disk.js'
 import { badDevices, mendDevices } from './why-closed.js'
@@ -76,6 +76,17 @@ function ofVmDisk({ inventory }: ControlPlane, { disk, vm }: DiskDocument): Atte
   const reason = inventory.whyDirect.get(disk)
   if (reason === undefined || vm === null) return []
   return [{ object: `disk ${disk}`, state: 'direct', reason, mend: `vmcache vm show ${vm}` }]
+}
+
+/** A VM that cannot be resumed, and what a cache keeps of one that nobody knows to be suspended. */
+export function attentionOfCheckpoints(checkpoints: readonly CheckpointDocument[]): Attention {
+  return checkpoints.flatMap(({ id, vm, cache, state, damage }): Attention => {
+    if (state === 'unrecorded') {
+      const reason = `cache ${cache} has memory of VM ${vm}, and nobody knows what became of that`
+      return [{ object: `checkpoint ${id}`, state, reason, mend: `vmcache checkpoint delete ${id} --discard-memory` }]
+    }
+    return damage === null ? [] : [{ object: `VM ${vm}`, state, reason: damage, mend: `vmcache checkpoint show ${vm}` }]
+  })
 }
 
 function ofState({ state, journal }: ControlPlane): Attention {

@@ -1,5 +1,6 @@
-import { attention } from './attention.js'
+import { attention, attentionOfCheckpoints } from './attention.js'
 import { cacheDocuments } from './cache-document.js'
+import { checkpointDocuments } from './checkpoint-document.js'
 import type { ControlPlane } from './control-plane.js'
 import { diskDocuments } from './disk-document.js'
 import { engineDocument } from './engine-status.js'
@@ -14,7 +15,7 @@ export function status(plane: ControlPlane): Operations['status.show'] {
       engine: engineDocument(plane, caches, disks),
       caches,
       counts: { caches: caches.length, disks: disks.length, vms: plane.inventory.vms.size },
-      attention: attention(plane, caches, disks),
+      attention: [...attention(plane, caches, disks), ...attentionOfCheckpoints(await checkpointDocuments(plane))],
       jobs: [...plane.runningJobs()],
     }
   }

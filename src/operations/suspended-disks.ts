@@ -1,8 +1,24 @@
 import { VmcacheError } from '../base/errors.js'
+import { blockGraph } from '../hypervisor/block-graph.js'
+import type { VmMonitor } from '../hypervisor/driver.js'
 import type { SuspendedDisk } from '../state/checkpoint-store.js'
 import type { VmRecord } from '../state/vm-store.js'
 import type { ControlPlane } from './control-plane.js'
 import { disksOfVm, driverOf } from './known-vm.js'
+
+/** REFUSED where a VM writes something that its definition does not know: nobody would see whether it was written meanwhile. */
+export async function refuseUnknownDisks(plane: ControlPlane, vm: VmRecord, monitor: VmMonitor): Promise<void> {
+  const { disks } = await driverOf(plane, vm).declared(vm)
+  const { devices } = await blockGraph(monitor)
+  const known = new Set(disks.map(({ device }) => device))
+  const unknown = devices.find(({ id, node }) => !known.has(id) && node !== null && !node.isReadOnly)
+  if (unknown === undefined) return
+  throw new VmcacheError(
+    'REFUSED',
+    `VM ${vm.name} cannot be suspended: it writes ${unknown.node!.fileName || unknown.id}, which is none of the disks of its definition`,
+    { hint: 'define it with that as one of its --disk, not as an argument of QEMU' },
+  )
+}
 
 /**
  * The storage of every disk of a VM as it is seen now, to find out later whether somebody has written it. REFUSED where that could not be

@@ -18,7 +18,7 @@ import type { OperationContext, Operations } from './operation.js'
 import { lacksWrites } from './origin-guard.js'
 import { releaseFor } from './reservation.js'
 import { letGoOn } from './settle-checkpoints.js'
-import { observeDisksOf } from './suspended-disks.js'
+import { observeDisksOf, refuseUnknownDisks } from './suspended-disks.js'
 import { settleDisk } from './vm-disks.js'
 
 type Request = RequestOf<'vm.suspend'>
@@ -88,6 +88,7 @@ async function suspendable(plane: ControlPlane, vm: VmRecord): Promise<{ monitor
   }
   const blocked = await whyNotSaved(monitor)
   if (blocked !== null) throw new VmcacheError('HYPERVISOR', `VM ${name} cannot be suspended: ${blocked}`)
+  await refuseUnknownDisks(plane, vm, monitor)
   await observeDisksOf(plane, vm)
   return { monitor, cache: cacheFor(plane, vm) }
 }

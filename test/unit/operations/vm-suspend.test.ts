@@ -142,6 +142,12 @@ describe('vm suspend', () => {
     expect(await suspend(['*0*'])).toEqual({ changed: false, results: [] })
     expect(other.state).toBe('running')
     web.blocked = []
+    web.nodes.set('other', { driver: 'raw', file: null, fileName: '/images/other.img', sizeBytes: MIB })
+    web.drives.set('vdx', 'other')
+    expect(await suspend()).toMatchObject({
+      results: [{ error: { code: 'REFUSED', exit: 7, message: expect.stringContaining('/images/other.img') } }],
+    })
+    web.drives.delete('vdx')
     web.state = 'paused'
     expect(await suspend()).toMatchObject({ results: [{ error: { code: 'WRONG_STATE', exit: 4 } }] })
     web.state = 'off'
@@ -297,11 +303,24 @@ describe('vm resume', () => {
     expect(await start()).toMatchObject({ results: [{ ok: true }] })
   })
 
+  test('a checkpoint that its cache has not got any more is shown, and said to somebody', async () => {
+    host.storage.checkpoints.clear()
+    expect(await checkpoints()).toMatchObject([{ state: 'suspended', damage: 'cache fast does not have it' }])
+    expect((await host.operations['status.show']({}, context)).attention).toContainEqual(
+      expect.objectContaining({ object: 'VM web01', reason: 'cache fast does not have it' }),
+    )
+    expect(await resume()).toMatchObject({ results: [{ error: { code: 'NOT_FOUND' } }] })
+    expect(await forget(['web01'], true)).toMatchObject({ changed: true })
+  })
+
   test('a checkpoint that is not on record is shown, and is only deleted', async () => {
     await host.state.checkpoints.delete((await checkpoints())[0]!.id)
     await host.start(await host.kill())
     const [found] = await checkpoints()
     expect(found).toMatchObject({ vm: 'web01', state: 'unrecorded' })
+    expect((await host.operations['status.show']({}, context)).attention).toContainEqual(
+      expect.objectContaining({ object: `checkpoint ${found!.id}`, state: 'unrecorded' }),
+    )
     expect(await resume()).toMatchObject({ results: [{ error: { code: 'WRONG_STATE' } }] })
     expect(await forget([found!.id], true)).toMatchObject({ changed: true })
     expect(await checkpoints()).toEqual([])
