@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { SeededRandom } from '../../../src/base/random.js'
 import type {
+  CacheDocument,
   CheckpointDocument,
   DiskDocument,
   TargetResult,
@@ -195,6 +196,38 @@ describeWith(
         expect(wrong).toEqual([])
         expect(newest).toBeGreaterThan(10)
         expect(await host.cli.ask('checkpoint', 'list')).toEqual({ checkpoints: [] })
+      },
+    )
+
+    test(
+      'has room for its memory kept from its start on, and is not started where there is none',
+      { timeout: TIMEOUT },
+      async () => {
+        const chunks = async () => (await host.cli.ask<CacheDocument>('cache', 'show', 'fast')).chunks
+        for (const name of ['web01', 'web02', 'web03']) {
+          await host.define(name)
+          await host.cli.ask('policy', 'set', '--vm', name, '--rapid-suspend', 'on')
+        }
+        // 768 MiB are 47 chunks; what one VM of 256 MiB may need are 19.
+        await host.cli.ask('vm', 'start', 'web01')
+        await host.cli.ask('vm', 'start', 'web02')
+        await host.booted('web01')
+        expect(await chunks()).toMatchObject({ reserved: 38, checkpoint: 0 })
+        expect(await host.attempt('vm', 'start', 'web03')).toMatchObject({
+          code: 5,
+          document: { error: { code: 'NO_SPACE' } },
+        })
+        await killEngine(host.directory)
+        await until('what is reserved anew', async () => (await chunks()).reserved === 38)
+        await suspend('web01')
+        const { bytes } = await host.cli.ask<CheckpointDocument>('checkpoint', 'show', 'web01')
+        const suspended = await chunks()
+        expect(suspended.reserved).toBe(19)
+        expect(suspended.checkpoint).toBeGreaterThanOrEqual(Math.ceil(bytes / (16 * MIB)))
+        expect(suspended.checkpoint).toBeLessThanOrEqual(19)
+        await resume('web01')
+        expect(await chunks()).toMatchObject({ reserved: 38, checkpoint: 0 })
+        expect((await (await host.again('web01')).start('echo here').ended).output).toBe('here')
       },
     )
 
