@@ -4,6 +4,8 @@ import { interrupted } from './checkpoint-socket.js'
 
 /** How long it waits before it looks again what logs have given up. */
 const LOOK_MILLISECONDS = 20
+/** How long nothing may come before those are passed over that wait for their origins. */
+const STALL_MILLISECONDS = 1000
 /** How long nothing may come before it is given up. */
 const PATIENCE_MILLISECONDS = 10_000
 
@@ -37,7 +39,7 @@ export interface Room {
  * where logs have no more to give, or their origins do not take what is dirty; INTERRUPTED. Whoever calls gives the logs their limits back.
  */
 export async function makeRoom(wanted: number, { cache, clock, signal, free, givers }: Room): Promise<void> {
-  const flushing = new Set<string>()
+  const origins = new Origins()
   let most = -1
   let lastGain = clock.monotonic()
   let isAsked = false
@@ -49,7 +51,9 @@ export async function makeRoom(wanted: number, { cache, clock, signal, free, giv
       most = found
       lastGain = clock.monotonic()
     }
-    const limits = limitsOf(disks, wanted - found)
+    if (clock.monotonic() - lastGain > STALL_MILLISECONDS) origins.giveUp()
+    const others = disks.filter(({ name }) => !origins.stuck.has(name))
+    const limits = limitsOf(others, wanted - found) ?? limitsOf(disks, wanted - found)
     if (limits === undefined && !isAsked) throw noRoom(cache, wanted, found, disks)
     if (clock.monotonic() - lastGain > PATIENCE_MILLISECONDS) throw noRoom(cache, wanted, found, disks)
     const pause = new Promise<void>((resolve) => clock.after(LOOK_MILLISECONDS, resolve))
@@ -58,13 +62,7 @@ export async function makeRoom(wanted: number, { cache, clock, signal, free, giv
       await pause
       continue
     }
-    for (const [disk] of limits) {
-      if (!disk.isDirty || flushing.has(disk.name)) continue
-      flushing.add(disk.name)
-      const done = (): boolean => flushing.delete(disk.name)
-      // Where its origin refuses, others may have enough; else the patience ends.
-      disk.flush().then(done, done)
-    }
+    for (const [disk] of limits) if (disk.isDirty) origins.flush(disk)
     isAsked = true
     // A disk that is detached meanwhile gives up more than that.
     const given = Promise.allSettled([...limits].map(([disk, limit]) => disk.limit(limit))).then(
@@ -72,6 +70,28 @@ export async function makeRoom(wanted: number, { cache, clock, signal, free, giv
     )
     await Promise.race([given, pause])
     if (free() < wanted) await pause
+  }
+}
+
+/** Which disks wait for their origins to take what is dirty, and which have waited in vain so far. */
+class Origins {
+  readonly #flushing = new Set<string>()
+  readonly stuck = new Set<string>()
+
+  flush({ name, flush }: Giver): void {
+    if (this.#flushing.has(name)) return
+    this.#flushing.add(name)
+    flush()
+      .then(
+        () => this.stuck.delete(name),
+        () => this.stuck.add(name),
+      )
+      .finally(() => this.#flushing.delete(name))
+  }
+
+  /** Nothing has come for a while. */
+  giveUp(): void {
+    for (const name of this.#flushing) this.stuck.add(name)
   }
 }
 

@@ -212,6 +212,19 @@ describe('chunks', () => {
     expect((await cache.read(ID)).equals(stream)).toBe(true)
   })
 
+  test('are found for many at once', async () => {
+    const cache = await create(80)
+    const disk = cache.addDisk('web01/vda', 75)
+    const ids = Array.from({ length: 10 }, (_, index) => String(index).repeat(32))
+    const stream = (index: number): Buffer => stamped(6 * MIB, index)
+    await Promise.all(
+      ids.map((id, index) => cache.write(cache.source(id, { bytes: index % 2 === 0 ? 6 * MIB : null }), stream(index))),
+    )
+    expect(cache.figures).toMatchObject({ checkpoint: 70, reserved: 0 })
+    expect(disk.held.length).toBeGreaterThanOrEqual(8)
+    for (const [index, id] of ids.entries()) expect((await cache.read(id)).equals(stream(index))).toBe(true)
+  })
+
   test('come from a log that has to write first', async () => {
     const cache = await create(40)
     const disk = cache.addDisk('web01/vda', 40)
