@@ -10,6 +10,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { DiskSettings, Engine } from '../../src/engine/engine.js'
 import { DEFAULT_WRITE_BACK } from '../../src/model/write-back.js'
 import { until } from '../support/processes.js'
+import { overwrite } from './promises/host.js'
 import { connectSimpleNbd, type SimpleNbdClient } from '../support/simple-nbd-client.js'
 
 const MIB = 1024 * 1024
@@ -191,6 +192,22 @@ test('a cache, and a device of it, that holds a checkpoint is not given up; what
   await engine.openCache({ name: 'fast', devices: paths }, { allowMissing: false })
   expect(engine.caches()[0]!.chunks).toMatchObject({ checkpoint: 26, reserved: 0, free: 14 })
   expect((await read(engine)).equals(streamOf(25 * MIB))).toBe(true)
+})
+
+test('a checkpoint that lost a chunk is reported when its cache is opened, and nobody gets the others', async () => {
+  const engine = await startEngine()
+  const [path] = await createCache(engine, 20)
+  await write(engine, streamOf(10 * MIB))
+  await engine.closeCache('fast')
+  overwrite(path!, 6 * MIB + 40, Buffer.from([0x5a]))
+  const events: string[] = []
+  engine.onEvent(({ what, reason }) => events.push(`${what}: ${reason}`))
+  await engine.openCache({ name: 'fast', devices: [path!] }, { allowMissing: false })
+  expect(events).toEqual([`checkpoint.damaged: checkpoint ${ID} of VM web01: 1 of its 11 chunks are missing`])
+  expect(engine.caches()[0]!.chunks).toMatchObject({ free: 9, checkpoint: 11 })
+  await expect(read(engine)).rejects.toMatchObject({ code: 'CORRUPT' })
+  await engine.deleteCheckpoint('fast', ID)
+  expect(engine.caches()[0]!.chunks).toMatchObject({ free: 20, checkpoint: 0 })
 })
 
 test('a cache that is full and half of which is reserved still takes up another disk, and the suspend finds its room', async () => {
