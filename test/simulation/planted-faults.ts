@@ -4,7 +4,7 @@ import type { PlantedFault } from '../support/simulation/variant.ts'
 export const PLANTED_FAULTS: readonly PlantedFault[] = [
   {
     name: 'a chunk is sealed before it is synced',
-    seed: null,
+    seed: 5005,
     edits: [
       {
         file: 'engine/log/log.ts',
@@ -46,7 +46,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a summary is trusted whatever life of the chunk it is from',
-    seed: null,
+    seed: 5007,
     edits: [
       {
         file: 'engine/log/recovery.ts',
@@ -79,7 +79,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a fill is installed although a write was under way',
-    seed: null,
+    seed: 5046,
     edits: [{ file: 'engine/disk/fills.ts', find: `cancelled: changing`, replace: `cancelled: false` }],
   },
   {
@@ -89,7 +89,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'the mark of a touched region is not synced before the origin is written',
-    seed: null,
+    seed: 5015,
     edits: [
       {
         file: 'engine/disk/touch-marks.ts',
@@ -113,7 +113,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'unsettled writes are believed after a kill',
-    seed: null,
+    seed: 5024,
     edits: [
       {
         file: 'engine/log/recovery.ts',
@@ -168,7 +168,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'what a recovery dropped is not written down',
-    seed: null,
+    seed: 5017,
     edits: [
       {
         file: 'engine/log/open-log.ts',
@@ -196,7 +196,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'overlapping writes are at the origin together',
-    seed: null,
+    seed: 1,
     edits: [
       {
         file: 'engine/disk/range-locks.ts',
@@ -207,7 +207,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a checksum is ignored on the hit path',
-    seed: null,
+    seed: 6056,
     edits: [
       {
         file: 'engine/log/log-reader.ts',
@@ -223,7 +223,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a checksum is ignored where a page is read to be moved or joined',
-    seed: null,
+    seed: 5019,
     edits: [
       {
         file: 'engine/log/stored-chunk.ts',
@@ -247,7 +247,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'an older version of a page is found after a newer one was forgotten',
-    seed: null,
+    seed: 5006,
     edits: [
       {
         file: 'engine/log/log.ts',
@@ -259,7 +259,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a chunk is reused while its old header stands',
-    seed: null,
+    seed: 6018,
     edits: [
       {
         file: 'engine/log/free-header.ts',
@@ -295,7 +295,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'write-back: FUA is no barrier',
-    seed: null,
+    seed: 5007,
     edits: [{ file: 'engine/disk/write-back-path.ts', find: `    else if (fua) await this.#commit()`, replace: `` }],
   },
   {
@@ -311,7 +311,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'destage goes across barriers',
-    seed: null,
+    seed: 5029,
     edits: [
       {
         file: 'engine/log/replay.ts',
@@ -336,7 +336,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a flush after a reconnect is trusted',
-    seed: null,
+    seed: 5033,
     edits: [{ file: 'engine/disk/destage.ts', find: `if (origin.session !== session)`, replace: `if (session < 0)` }],
   },
   {
@@ -353,7 +353,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'what is settled is not on record before the next span is sent',
-    seed: null,
+    seed: 5004,
     edits: [
       {
         file: 'engine/disk/destage.ts',
@@ -387,7 +387,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a change overtakes the drain: it is answered before the origin has it',
-    seed: null,
+    seed: 5001,
     edits: [
       {
         file: 'engine/disk/write-back-path.ts',
@@ -421,7 +421,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'zeroes are sent after the data of their span',
-    seed: null,
+    seed: 5004,
     edits: [
       {
         file: 'engine/disk/destage.ts',
@@ -458,12 +458,12 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'zero ranges are dropped before the origin has them',
-    seed: null,
+    seed: 5001,
     edits: [{ file: 'engine/log/zero-ranges.ts', find: `&& this.#ranges[settled]!.lsn <= lsn`, replace: `&& lsn > 0` }],
   },
   {
     name: 'zero ranges are forgotten by a recovery',
-    seed: null,
+    seed: 6040,
     edits: [
       {
         file: 'engine/log/open-log.ts',
@@ -474,7 +474,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a chunk above settledLsn is reclaimed',
-    seed: null,
+    seed: 5001,
     edits: [
       {
         file: 'engine/log/log.ts',
@@ -523,7 +523,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'part of a page is joined without what is on its way into the log',
-    seed: null,
+    seed: 5006,
     edits: [
       {
         file: 'engine/disk/write-back-path.ts',
@@ -620,7 +620,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a page that the origin refuses is dropped',
-    seed: null,
+    seed: 5036,
     edits: [
       {
         file: 'engine/disk/destage.ts',
@@ -643,7 +643,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a disk in write-back begins without a reserve',
-    seed: null,
+    seed: 5026,
     edits: [
       {
         file: 'engine/log/open-log.ts',
@@ -673,7 +673,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a log whose device failed is believed again: the epoch is not raised',
-    seed: null,
+    seed: 5001,
     edits: [
       {
         file: 'engine/disk/disk.ts',
