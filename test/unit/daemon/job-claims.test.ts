@@ -57,3 +57,15 @@ test('two caches are not made of one device at a time', () => {
   expect(conflictOf(create('a', '/dev/x'), create('b', '/dev/x'))).toBe('device /dev/x')
   expect(conflictOf(create('a', '/dev/x'), create('b', '/dev/y'))).toBeNull()
 })
+
+test('a filter of VMs may wait for hours, and is in the way of nobody', () => {
+  const suspend = (...vms: string[]) =>
+    claimsOf('vm.suspend', { ...targets(...vms), idleSeconds: null, perHour: 1, atOnce: null }, names)
+  const all = claimsOf('vm.suspend', { ...targets(), all: true, idleSeconds: 60, perHour: 1, atOnce: null }, names)
+  expect(objectText(all)).toBe('queue of suspends')
+  expect(conflictOf(all, claimsOf('vm.start', targets('web01'), names))).toBeNull()
+  expect(conflictOf(all, suspend('web*'))).toBeNull()
+  expect(conflictOf(suspend('web01'), claimsOf('vm.stop', { ...targets('web01'), force: false }, names))).toBe(
+    'vm web01',
+  )
+})

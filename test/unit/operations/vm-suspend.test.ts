@@ -129,6 +129,20 @@ describe('vm suspend', () => {
     expect(qemu.log).not.toContain('destroy')
   })
 
+  test('a stream that QEMU cuts off is no checkpoint, although the cache has it whole', async () => {
+    const { writeCheckpoint } = host.engine
+    host.engine.writeCheckpoint = (cache, source, watch) =>
+      writeCheckpoint(cache, source, { ...watch, signal: new AbortController().signal })
+    qemu.onCommand = (command) => {
+      if (command === 'migrate') qemu.fail.set('query-migrate', new VmcacheError('HYPERVISOR', 'no'))
+    }
+    expect(await suspend()).toMatchObject({ results: [{ ok: false, error: { code: 'HYPERVISOR' } }] })
+    expect(host.engine.calls.some(({ method }) => method === 'writeCheckpoint')).toBe(true)
+    expect(kept()).toEqual([])
+    expect(await recordedStates()).toEqual([])
+    expect(web.state).toBe('running')
+  })
+
   test('what cannot be suspended is an error where it was named, and left out by filters', async () => {
     const other = host.drivers.libvirt.add('db01', { vda: host.image('db01.img') })
     await host.operations['vm.adopt']({ domains: ['db01'], connect: null, dryRun: false }, context)
