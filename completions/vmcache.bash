@@ -64,7 +64,7 @@ _vmcache_flags() {
     'lease list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'lease show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'lease take') echo '--config --discard-dirty --dry-run --fenced --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
-    'policy set') echo '--config --destage --destage-barrier --dirty-age --dirty-high --dirty-low --disk --dry-run --host --idle-timeout --json --max --min --mode --no-color --no-wait --quiet --rapid-suspend --replacement --run-dir --shares --state-dir --timeout --user --vm --yes --help' ;;
+    'policy set') echo '--config --destage --destage-barrier --dirty-age --dirty-high --dirty-low --disk --dry-run --host --idle-timeout --json --max --min --mode --no-color --no-wait --quiet --rapid-suspend --replacement --resume-at --run-dir --shares --state-dir --suspend-at --time-zone --timeout --user --vm --yes --help' ;;
     'policy show') echo '--config --disk --host --json --no-color --quiet --run-dir --state-dir --timeout --user --vm --help' ;;
     'stats') echo '--config --host --json --latency --no-color --quiet --run-dir --state-dir --timeout --user --watch --window --help' ;;
     'stats export') echo '--config --host --json --no-color --prometheus --quiet --run-dir --state-dir --timeout --user --help' ;;
@@ -150,7 +150,7 @@ _vmcache_argument() {
 
 _vmcache_takes_value() {
   case $1 in
-    --accel|--append|--at-once|--block-size|--chunk-size|--config|--connect|--cpus|--destage|--destage-barrier|--device|--dirty-age|--dirty-high|--dirty-low|--disk|--exclude|--hold|--host|--idle|--idle-timeout|--initrd|--keep|--kernel|--max|--memory|--min|--mode|--name|--rapid-suspend|--rate|--replacement|--root|--run-dir|--shares|--since|--state-dir|--target|--timeout|--vm|--window) return 0 ;;
+    --accel|--append|--at-once|--block-size|--chunk-size|--config|--connect|--cpus|--destage|--destage-barrier|--device|--dirty-age|--dirty-high|--dirty-low|--disk|--exclude|--hold|--host|--idle|--idle-timeout|--initrd|--keep|--kernel|--max|--memory|--min|--mode|--name|--rapid-suspend|--rate|--replacement|--resume-at|--root|--run-dir|--shares|--since|--state-dir|--suspend-at|--target|--time-zone|--timeout|--vm|--window) return 0 ;;
     *) return 1 ;;
   esac
 }

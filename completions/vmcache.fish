@@ -10,7 +10,7 @@ function __vmcache_words
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --accel --append --at-once --block-size --chunk-size --config --connect --cpus --destage --destage-barrier --device --dirty-age --dirty-high --dirty-low --disk --exclude --hold --host --idle --idle-timeout --initrd --keep --kernel --max --memory --min --mode --name --rapid-suspend --rate --replacement --root --run-dir --shares --since --state-dir --target --timeout --vm --window
+        else if contains -- $word --accel --append --at-once --block-size --chunk-size --config --connect --cpus --destage --destage-barrier --device --dirty-age --dirty-high --dirty-low --disk --exclude --hold --host --idle --idle-timeout --initrd --keep --kernel --max --memory --min --mode --name --rapid-suspend --rate --replacement --resume-at --root --run-dir --shares --since --state-dir --suspend-at --target --time-zone --timeout --vm --window
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -604,9 +604,12 @@ complete -c vmcache -n '__vmcache_in policy set' -l no-wait -d 'Print the job an
 complete -c vmcache -n '__vmcache_in policy set' -l quiet -d 'Say nothing but results and errors.'
 complete -c vmcache -n '__vmcache_in policy set' -l rapid-suspend -r -f -a 'off on best-effort' -d 'Whether room for the memory of the VM is kept while it runs.'
 complete -c vmcache -n '__vmcache_in policy set' -l replacement -r -F -d 'Replacement policy: fifo, lru, clock, arc, s3-fifo, sieve, or the path of a module.'
+complete -c vmcache -n '__vmcache_in policy set' -l resume-at -r -f -d 'Resume the VM at these times, if it is suspended; off: never.'
 complete -c vmcache -n '__vmcache_in policy set' -l run-dir -r -f -a '(__fish_complete_directories)' -d 'Directory of the sockets (/run/vmcache).'
 complete -c vmcache -n '__vmcache_in policy set' -l shares -r -f -d 'Weight of the disk where several compete for the cache.'
 complete -c vmcache -n '__vmcache_in policy set' -l state-dir -r -f -a '(__fish_complete_directories)' -d 'Directory of the state (/var/lib/vmcache).'
+complete -c vmcache -n '__vmcache_in policy set' -l suspend-at -r -f -d 'Suspend the VM at these times, whatever it does; off: never.'
+complete -c vmcache -n '__vmcache_in policy set' -l time-zone -r -f -d 'Time zone of these times, such as Europe/Berlin; off: that of the engine.'
 complete -c vmcache -n '__vmcache_in policy set' -l timeout -r -f -d 'Wait no longer than this (30s, 10m, 1h); what was begun goes on.'
 complete -c vmcache -n '__vmcache_in policy set' -l user -d 'Use a private engine of this user, for trying things out.'
 complete -c vmcache -n '__vmcache_in policy set' -l vm -r -f -a '(__vmcache_names vm)' -d 'Name or UUID of the VM.'

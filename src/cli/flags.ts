@@ -23,6 +23,9 @@ export const timeoutFlag = custom<number | null>({
   helpValue: 'DURATION|off',
 })
 
+/** A flag that takes a text or `off`, which is null. */
+export const textOrOff = custom<string | null>({ parse: async (text) => (text === 'off' ? null : text) })
+
 /** Bytes, or a share 0..1 of the cache. */
 export type Quota = { readonly bytes: number } | { readonly share: number }
 

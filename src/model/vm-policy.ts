@@ -9,15 +9,35 @@ export interface VmPolicy {
   readonly rapidSuspend: RapidSuspend
   /** It is suspended when it has been idle for so long; null: never. */
   readonly idleTimeoutSeconds: number | null
+  /** When it is suspended, and resumed: as cron says it, in the time zone; null: never. */
+  readonly suspendAt: string | null
+  readonly resumeAt: string | null
+  /** `Europe/Berlin`; null for that of the engine. */
+  readonly timeZone: string | null
 }
 
-export const DEFAULT_VM_POLICY: VmPolicy = { rapidSuspend: 'off', idleTimeoutSeconds: null }
+export const DEFAULT_VM_POLICY: VmPolicy = {
+  rapidSuspend: 'off',
+  idleTimeoutSeconds: null,
+  suspendAt: null,
+  resumeAt: null,
+  timeZone: null,
+}
 
 /** A policy in one line for people; null where nothing is wanted. */
-export function policyText({ rapidSuspend, idleTimeoutSeconds }: VmPolicy): string | null {
+export function policyText({
+  rapidSuspend,
+  idleTimeoutSeconds,
+  suspendAt,
+  resumeAt,
+  timeZone,
+}: VmPolicy): string | null {
   const parts = [
     ...(rapidSuspend === 'off' ? [] : [`rapid suspend ${rapidSuspend}`]),
     ...(idleTimeoutSeconds === null ? [] : [`suspended when idle for ${formatDuration(idleTimeoutSeconds)}`]),
+    ...(suspendAt === null ? [] : [`suspended at ${suspendAt}`]),
+    ...(resumeAt === null ? [] : [`resumed at ${resumeAt}`]),
+    ...(timeZone === null ? [] : [`time zone ${timeZone}`]),
   ]
   return parts.length === 0 ? null : parts.join(', ')
 }

@@ -19,9 +19,9 @@ import { diskList, diskShow } from './disk-list.js'
 import { diskResolve } from './disk-resolve.js'
 import { diskSet } from './disk-set.js'
 import { doctor } from './doctor.js'
+import { createPolicyEnforcer } from './enforce-policies.js'
 import { engineStatus } from './engine-status.js'
 import { eventList } from './event-list.js'
-import { createIdleTimeouts } from './idle-timeouts.js'
 import { createInventory } from './inventory.js'
 import { createJournal } from './journal.js'
 import { createOriginObserver } from './observe-origin.js'
@@ -86,7 +86,7 @@ export function createOperations(dependencies: OperationsDependencies): ControlP
     phase: 'starting',
   }
   const operations = operationsOf(plane)
-  const idleTimeouts = createIdleTimeouts(plane, operations['vm.suspend'])
+  const policies = createPolicyEnforcer(plane, operations)
   let retrying: Promise<void> | null = null
 
   engine.onEvent(({ what, cache, disk, reason }) => {
@@ -105,12 +105,12 @@ export function createOperations(dependencies: OperationsDependencies): ControlP
     async observeActivities() {
       await observeActivities(plane)
       // Whoever is suspended is not waited for: the others are looked at meanwhile.
-      void idleTimeouts.enforce()
+      policies.enforce().catch(() => {})
     },
     vmNames: () => vmNames(plane.inventory),
     diskNames: () => [...plane.inventory.disks.keys()],
     async close({ drainMilliseconds }) {
-      await idleTimeouts.stop()
+      await policies.stop()
       await close(plane, retrying, drainMilliseconds)
     },
   }

@@ -8,6 +8,7 @@ import { asVmcacheError } from './as-vmcache-error.js'
 import type { ControlPlane } from './control-plane.js'
 import { disksOfVm, driverOf } from './known-vm.js'
 import { idleSecondsOf } from './observe-activities.js'
+import { nextTime } from './schedule.js'
 
 /** A VM as lists show it: what its hypervisor says now, and what is wanted of its disks. */
 export async function vmDocument(plane: ControlPlane, vm: VmRecord): Promise<VmDocument> {
@@ -29,8 +30,14 @@ export async function vmDocument(plane: ControlPlane, vm: VmRecord): Promise<VmD
     onEngineLoss: onEngineLoss(disks, declared, observed),
     reservation: plane.inventory.reservations.get(vm.uuid) ?? null,
     checkpoint: checkpoint === undefined ? null : shownCheckpoint(checkpoint),
+    resumesAt: isSuspended ? resumesAt(plane, vm) : null,
     policy: vm.policy,
   }
+}
+
+function resumesAt({ clock }: ControlPlane, { policy: { resumeAt, timeZone } }: VmRecord): string | null {
+  const at = resumeAt === null ? null : nextTime({ expression: resumeAt, timeZone }, clock.now())
+  return at === null ? null : new Date(at).toISOString()
 }
 
 function shownCheckpoint({ cache, bytes, createdAt }: CheckpointRecord): VmDocument['checkpoint'] {

@@ -7,6 +7,7 @@ import { exclusively } from './inventory.js'
 import { driverOf, knownVm } from './known-vm.js'
 import type { Operations } from './operation.js'
 import { reserveFor } from './reservation.js'
+import { nextTime } from './schedule.js'
 import { vmDocument } from './vm-document.js'
 
 /** Changes what is wanted of a VM; what is not given stays. A reservation of a VM that runs is made at once, or nothing changes. */
@@ -16,7 +17,10 @@ export function vmSet(plane: ControlPlane): Operations['vm.set'] {
     const vm = knownVm(inventory, name)
     const policy: VmPolicy = { ...vm.policy, ...changes }
     const changed = !isDeepStrictEqual(policy, vm.policy)
-    if (changed) refuseWithoutSuspend(plane, vm, policy)
+    if (changed) {
+      refuseWithoutSuspend(plane, vm, policy)
+      checkSchedules(plane, policy)
+    }
     if (changed && !dryRun) {
       await exclusively(inventory, `vm ${vm.name}`, async () => {
         const isOn = (await driverOf(plane, vm).monitor(vm)) !== null
@@ -37,8 +41,14 @@ export function vmSet(plane: ControlPlane): Operations['vm.set'] {
   }
 }
 
-function refuseWithoutSuspend(plane: ControlPlane, vm: VmRecord, { rapidSuspend, idleTimeoutSeconds }: VmPolicy): void {
+function checkSchedules({ clock }: ControlPlane, { suspendAt, resumeAt, timeZone }: VmPolicy): void {
+  for (const expression of [suspendAt, resumeAt]) {
+    if (expression !== null) nextTime({ expression, timeZone }, clock.now())
+  }
+}
+
+function refuseWithoutSuspend(plane: ControlPlane, vm: VmRecord, policy: VmPolicy): void {
   const driver = driverOf(plane, vm)
-  if (driver.capabilities.suspends || (rapidSuspend === 'off' && idleTimeoutSeconds === null)) return
+  if (driver.capabilities.suspends || policyText(policy) === null) return
   throw new VmcacheError('HYPERVISOR', `VM ${vm.name} cannot be suspended: driver ${driver.name} does not save memory`)
 }

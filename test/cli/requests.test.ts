@@ -160,6 +160,11 @@ const changes: [string, string, object][] = [
     'vm.set',
     { name: 'a', idleTimeoutSeconds: null, rapidSuspend: 'best-effort', dryRun: false },
   ],
+  [
+    'policy set --vm a --suspend-at 0~22~*~*~* --resume-at off --time-zone Europe/Berlin',
+    'vm.set',
+    { name: 'a', suspendAt: '0~22~*~*~*', resumeAt: null, timeZone: 'Europe/Berlin', dryRun: false },
+  ],
   ['vm suspend a', 'vm.suspend', { ...targets, names: ['a'], idleSeconds: null, ...anyPace }],
   [
     'vm suspend --all --idle 1h --rate 20/h --at-once 1 --dry-run',

@@ -87,7 +87,10 @@ const vm: VmRecord = {
     append: null,
     qemuArguments: ['-device', 'virtio-rng-pci'],
   },
-  policy: { rapidSuspend: 'best-effort', idleTimeoutSeconds: 3600 },
+  policy: {
+    ...{ rapidSuspend: 'best-effort', idleTimeoutSeconds: 3600, suspendAt: '0 22 * * *' },
+    ...{ resumeAt: null, timeZone: 'Europe/Berlin' },
+  },
   createdAt: AT,
 }
 

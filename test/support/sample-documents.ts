@@ -197,6 +197,7 @@ export const vms: VmDocument[] = [
     onEngineLoss: 'stops',
     reservation: null,
     checkpoint: null,
+    resumesAt: null,
     policy: DEFAULT_VM_POLICY,
   },
   {
@@ -213,7 +214,11 @@ export const vms: VmDocument[] = [
     onEngineLoss: 'continues',
     reservation: null,
     checkpoint: { cache: 'fast', location: 'local', bytes: 2.1 * GIB, createdAt: '2026-11-16T02:13:00.000Z' },
-    policy: { rapidSuspend: 'on', idleTimeoutSeconds: 3600 },
+    resumesAt: '2026-11-24T07:30:00.000Z',
+    policy: {
+      ...{ rapidSuspend: 'on', idleTimeoutSeconds: 3600, suspendAt: null },
+      ...{ resumeAt: '30 7 * * 1-5', timeZone: 'Europe/Berlin' },
+    },
   },
   {
     name: 'mail',
@@ -229,6 +234,7 @@ export const vms: VmDocument[] = [
     onEngineLoss: 'continues',
     reservation: null,
     checkpoint: null,
+    resumesAt: null,
     policy: DEFAULT_VM_POLICY,
   },
 ]

@@ -36,6 +36,7 @@ export async function vmText(vm: VmDocument, screen: Screen): Promise<string> {
       ['uuid', vm.uuid],
       ['state', state(vm.state, paint)],
       ['because', vm.reason],
+      ['resumes', vm.resumesAt === null ? null : localTime(vm.resumesAt)],
       ['driver', `${vm.driver} on ${vm.host}`],
       ['memory', orNone(vm.memoryBytes, formatSize)],
       ['cached', cached(vm)],
@@ -64,13 +65,16 @@ export function vmPolicy(
   { name, policy, reservation }: Pick<VmDocument, 'name' | 'policy' | 'reservation'>,
   screen: Screen,
 ): string {
-  const { rapidSuspend, idleTimeoutSeconds } = policy
+  const { rapidSuspend, idleTimeoutSeconds, suspendAt, resumeAt, timeZone } = policy
   return renderProperties(
     [
       ['vm', screen.paint.strong(name)],
       ['rapid suspend', rapidSuspend],
       ['reserved', orNone(reservation, reserved)],
       ['idle timeout', idleTimeoutSeconds === null ? 'off' : formatDuration(idleTimeoutSeconds)],
+      ['suspended at', suspendAt ?? 'off'],
+      ['resumed at', resumeAt ?? 'off'],
+      ['time zone', timeZone],
     ],
     screen,
   )
@@ -117,9 +121,10 @@ function dirtyBytes(names: readonly string[], disks: readonly DiskDocument[]): n
   return own.length === 0 ? null : own.reduce((total, disk) => total + disk.dirtyBytes, 0)
 }
 
-function why({ reason, disks }: VmDocument): string {
+function why({ reason, disks, resumesAt }: VmDocument): string {
   const direct = disks.flatMap(({ target, path, reason: because }) =>
     path === 'direct' && because !== null ? [`${target} direct: ${because}`] : [],
   )
+  if (reason !== null && resumesAt !== null) return `${reason}; resumes ${weekdayTime(resumesAt)}`
   return orNone(reason ?? (direct.join(', ') || null))
 }

@@ -1,7 +1,7 @@
 import { option, string } from '@oclif/core/flags'
 import type { InferredFlags } from '@oclif/core/interfaces'
 import { ChangeCommand } from '../../cli/base-command.js'
-import { diskFlags, timeoutFlag } from '../../cli/flags.js'
+import { diskFlags, textOrOff, timeoutFlag } from '../../cli/flags.js'
 import { missing } from '../../cli/missing.js'
 import { maximumBytes, quotaBytes } from '../../cli/quota.js'
 import { givenUp, givenWriteBack, writeBackFlags } from '../../cli/write-back-flags.js'
@@ -26,6 +26,11 @@ export default class PolicySet extends ChangeCommand {
       description: 'Suspend a VM when it has been idle for an hour, with room for that kept from its start on',
       command: '<%= config.bin %> policy set --vm desk07 --idle-timeout 1h --rapid-suspend on',
     },
+    {
+      description: 'Have it there on working days only',
+      command:
+        '<%= config.bin %> policy set --vm desk07 --suspend-at "0 22 * * *" --resume-at "30 7 * * 1-5" --time-zone Europe/Berlin',
+    },
   ]
   static override flags = {
     disk: string({ summary: 'Name of the disk.', helpValue: 'DISK' }),
@@ -41,6 +46,21 @@ export default class PolicySet extends ChangeCommand {
       summary: 'Suspend the VM when it has been idle for so long; off: never.',
       dependsOn: ['vm'],
     }),
+    'suspend-at': textOrOff({
+      summary: 'Suspend the VM at these times, whatever it does; off: never.',
+      helpValue: 'CRON|off',
+      dependsOn: ['vm'],
+    }),
+    'resume-at': textOrOff({
+      summary: 'Resume the VM at these times, if it is suspended; off: never.',
+      helpValue: 'CRON|off',
+      dependsOn: ['vm'],
+    }),
+    'time-zone': textOrOff({
+      summary: 'Time zone of these times, such as Europe/Berlin; off: that of the engine.',
+      helpValue: 'ZONE|off',
+      dependsOn: ['vm'],
+    }),
   }
 
   async run(): Promise<(ChangeResult & ({ disk: DiskDocument } | { vm: VmDocument })) | JobDocument> {
@@ -54,15 +74,18 @@ export default class PolicySet extends ChangeCommand {
 
   #ofVm(name: string, flags: Flags): RequestOf<'vm.set'> {
     const { 'rapid-suspend': rapidSuspend, 'idle-timeout': idleTimeoutSeconds } = flags
-    if (rapidSuspend === undefined && idleTimeoutSeconds === undefined) {
-      throw missing('policy set', ['--rapid-suspend, --idle-timeout'])
-    }
-    return {
-      name,
+    const { 'suspend-at': suspendAt, 'resume-at': resumeAt, 'time-zone': timeZone } = flags
+    const changes = {
       ...(rapidSuspend === undefined ? {} : { rapidSuspend }),
       ...(idleTimeoutSeconds === undefined ? {} : { idleTimeoutSeconds }),
-      dryRun: this.options.dryRun,
+      ...(suspendAt === undefined ? {} : { suspendAt }),
+      ...(resumeAt === undefined ? {} : { resumeAt }),
+      ...(timeZone === undefined ? {} : { timeZone }),
     }
+    if (Object.keys(changes).length === 0) {
+      throw missing('policy set', ['--rapid-suspend, --idle-timeout, --suspend-at, --resume-at, --time-zone'])
+    }
+    return { name, ...changes, dryRun: this.options.dryRun }
   }
 
   async #ofDisk(name: string, flags: Flags): Promise<RequestOf<'disk.set'>> {

@@ -329,6 +329,8 @@ export interface VmDocument {
   onEngineLoss: 'continues' | 'stops' | 'io-error'
   reservation: { cache: string; bytes: number } | null
   checkpoint: { cache: string | null; location: string; bytes: number; createdAt: string } | null
+  /** When its schedule resumes it; null where it is not suspended, or has none. */
+  resumesAt: string | null
   policy: VmPolicy
 }
 

@@ -104,7 +104,14 @@ export interface Routes {
   'vm.suspend': Post<Changing<documents.Targets & { idleSeconds: number | null } & Pace>, Results>
   /** What is wanted of a VM; a key that is absent stays. */
   'vm.set': Post<
-    Changing<{ name: string; rapidSuspend?: RapidSuspend; idleTimeoutSeconds?: number | null }>,
+    Changing<{
+      name: string
+      rapidSuspend?: RapidSuspend
+      idleTimeoutSeconds?: number | null
+      suspendAt?: string | null
+      resumeAt?: string | null
+      timeZone?: string | null
+    }>,
     documents.ChangeResult & { vm: documents.VmDocument }
   >
   'vm.resume': Post<Changing<documents.Targets & Pace>, Results>

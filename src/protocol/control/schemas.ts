@@ -42,6 +42,7 @@ const attachment = {
 
 const device = z.strictObject({ path: name, sizeBytes: bytes.nullable().default(null) })
 const targets = { names: texts.default([]), all: flag, exclude: texts.default([]) }
+const schedule = name.max(200).nullable().optional()
 const pace = {
   perHour: z.number().int().min(1).max(1_000_000).nullable().default(null),
   atOnce: z.number().int().min(1).max(1000).nullable().default(null),
@@ -155,6 +156,9 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
     name,
     rapidSuspend: z.enum(RAPID_SUSPEND).optional(),
     idleTimeoutSeconds: z.number().int().min(1).nullable().optional(),
+    suspendAt: schedule,
+    resumeAt: schedule,
+    timeZone: name.max(100).nullable().optional(),
     dryRun: flag,
   }),
   'vm.resume': z.strictObject({ ...targets, ...pace, dryRun: flag }),

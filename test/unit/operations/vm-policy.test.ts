@@ -175,3 +175,64 @@ describe('idle timeout', () => {
     expect(attempts()).toBe(0)
   })
 })
+
+describe('schedule', () => {
+  /** To a time of the next day, in steps of ten minutes. */
+  async function passUntil(time: string): Promise<void> {
+    const now = () => new Date(Date.now() + host.ahead)
+    const until = new Date(now())
+    until.setUTCDate(until.getUTCDate() + 1)
+    until.setUTCHours(Number(time.slice(0, 2)), Number(time.slice(3)), 0, 0)
+    while (now() < until) {
+      const step = Math.min(600_000, until.getTime() - now().getTime() + 1)
+      host.ahead += step
+      host.aheadMonotonic += step
+      await host.handle.observeActivities()
+    }
+  }
+  const states = async () => [(await show('web01')).state, (await show('web02')).state]
+
+  beforeEach(async () => {
+    await start('web01', 'web02')
+    await set('web01', { suspendAt: '0 22 * * *', resumeAt: '30 7 * * *', timeZone: 'UTC' })
+  })
+
+  test('a VM is suspended and resumed at its times, and says when', async () => {
+    await passUntil('21:50')
+    expect(await states()).toEqual(['running', 'running'])
+    await passUntil('22:00')
+    await expect.poll(states).toEqual(['suspended', 'running'])
+    const { reason, resumesAt } = await show()
+    expect(reason).toBe('asked for (schedule)')
+    expect(resumesAt).toMatch(/T07:30:00.000Z$/)
+    await passUntil('07:20')
+    expect(await states()).toEqual(['suspended', 'running'])
+    await passUntil('07:30')
+    await expect.poll(states).toEqual(['running', 'running'])
+    expect((await show()).resumesAt).toBeNull()
+  })
+
+  test('one that runs already is not resumed, one that is off not suspended, and nobody is told of a failure', async () => {
+    await stop('web01')
+    await passUntil('22:00')
+    await passUntil('07:30')
+    const { events } = await host.operations['event.list']({ sinceAt: null, vm: 'web01', disk: null }, context)
+    expect(events.at(-1)).toMatchObject({ what: 'vm.stop' })
+  })
+
+  test('of times that passed in one moment the last one counts', async () => {
+    await passUntil('21:00')
+    host.ahead += 11 * 3_600_000
+    host.aheadMonotonic += 11 * 3_600_000
+    await host.handle.observeActivities()
+    expect(await states()).toEqual(['running', 'running'])
+    expect(host.engine.calls.some(({ method }) => method === 'writeCheckpoint')).toBe(false)
+  })
+
+  test('what is no schedule is refused, and nothing changes', async () => {
+    await expect(set('web01', { suspendAt: 'at night' })).rejects.toMatchObject({ code: 'USAGE', exit: 2 })
+    await expect(set('web01', { timeZone: 'Mars' })).rejects.toMatchObject({ code: 'USAGE' })
+    expect(await show()).toMatchObject({ policy: { suspendAt: '0 22 * * *', timeZone: 'UTC' } })
+    expect(await set('web01', { suspendAt: null, resumeAt: null, timeZone: null })).toMatchObject({ changed: true })
+  })
+})

@@ -1,0 +1,85 @@
+import type { VmRecord } from '../state/vm-store.js'
+import type { ControlPlane } from './control-plane.js'
+import { idleSecondsOf } from './observe-activities.js'
+import type { Operations } from './operation.js'
+import { nextTime } from './schedule.js'
+
+/** A VM that could not be suspended is left alone for so long: trying costs it a moment each time. */
+const AGAIN_MILLISECONDS = 3_600_000
+
+/** Does what policies want of VMs by themselves, one VM after the other: resumes and suspends them at their times, and suspends idle ones. */
+export interface PolicyEnforcer {
+  /** Calls do not overlap: one that comes while another works does nothing. A time is met by the first call after it. */
+  enforce(): Promise<void>
+  /** Ends what is under way; a VM that is being suspended goes on. */
+  stop(): Promise<void>
+}
+
+export function createPolicyEnforcer(
+  plane: ControlPlane,
+  operations: Pick<Operations, 'vm.suspend' | 'vm.resume'>,
+): PolicyEnforcer {
+  const { clock, inventory } = plane
+  const abort = new AbortController()
+  const triedAt = new Map<string, number>()
+  // What was due while no engine ran is not made up for.
+  let lookedAt = clock.now()
+  let working: Promise<void> | null = null
+
+  const context = (who: string) => ({ who, progress: () => {}, signal: abort.signal })
+  const only = ({ name }: VmRecord) => ({
+    ...{ names: [name], all: false, exclude: [], dryRun: false },
+    ...{ perHour: null, atOnce: 1 },
+  })
+  const isIdle = ({ uuid, policy: { idleTimeoutSeconds } }: VmRecord): boolean => {
+    if (idleTimeoutSeconds === null || inventory.checkpoints.has(uuid)) return false
+    if (clock.monotonic() - (triedAt.get(uuid) ?? -Infinity) < AGAIN_MILLISECONDS) return false
+    return (idleSecondsOf(plane, { uuid }) ?? -1) >= idleTimeoutSeconds
+  }
+  const suspend = async (vm: VmRecord, idleSeconds: number | null, who: string): Promise<void> => {
+    triedAt.set(vm.uuid, clock.monotonic())
+    await operations['vm.suspend']({ ...only(vm), idleSeconds }, context(who)).catch(() => {})
+    // One that goes on and is idle again is another time.
+    if (inventory.checkpoints.has(vm.uuid)) triedAt.delete(vm.uuid)
+  }
+  const work = async (): Promise<void> => {
+    const [from, until] = [lookedAt, clock.now()]
+    lookedAt = until
+    const vms = [...inventory.vms.values()]
+    const due = new Map(vms.map((vm) => [vm, dueOf(vm, from, until)]))
+    // Somebody may wait for what is resumed.
+    for (const vm of vms.filter((vm) => due.get(vm) === 'resume' && inventory.checkpoints.has(vm.uuid))) {
+      if (!abort.signal.aborted) await operations['vm.resume'](only(vm), context('schedule')).catch(() => {})
+    }
+    for (const vm of vms) {
+      if (abort.signal.aborted) return
+      const isRunning = inventory.activities.has(vm.uuid)
+      if (due.get(vm) === 'suspend' && isRunning) await suspend(vm, null, 'schedule')
+      else if (isIdle(vm)) await suspend(vm, vm.policy.idleTimeoutSeconds, 'policy')
+    }
+  }
+
+  return {
+    enforce() {
+      if (abort.signal.aborted) return Promise.resolve()
+      working ??= work().finally(() => (working = null))
+      return working
+    },
+    async stop() {
+      abort.abort()
+      await working
+    },
+  }
+}
+
+/** What the schedules of a VM wanted last after `from` and not after `until`; null where it was nothing. */
+function dueOf({ policy }: VmRecord, from: number, until: number): 'suspend' | 'resume' | null {
+  const { suspendAt, resumeAt, timeZone } = policy
+  const timeOf = (expression: string | null): number => {
+    const next = expression === null ? null : nextTime({ expression, timeZone }, from)
+    return next !== null && next <= until ? next : -Infinity
+  }
+  const [suspend, resume] = [timeOf(suspendAt), timeOf(resumeAt)]
+  if (suspend === -Infinity && resume === -Infinity) return null
+  return resume >= suspend ? 'resume' : 'suspend'
+}
