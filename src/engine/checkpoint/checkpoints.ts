@@ -19,7 +19,7 @@ import type { Chunk } from '../log/chunk-source.js'
 import { completeObject } from '../object/complete-object.js'
 import { freeObject } from '../object/free-object.js'
 import { readAttributes, readStream } from '../object/read-object.js'
-import { chunksFor, storedObject, type StoredObject } from '../object/stored-object.js'
+import { chunksFor, type ObjectChunk, type StoredObject } from '../object/stored-object.js'
 import { ObjectWriter, type ObjectTarget } from '../object/write-object.js'
 import { chunkAt } from '../pool/pool-chunks.js'
 import type { Pool } from '../pool/pool.js'
@@ -188,16 +188,23 @@ export class Checkpoints implements Operations {
 
   /** Frees what was taken for a checkpoint that is not to be. */
   async #giveUp({ written, taken }: ObjectWriter): Promise<void> {
-    const { pool, clock } = this.host
+    const { pool } = this.host
     if (written === undefined) return pool.giveOfObject(taken)
-    // What is on a device that failed nobody gets any more.
-    const reachable = written.chunks.filter(({ chunk }) => !pool.hasFailed(chunk.deviceIndex))
-    if (reachable.length === 0) return
-    const isAll = reachable.length === written.chunks.length
     // Its seal may have been written.
-    const object: StoredObject = { ...storedObject(written.id, reachable), state: 'sealed' }
-    const freed = await freeObject(object, pool.cacheId, clock.now(), !isAll).catch(() => [])
+    const freed = await this.#free({ ...written, state: 'sealed' }).catch(() => [])
     pool.giveOfObject(freed)
+  }
+
+  /** Frees the chunks of an object, as far as they can be reached; returns those that nothing of it is in any more. */
+  async #free(object: StoredObject): Promise<Chunk[]> {
+    const { pool, clock } = this.host
+    const hasFailed = ({ chunk }: ObjectChunk): boolean => pool.hasFailed(chunk.deviceIndex)
+    const [lost, reachable] = [object.chunks.filter(hasFailed), object.chunks.filter((each) => !hasFailed(each))]
+    const isAll = lost.length === 0 && pool.missing.length === 0
+    const rest = { ...object, chunks: reachable }
+    const freed = reachable.length === 0 ? [] : await freeObject(rest, pool.cacheId, clock.now(), !isAll)
+    // Nobody gets those of a device that failed.
+    return [...freed, ...lost.map(({ chunk }) => chunk)]
   }
 
   /** The next chunk of a checkpoint that is being written, of those that it claims or beyond them. */
@@ -334,21 +341,16 @@ export class Checkpoints implements Operations {
   }
 
   async #delete(id: string): Promise<void> {
-    const { pool, clock } = this.host
+    const { pool } = this.host
     const object = this.#object(id)
     if (this.#readers.has(id)) {
       throw new VmcacheError('IN_USE', `checkpoint ${id} in cache ${this.host.name} is being read`, {
         hint: 'wait for the resume, or cancel it',
       })
     }
-    const reachable = object.chunks.filter(({ chunk }) => !pool.hasFailed(chunk.deviceIndex))
-    const isAll = reachable.length === object.chunks.length && pool.missing.length === 0
     await pool.dropObject(id)
     try {
-      if (reachable.length > 0) {
-        const rest = { ...object, chunks: reachable }
-        pool.giveOfObject(await freeObject(rest, pool.cacheId, clock.now(), !isAll))
-      }
+      pool.giveOfObject(await this.#free(object))
       this.#attributes.delete(id)
     } catch (error) {
       pool.keepObject(object)
