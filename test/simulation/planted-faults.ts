@@ -144,7 +144,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'settled passes an append that is under way',
-    seed: null,
+    seed: 20088,
     edits: [
       {
         file: 'engine/log/log.ts',
@@ -365,7 +365,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'frames that are not stable are destaged',
-    seed: null,
+    seed: 21036,
     edits: [
       {
         file: 'engine/log/replay.ts',
