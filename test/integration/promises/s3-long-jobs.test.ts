@@ -184,10 +184,8 @@ describeWith(['nbdkit'], 'S3: the end of write-back', () => {
       await progressOf(host, id)
       await host.killEngine()
       expect(await showJob(host, id)).toMatchObject({ state: 'failed', error: { hint: 'repeat the command' } })
-      const disk = await until('the disk', async () => {
-        const now = await host.disk('web')
-        return now.state === 'serving' ? now : null
-      })
+      await expect.poll(() => host.disk('web'), { timeout: 60_000 }).toMatchObject({ state: 'serving' })
+      const disk = await host.disk('web')
       expect(disk.mode).toMatchObject({ wanted: 'write-back', inForce: 'write-back' })
       expect(disk.dirtyBytes).toBeGreaterThan(0)
       const reader = await host.connect('web')
