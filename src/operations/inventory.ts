@@ -53,6 +53,8 @@ export interface Inventory {
   readonly vms: Map<string, VmRecord>
   /** Of suspended VMs, by UUID of the VM. */
   readonly checkpoints: Map<string, CheckpointRecord>
+  /** Who has the consoles of VMs open, when that was looked at, by UUID. */
+  readonly consoles: Map<string, { readonly at: number; readonly kinds: readonly string[] }>
   /** What VMs are promised for their memory, by UUID. */
   readonly reservations: Map<string, { readonly cache: string; readonly bytes: number }>
   /** What running VMs have done lately, by UUID. */
@@ -81,6 +83,7 @@ export function createInventory(): Inventory {
     tenureTurns: createTurns(),
     vms: new Map(),
     checkpoints: new Map(),
+    consoles: new Map(),
     reservations: new Map(),
     activities: new Map(),
     throughCache: new Set(),

@@ -4,6 +4,9 @@ import type { VmRecord } from '../state/vm-store.js'
 import type { ControlPlane } from './control-plane.js'
 import { driverOf } from './known-vm.js'
 
+/** Of a VM that we do not suspend. */
+const CONSOLE_MILLISECONDS = 60_000
+
 /** Looks at what every VM does now; to be called a few times a minute. One that does not run, or does not answer, has no activity. */
 export async function observeActivities(plane: ControlPlane): Promise<void> {
   const { clock, drivers, idleLimits, inventory } = plane
@@ -12,7 +15,11 @@ export async function observeActivities(plane: ControlPlane): Promise<void> {
     Object.values(drivers).map((driver) => driver.loads(vms.filter((vm) => vm.driver === driver.name))),
   )
   const running = new Map(loads.flatMap((found) => [...found]))
-  for (const uuid of inventory.activities.keys()) if (!running.has(uuid)) inventory.activities.delete(uuid)
+  for (const uuid of inventory.activities.keys()) {
+    if (running.has(uuid)) continue
+    inventory.activities.delete(uuid)
+    inventory.consoles.delete(uuid)
+  }
   await Promise.all(
     [...running].map(async ([uuid, load]) => {
       const consoles = await consolesOf(plane, inventory.vms.get(uuid))
@@ -29,10 +36,19 @@ export function idleSecondsOf({ clock, inventory }: ControlPlane, { uuid }: Pick
   return activity === undefined ? null : Math.floor((clock.monotonic() - activity.idleSince) / 1000)
 }
 
-async function consolesOf(plane: ControlPlane, vm: VmRecord | undefined): Promise<string[]> {
+/**
+ * Where nothing follows from it but what lists say, a console is looked at only as often as a VM is judged: through libvirt each look is a process
+ * or two.
+ */
+async function consolesOf(plane: ControlPlane, vm: VmRecord | undefined): Promise<readonly string[]> {
   if (vm === undefined) return []
-  const monitor = await driverOf(plane, vm)
-    .monitor(vm)
-    .catch(() => null)
-  return monitor === null ? [] : openConsoles(monitor)
+  const driver = driverOf(plane, vm)
+  const { clock, inventory } = plane
+  const known = inventory.consoles.get(vm.uuid)
+  const isFresh = known !== undefined && clock.monotonic() - known.at < CONSOLE_MILLISECONDS
+  if (isFresh && !driver.capabilities.suspends) return known.kinds
+  const monitor = await driver.monitor(vm).catch(() => null)
+  const kinds = monitor === null ? [] : await openConsoles(monitor)
+  inventory.consoles.set(vm.uuid, { at: clock.monotonic(), kinds })
+  return kinds
 }

@@ -38,8 +38,11 @@ test('what keeps a VM awake is said: its processor, its disks, a console', async
     awake: ['processor 50 %, idle is under 3 %', '500 disk requests a minute, idle is under 100'],
   })
   web.isWatched = true
-  await pass(15)
+  await pass(60)
   expect((await show()).awake).toEqual(['a console is open (VNC)'])
+  web.isWatched = false
+  await pass(60)
+  expect((await show()).awake).toEqual([])
 })
 
 test('a VM that was off or stopped meanwhile begins anew', async () => {
