@@ -3,7 +3,7 @@
  * known to it.
  */
 import { access, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
-import { createServer, type Server } from 'node:net'
+import { createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -330,10 +330,10 @@ export function vmDriverContract(startWorld: (directory: string, onChange: () =>
         await expect(saveMemory(await monitor(), path('nobody'), moving())).rejects.toMatchObject({
           code: 'HYPERVISOR',
         })
-        const rude = createServer((socket) => socket.once('data', () => socket.destroy())).listen(path('rude'))
+        const rude = taking((socket) => socket.once('data', () => socket.destroy())).listen(path('rude'))
         await expect(saveMemory(await monitor(), path('rude'), moving())).rejects.toMatchObject({ code: 'HYPERVISOR' })
         rude.close()
-        const deaf = createServer((socket) => socket.pause()).listen(path('deaf'))
+        const deaf = taking((socket) => socket.pause()).listen(path('deaf'))
         const cancelled = saveMemory(await monitor(), path('deaf'), moving(AbortSignal.timeout(200)))
         await expect(cancelled).rejects.toMatchObject({ code: 'INTERRUPTED' })
         deaf.close()
@@ -343,7 +343,7 @@ export function vmDriverContract(startWorld: (directory: string, onChange: () =>
 
         await execute('stop')
         const saved: Buffer[] = []
-        const sink = createServer((socket) => socket.on('data', (bytes) => saved.push(bytes))).listen(path('sink'))
+        const sink = taking((socket) => socket.on('data', (bytes: Buffer) => saved.push(bytes))).listen(path('sink'))
         await saveMemory(await monitor(), path('sink'), moving())
         const bytes = saved.reduce((sum, part) => sum + part.length, 0)
         expect(bytes).toBeGreaterThan(16 * MIB)
@@ -404,9 +404,14 @@ export function vmDriverContract(startWorld: (directory: string, onChange: () =>
   })
 }
 
+/** Takes connections, and does not mind how they end. */
+function taking(take: (socket: Socket) => unknown): Server {
+  return createServer((socket) => void take(socket.on('error', () => {})))
+}
+
 /** Sends the bytes to whoever connects, and does not mind if they are not taken. */
 function pouring(bytes: Buffer): Server {
-  return createServer((socket) => void socket.on('error', () => {}).end(bytes))
+  return taking((socket) => socket.end(bytes))
 }
 
 function moving(signal = new AbortController().signal): MemoryStreamOptions {
