@@ -143,7 +143,7 @@ test('logs make room for a checkpoint, dirty ones too, while their guests go on;
   for (const disk of [0, 1]) for (let page = 0; page < pages; page++) await put(disk, page, 1)
   const before = engine.caches()[0]!.chunks
   expect(before.disk).toBeGreaterThan(44)
-  expect(await engine.reserve('fast', VM, 10 * MIB, { bestEffort: false })).toBe(10)
+  expect(await engine.reserve('fast', VM, 10 * MIB, { bestEffort: false })).toBe(10 * MIB)
 
   let isDone = false
   const guests = clients.map(async (client, disk) => {
@@ -185,7 +185,7 @@ test('a cache, and a device of it, that holds a checkpoint is not given up; what
     })
   }
   await expect(engine.reserve('fast', VM, 8 * MIB, { bestEffort: false })).rejects.toMatchObject({ code: 'NO_SPACE' })
-  expect(await engine.reserve('fast', VM, 8 * MIB, { bestEffort: true })).toBe(6)
+  expect(await engine.reserve('fast', VM, 8 * MIB, { bestEffort: true })).toBe(6 * MIB)
   await engine.detach('a', { keepLog: false, discardDirty: true, ...WATCH })
   await expect(engine.eraseCache('fast')).rejects.toMatchObject({ code: 'REFUSED' })
   await engine.closeCache('fast')

@@ -98,7 +98,7 @@ export class Checkpoints implements Operations {
     const count = Math.min(wanted, most)
     pool.reserve(holder, count)
     if (count < before) this.host.freed()
-    return count
+    return count * chunkBytes
   }
 
   /** Chunks that may be promised still. */

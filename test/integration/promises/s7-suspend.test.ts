@@ -213,6 +213,8 @@ describeWith(
         await host.cli.ask('vm', 'start', 'web02')
         await host.booted('web01')
         expect(await chunks()).toMatchObject({ reserved: 38, checkpoint: 0 })
+        const { reservation } = await host.cli.ask<VmDocument>('vm', 'show', 'web01')
+        expect(reservation).toEqual({ cache: 'fast', bytes: 19 * 16 * MIB })
         expect(await host.attempt('vm', 'start', 'web03')).toMatchObject({
           code: 5,
           document: { error: { code: 'NO_SPACE' } },

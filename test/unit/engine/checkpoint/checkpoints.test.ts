@@ -268,8 +268,8 @@ describe('a reservation', () => {
   test('is in whole chunks, replaces the one before, and is given up with 0', async () => {
     const cache = await create(20)
     const { checkpoints } = cache
-    expect(await checkpoints.reserve(VM, CHUNK_BYTES + 1, { bestEffort: false })).toBe(2)
-    expect(await checkpoints.reserve(VM, 5 * CHUNK_BYTES, { bestEffort: false })).toBe(5)
+    expect(await checkpoints.reserve(VM, CHUNK_BYTES + 1, { bestEffort: false })).toBe(2 * CHUNK_BYTES)
+    expect(await checkpoints.reserve(VM, 5 * CHUNK_BYTES, { bestEffort: false })).toBe(5 * CHUNK_BYTES)
     expect(cache.figures.reserved).toBe(5)
     const { freed } = cache
     expect(await checkpoints.reserve(VM, 0, { bestEffort: false })).toBe(0)
@@ -301,7 +301,7 @@ describe('a reservation', () => {
       details: { wantedBytes: 9 * CHUNK_BYTES, promisableBytes: 8 * CHUNK_BYTES },
     })
     expect(cache.figures.reserved).toBe(7)
-    expect(await checkpoints.reserve(VM, 9 * CHUNK_BYTES, { bestEffort: true })).toBe(8)
+    expect(await checkpoints.reserve(VM, 9 * CHUNK_BYTES, { bestEffort: true })).toBe(8 * CHUNK_BYTES)
     expect(cache.figures.reserved).toBe(12)
   })
 })

@@ -64,7 +64,8 @@ test('with real streams, a megabyte for each gigabyte', async () => {
   const stream = (vm: number, size: number): Buffer => stamped(size * dataBytesOf(CHUNK_BYTES) - 4096, vm)
   const sizes = new Map<number, number>()
   await play({
-    reserve: (vm, size) => opened.checkpoints.reserve(uuid(vm), size * CHUNK_BYTES, { bestEffort: false }),
+    reserve: async (vm, size) =>
+      (await opened.checkpoints.reserve(uuid(vm), size * CHUNK_BYTES, { bestEffort: false })) / CHUNK_BYTES,
     async suspend(vm, size) {
       sizes.set(vm, size)
       const bytes = stream(vm, size)
@@ -108,7 +109,7 @@ describe('with the chunks of 72 GB', () => {
       freed: () => undefined,
     })
     const reserve = async (vm: number, size: number): Promise<number> =>
-      (await checkpoints.reserve(uuid(vm), size * 2 ** 30, { bestEffort: false })) / PER_GB
+      (await checkpoints.reserve(uuid(vm), size * 2 ** 30, { bestEffort: false })) / 2 ** 30
     const locked = new Map<number, ReturnType<Pool['takeForObject']>[]>()
     await play({
       reserve,
