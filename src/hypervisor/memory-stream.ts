@@ -75,16 +75,16 @@ export async function loadMemory(
   options: MemoryStreamOptions,
 ): Promise<void> {
   await monitor.execute('migrate-incoming', { uri: `unix:${incoming}` })
-  const ends = new AbortController()
-  const relayed = pipeline(createConnection(socket), createConnection(incoming), { signal: ends.signal })
-  // Whatever goes wrong with it QEMU sees: its stream ends too soon.
-  relayed.catch(() => {})
+  const connections = [createConnection(socket), createConnection(incoming)] as const
+  // Whatever goes wrong with them, also after the last byte, QEMU sees: its stream ends too soon.
+  for (const connection of connections) connection.on('error', () => {})
+  pipeline(...connections).catch(() => {})
   try {
     await completed(monitor, options, async () => {
       throw new VmcacheError('INTERRUPTED', 'cancelled while the memory of the VM was loaded')
     })
   } finally {
-    ends.abort()
+    for (const connection of connections) connection.destroy()
   }
 }
 
