@@ -72,12 +72,13 @@ export class DiskModel {
         state.sinceFlush.push(failed)
         state.history.push(failed)
       }
-      const before = state.acked.filter((other) => (this.#writes.get(other)?.acked ?? 0) > times.begun)
-      state.acked = [...before, id]
+      // What was under way together with it may be the later one.
+      const mayBeLater = (other: number): boolean => (this.#writes.get(other)?.acked ?? 0) > times.begun
+      state.acked = [...state.acked.filter(mayBeLater), id]
       state.history.push(id)
       if (durable) {
-        state.flushed = state.acked
-        state.sinceFlush = []
+        state.flushed = [...state.flushed.filter(mayBeLater), id]
+        state.sinceFlush = state.sinceFlush.filter(mayBeLater)
       } else state.sinceFlush.push(id)
     }
   }
