@@ -216,7 +216,7 @@ test('a cache that is full and half of which is reserved still takes up another 
   const first = await attach(engine, 'a', 64 * MIB)
   for (let page = 0; page < (58 * MIB) / PAGE; page++) await first.write(page * PAGE, pageOf(page, 1))
   await engine.flush('a', WATCH)
-  expect(await engine.reserve('fast', VM, 30 * MIB, { bestEffort: false })).toBe(30)
+  expect(await engine.reserve('fast', VM, 30 * MIB, { bestEffort: false })).toBe(30 * MIB)
   const second = await attach(engine, 'b', 64 * MIB)
   for (let page = 0; page < (4 * MIB) / PAGE; page++) await second.write(page * PAGE, pageOf(page, 2))
   // What the first one gave up is the second one's, and no more.
