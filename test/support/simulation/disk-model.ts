@@ -72,8 +72,7 @@ export class DiskModel {
         state.sinceFlush.push(failed)
         state.history.push(failed)
       }
-      // What was under way together with it may be the later one.
-      const mayBeLater = (other: number): boolean => (this.#writes.get(other)?.acked ?? 0) > times.begun
+      const mayBeLater = this.#mayBeLaterThan([id])
       state.acked = [...state.acked.filter(mayBeLater), id]
       state.history.push(id)
       if (durable) {
@@ -109,9 +108,16 @@ export class DiskModel {
       const state = this.#state(sector)
       const at = state.sinceFlush.indexOf(ids.at(-1)!)
       if (at === -1) continue
-      state.flushed = [...ids]
+      const mayBeLater = this.#mayBeLaterThan(ids)
+      state.flushed = [...state.flushed.filter((id) => !ids.includes(id) && mayBeLater(id)), ...ids]
       state.sinceFlush = state.sinceFlush.slice(at + 1)
     }
+  }
+
+  /** Of writes that were under way together any may be the last one. */
+  #mayBeLaterThan(ids: readonly number[]): (other: number) => boolean {
+    const begun = Math.min(...ids.map((id) => this.#writes.get(id)?.begun ?? Infinity))
+    return (other) => (this.#writes.get(other)?.acked ?? 0) > begun
   }
 
   beginRead(first: number, count: number): ReadInProgress {
