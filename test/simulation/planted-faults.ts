@@ -400,15 +400,15 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'write-back is left without a drain',
-    seed: 3,
+    seed: 4,
     edits: [
       {
         file: 'engine/disk/disk.ts',
         find: `    await this.#drainAll(log, writeBack)
     await writeBack.stop()
-    await log`,
+    //`,
         replace: `    await writeBack.stop()
-    await log`,
+    //`,
       },
       {
         file: 'engine/log/log.ts',
