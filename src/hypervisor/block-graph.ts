@@ -11,6 +11,8 @@ export interface BlockNode {
   readonly isReadOnly: boolean
   readonly cache: { readonly direct: boolean; readonly 'no-flush': boolean }
   readonly detectZeroes: string
+  /** False where QEMU has given it up: it was not in use when the VM's memory was loaded. Always true before QEMU 10. */
+  readonly isActive: boolean
 }
 
 /** A device of the guest. */
@@ -36,6 +38,8 @@ interface NodeInfo {
   file: string
   ro: boolean
   detect_zeroes: string
+  /** Since QEMU 10.0. */
+  active?: boolean
   cache: { direct: boolean; 'no-flush': boolean }
   image: { 'virtual-size': number; filename: string }
 }
@@ -88,6 +92,7 @@ function nodeOf(info: NodeInfo): BlockNode {
     isReadOnly: info.ro,
     cache: { direct: info.cache.direct, 'no-flush': info.cache['no-flush'] },
     detectZeroes: info.detect_zeroes,
+    isActive: info.active ?? true,
   }
 }
 

@@ -46,7 +46,9 @@ export async function removeDisk(monitor: VmMonitor, disk: ObservedDisk): Promis
   const layers = knownLayers(disk)
   if (disk.path.kind === 'direct') return
   const { node } = disk.path
-  await drained(monitor, node, 'blockdev-reopen', { options: [rawOptions(layers, layers.storage.name)] })
+  const { name, isActive } = layers.storage
+  if (!isActive) await monitor.execute('blockdev-set-active', { 'node-name': name, active: true })
+  await drained(monitor, node, 'blockdev-reopen', { options: [rawOptions(layers, name)] })
   await monitor.execute('blockdev-del', { 'node-name': node })
 }
 
