@@ -595,7 +595,7 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a log that knows of lost pages is given back',
-    seed: null,
+    seed: 50010,
     edits: [
       {
         file: 'engine/disk/disk.ts',
