@@ -15,7 +15,9 @@ test('a process runs, one that ended does not', async () => {
 
 test('one that nobody waited for has ended all the same', async () => {
   // The shell starts a child, and becomes a program that knows nothing of it; only then the child ends.
-  const parent = spawn('sh', ['-c', 'cat <&0 & echo $!; exec sleep 60'], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const parent = spawn('sh', ['-c', 'exec 3<&0; cat <&3 & echo $!; exec sleep 60'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
   try {
     const pid = Number(String((await once(parent.stdout, 'data'))[0]))
     const nameOf = (): Promise<string> => readFile(`/proc/${parent.pid!}/comm`, 'utf8')
