@@ -13,6 +13,7 @@ import type { Giver } from './checkpoint/make-room.js'
 import type { Device } from './device/device.js'
 import { lockDevice, type DeviceLock } from './device/lock-device.js'
 import { openDevice } from './device/open-device.js'
+import { Media } from './device/media.js'
 import { openMedium } from './device/open-medium.js'
 import { destageLog } from './disk/destage-log.js'
 import type { EngineCheckpoint } from './checkpoint.js'
@@ -35,7 +36,7 @@ import { openOrigin } from './origin/open-origin.js'
 import { ChunkSupply } from './pool/chunk-supply.js'
 import { emptyDevice, type Vacated } from './pool/empty-device.js'
 import { partsOf } from './pool/parts.js'
-import { PoolChunks, chunkAt } from './pool/pool-chunks.js'
+import { PoolChunks } from './pool/pool-chunks.js'
 import { Pool, chunksOf, formatDevices, type FoundChunkPlace } from './pool/pool.js'
 import { closePrepared, planDevices, prepareDevices } from './pool/prepare-devices.js'
 import { eraseSuperblocks, readSuperblock } from './pool/superblocks.js'
@@ -83,8 +84,8 @@ interface OpenCache {
   readonly spareCounts: readonly Int32Array[]
   readonly supply: ChunkSupply<IoThread>
   readonly checkpoints: Checkpoints
-  /** The devices past the page cache, by position, as far as checkpoints have needed them. */
-  readonly media: Map<number, Promise<Device>>
+  /** For checkpoints. */
+  readonly media: Media
 }
 
 interface AttachedDisk {
@@ -247,18 +248,22 @@ class IoEngine implements Engine {
       const supply = new ChunkSupply<IoThread>(pool, ({ calls }, chunk, exhausted) => {
         void calls.call('grant', { cacheId, chunks: chunk === undefined ? [] : [chunk], exhausted })
       })
+      const media = new Media((position) => {
+        const { path } = pool.devices[position]!.device
+        return openMedium(path).then((device) => watchDevice(device, ({ message }) => this.#pathFailed(path, message)))
+      })
       const checkpoints: Checkpoints = new Checkpoints({
         name,
         pool,
         clock: this.options.clock,
-        medium: (deviceIndex) => this.#medium(cache, deviceIndex),
+        medium: (deviceIndex) => media.at(deviceIndex),
         givers: () => this.#givers(cache),
         heldBack: () => this.#heldBack(cache),
         collect: (isCollecting) => this.#collect(cache, isCollecting),
         freed: () => supply.serve(),
       })
       const deviceErrors = new Map<number, number>()
-      const cache: OpenCache = { name, pool, locks, deviceErrors, spareCounts, supply, checkpoints, media: new Map() }
+      const cache: OpenCache = { name, pool, locks, deviceErrors, spareCounts, supply, checkpoints, media }
       await this.#openInThreads(cache)
       this.#caches.set(name, cache)
       this.#tellDamaged(cache)
@@ -376,7 +381,7 @@ class IoEngine implements Engine {
     const { pool, supply } = this.#cache(name)
     // Oldest first: what a crash leaves of it is a log that lost its oldest chunks, as reclaim leaves one.
     for (const place of [...pool.claim(logId)].sort((a, b) => a.header.sequence - b.header.sequence)) {
-      const chunk = chunkAt(pool, place)
+      const chunk = pool.chunkAt(place)
       await writeFreeHeader(chunk, pool.cacheId, this.options.clock.now())
       pool.give({ ...place, generation: chunk.generation })
     }
@@ -474,9 +479,7 @@ class IoEngine implements Engine {
     { pool, locks, media }: OpenCache,
     { device, position }: { readonly device: Device; readonly position: number },
   ): Promise<void> {
-    const medium = media.get(position)
-    media.delete(position)
-    await medium?.then((opened) => opened.close())
+    await media.close(position)
     await this.#everywhere('closeDevice', { cacheId: pool.cacheId, deviceIndex: position })
     await device.close()
     await locks.get(device.path)?.release()
@@ -603,9 +606,7 @@ class IoEngine implements Engine {
     await cache.checkpoints.close()
     await Promise.all(this.#threads.map(({ calls }) => calls.call('closeCache', cache.pool.cacheId)))
     this.#caches.delete(name)
-    for (const medium of await Promise.allSettled(cache.media.values())) {
-      if (medium.status === 'fulfilled') await medium.value.close()
-    }
+    await cache.media.closeAll()
     for (const { device } of cache.pool.members) await device.close()
     for (const lock of cache.locks.values()) await lock.release()
   }
@@ -749,17 +750,6 @@ class IoEngine implements Engine {
 
   deleteCheckpoint(cache: string, id: string): Promise<void> {
     return this.#cache(cache).checkpoints.deleteCheckpoint(id)
-  }
-
-  #medium({ pool, media }: OpenCache, deviceIndex: number): Promise<Device> {
-    let medium = media.get(deviceIndex)
-    if (medium === undefined) {
-      const { path } = pool.devices[deviceIndex]!.device
-      medium = openMedium(path).then((device) => watchDevice(device, ({ message }) => this.#pathFailed(path, message)))
-      media.set(deviceIndex, medium)
-      medium.catch(() => media.delete(deviceIndex))
-    }
-    return medium
   }
 
   /** The disks of a cache, as who needs chunks of them sees them now. */
@@ -1053,13 +1043,13 @@ function refuseCheckpoints({ name, pool }: OpenCache, isThere: (object: StoredOb
   if (there.length === 0) return
   const vms = there.map(({ id, seal }) => seal?.name ?? id)
   throw new VmcacheError('REFUSED', `cache ${name} has checkpoints of suspended VMs there: ${vms.join(', ')}`, {
-    hint: 'resume these VMs first, or move their checkpoints: vmcache checkpoint list',
+    hint: 'resume these VMs first; or lose their memory: vmcache checkpoint delete VM --discard-memory',
     details: { checkpoints: there.map(({ id }) => id) },
   })
 }
 
 function foundChunks(pool: Pool, places: readonly FoundChunkPlace[]): FoundChunk[] {
-  return places.map((place) => ({ chunk: chunkAt(pool, place), header: place.header }))
+  return places.map((place) => ({ chunk: pool.chunkAt(place), header: place.header }))
 }
 
 function badPagesEvent({ settings }: AttachedDisk, count: number): Parameters<EventListener>[0] {

@@ -10,6 +10,7 @@ export interface Schedule {
 
 /** The first time of a schedule after a time, both in milliseconds since 1970; null where none comes. USAGE where it is none. */
 export function nextTime({ expression, timeZone }: Schedule, after: number): number | null {
+  checkZone(timeZone)
   try {
     const cron = new Cron(expression, {
       paused: true,
@@ -18,9 +19,21 @@ export function nextTime({ expression, timeZone }: Schedule, after: number): num
     })
     return cron.nextRun(new Date(after))?.getTime() ?? null
   } catch (error) {
-    const zone = timeZone === null ? '' : ` in time zone ${JSON.stringify(timeZone)}`
-    throw new VmcacheError('USAGE', `${JSON.stringify(expression)}${zone} is no schedule: ${messageOf(error)}`, {
-      hint: 'write minute, hour, day of the month, month and weekday as cron does, such as "0 22 * * 1-5"; time zones are like Europe/Berlin',
+    const fields = expression.trim().split(/\s+/).length
+    const why = fields === 5 ? messageOf(error).replace(/^Cron\w+: /, '') : `5 fields are expected, it has ${fields}`
+    throw new VmcacheError('USAGE', `${JSON.stringify(expression)} is no schedule: ${why}`, {
+      hint: 'write minute, hour, day of the month, month and weekday as cron does, such as "0 22 * * 1-5"',
+    })
+  }
+}
+
+function checkZone(timeZone: string | null): void {
+  if (timeZone === null) return
+  try {
+    new Intl.DateTimeFormat('en', { timeZone })
+  } catch {
+    throw new VmcacheError('USAGE', `${JSON.stringify(timeZone)} is no time zone`, {
+      hint: 'time zones are called as in /usr/share/zoneinfo, such as Europe/Berlin',
     })
   }
 }

@@ -1,3 +1,4 @@
+import { appendTo } from '../../base/append-to.js'
 import { systemClock, type Clock } from '../../base/clock.js'
 import { CHUNK_HEADER_BYTES, CHUNK_KIND, readChunkHeader, type ChunkHeader } from '../../format/chunk-header.js'
 import { decodeObjectHeader } from '../../format/object-header.js'
@@ -130,23 +131,17 @@ export async function readHeaders(
         const at = { device, deviceIndex, index, offset }
         const ofObject = decodeObjectHeader(block, 0)
         if (ofObject?.cacheId === superblock.cacheId)
-          addTo(objects, ofObject.objectId, { chunk: { ...at, generation: ofObject.generation }, header: ofObject })
+          appendTo(objects, ofObject.objectId, { chunk: { ...at, generation: ofObject.generation }, header: ofObject })
         if (reading.kind !== 'header' || !isLogOf(reading.header, superblock.cacheId)) continue
         const { header } = reading
         if (header.diskName === '') await reportNames(device.path, index, findings)
-        addTo(logs, header.logId, { chunk: { ...at, generation: header.generation }, header })
+        appendTo(logs, header.logId, { chunk: { ...at, generation: header.generation }, header })
       }
     }
     return { logs, objects, damaged }
   } finally {
     releaseAligned(block)
   }
-}
-
-function addTo<Found>(found: Map<string, Found[]>, id: string, chunk: Found): void {
-  const chunks = found.get(id)
-  if (chunks === undefined) found.set(id, [chunk])
-  else chunks.push(chunk)
 }
 
 function isLogOf({ kind, cacheId }: ChunkHeader, wanted: string): boolean {

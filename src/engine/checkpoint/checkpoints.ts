@@ -21,7 +21,6 @@ import { freeObject } from '../object/free-object.js'
 import { readAttributes, readStream } from '../object/read-object.js'
 import { chunksFor, type ObjectChunk, type StoredObject } from '../object/stored-object.js'
 import { ObjectWriter, type ObjectTarget } from '../object/write-object.js'
-import { chunkAt } from '../pool/pool-chunks.js'
 import type { Pool } from '../pool/pool.js'
 import { acceptOne, interrupted } from './checkpoint-socket.js'
 import { makeRoom, type Giver } from './make-room.js'
@@ -221,7 +220,7 @@ export class Checkpoints implements Operations {
         reservations.take(claim)
         // Its failure is met by whoever needs a chunk and finds none.
         void this.#prepare(claim, signal).catch(() => undefined)
-        return chunkAt(pool, place)
+        return pool.chunkAt(place)
       }
       await this.#makeRoom(1, signal)
     }
@@ -263,7 +262,7 @@ export class Checkpoints implements Operations {
       `cache ${name} has ${formatSize(promisable * chunkBytes)} for a checkpoint beyond what was reserved for it, ${formatSize(count * chunkBytes)} are needed; ` +
         `checkpoints hold ${formatSize(pool.objectChunks * chunkBytes)}, ${formatSize(pool.reservations.total * chunkBytes)} are reserved`,
       {
-        hint: 'add a device to the cache, delete a checkpoint, lower the min of a disk, or suspend to storage',
+        hint: 'add a device to the cache, delete a checkpoint, or lower the min of a disk',
         details: { cache: name, wantedBytes: count * chunkBytes, promisableBytes: promisable * chunkBytes },
       },
     )
@@ -371,7 +370,7 @@ export class Checkpoints implements Operations {
     const { id, seal, chunks, damage } = object
     return {
       id,
-      vm: uuidOf(seal?.vm ?? '0'.repeat(32)),
+      vm: withDashes(seal?.vm ?? '0'.repeat(32)),
       name: seal?.name ?? '',
       bytes: seal?.streamBytes ?? 0,
       storedBytes: chunks.length * this.host.pool.chunkBytes,
@@ -418,6 +417,6 @@ function cutText(text: string, bytes: number): string {
   return cut
 }
 
-function uuidOf(id: string): string {
+function withDashes(id: string): string {
   return [id.slice(0, 8), id.slice(8, 12), id.slice(12, 16), id.slice(16, 20), id.slice(20)].join('-')
 }

@@ -1,3 +1,4 @@
+import { appendTo } from '../../base/append-to.js'
 import { assert } from '../../base/assert.js'
 import { VmcacheError } from '../../base/errors.js'
 import type { Clock } from '../../base/clock.js'
@@ -1240,9 +1241,7 @@ export class Log {
       const { stableOffset, deviceOffset } = chunk
       if (stableOffset >= deviceOffset) continue
       const { device, offset } = chunk.chunk
-      let ranges = byDevice.get(device)
-      if (ranges === undefined) byDevice.set(device, (ranges = []))
-      ranges.push({ offset: offset + stableOffset, length: deviceOffset - stableOffset })
+      appendTo(byDevice, device, { offset: offset + stableOffset, length: deviceOffset - stableOffset })
       reached.push([chunk, deviceOffset])
     }
     try {

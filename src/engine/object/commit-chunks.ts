@@ -1,3 +1,4 @@
+import { appendTo } from '../../base/append-to.js'
 import type { ByteRange, Device } from '../device/device.js'
 import type { Chunk } from '../log/chunk-source.js'
 
@@ -5,10 +6,7 @@ import type { Chunk } from '../log/chunk-source.js'
 export async function commitChunks(chunks: readonly Chunk[], length: (index: number) => number): Promise<void> {
   const ranges = new Map<Device, ByteRange[]>()
   for (const [index, { device, offset }] of chunks.entries()) {
-    const range = { offset, length: length(index) }
-    const ofDevice = ranges.get(device)
-    if (ofDevice === undefined) ranges.set(device, [range])
-    else ofDevice.push(range)
+    appendTo(ranges, device, { offset, length: length(index) })
   }
   await Promise.all([...ranges].map(([device, each]) => device.commit(each)))
 }

@@ -1,6 +1,5 @@
 import { CHUNK_HEADER_BYTES } from '../../format/chunk-header.js'
-import { changeObjectFlags, decodeObjectHeader } from '../../format/object-header.js'
-import { OBJECT_FLAG } from '../../format/object-header.js'
+import { OBJECT_FLAG, changeObjectFlags, decodeObjectHeader } from '../../format/object-header.js'
 import { commitChunks } from './commit-chunks.js'
 import { eachHeader } from './each-header.js'
 import type { ObjectChunk } from './stored-object.js'

@@ -1,14 +1,8 @@
 import type { Chunk, ChunkSource } from '../log/chunk-source.js'
-import { chunkOffset, type ChunkPlace, type FoundChunkPlace, type Pool } from './pool.js'
+import type { ChunkPlace, FoundChunkPlace, Pool } from './pool.js'
 
 /** How long a log that waits for a chunk waits before it looks again whether there are any at all. */
 const LOOK_MILLISECONDS = 10
-
-/** A chunk of the pool as its tenant holds it. */
-export function chunkAt(pool: Pool, { deviceIndex, index, generation }: ChunkPlace): Chunk {
-  const { device, superblock } = pool.devices[deviceIndex]!
-  return { device, deviceIndex, index, offset: chunkOffset(superblock, index), generation }
-}
 
 /** The pool as the source of one log, which is worked on where the pool is; it knows what the log holds. */
 export class PoolChunks implements ChunkSource {
@@ -19,7 +13,7 @@ export class PoolChunks implements ChunkSource {
     readonly pool: Pool,
     found: readonly FoundChunkPlace[],
   ) {
-    for (const place of found) this.#hold(chunkAt(pool, place))
+    for (const place of found) this.#hold(pool.chunkAt(place))
   }
 
   get cacheId(): string {
@@ -39,7 +33,7 @@ export class PoolChunks implements ChunkSource {
 
   take(preferredDevice: number | undefined): Chunk | undefined {
     const place = this.pool.take(preferredDevice)
-    return place === undefined ? undefined : this.#hold(chunkAt(this.pool, place))
+    return place === undefined ? undefined : this.#hold(this.pool.chunkAt(place))
   }
 
   give(chunk: Chunk): void {

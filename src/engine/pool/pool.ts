@@ -1,3 +1,4 @@
+import { appendTo } from '../../base/append-to.js'
 import { assert } from '../../base/assert.js'
 import { VmcacheError } from '../../base/errors.js'
 import type { Clock } from '../../base/clock.js'
@@ -16,6 +17,7 @@ import type { Device } from '../device/device.js'
 import { RESERVE_CHUNKS } from '../log/chunk-reserve.js'
 import type { Chunk } from '../log/chunk-source.js'
 import { writeFreeHeader } from '../log/free-header.js'
+import { eachHeader } from '../object/each-header.js'
 import { recoverObjects } from '../object/recover-objects.js'
 import type { ObjectChunk, StoredObject } from '../object/stored-object.js'
 import { membershipOf, superblockOf, type Membership } from './members.js'
@@ -24,7 +26,6 @@ import { eraseSuperblocks, newerFormat, readSuperblock, writeSuperblock } from '
 
 /** Chunk generations of one opening of a cache: each opening has its own, above all earlier ones. */
 const GENERATIONS_PER_OPEN = 2 ** 24
-const CONCURRENT_READS = 16
 
 /** A chunk by its place; what threads send each other. */
 export interface ChunkPlace {
@@ -289,7 +290,7 @@ export class Pool {
       else {
         const known = { ...place, generation: Math.max(firstGeneration, found.header.generation) }
         if (found.kind === 'header') this.#found(known, found.header)
-        else addTo(ofObjects, { chunk: this.#chunkAt(known), header: found.header })
+        else appendTo(ofObjects, found.header.objectId, { chunk: this.chunkAt(known), header: found.header })
       }
     })
     await this.#recoverObjects(ofObjects)
@@ -343,13 +344,14 @@ export class Pool {
 
   async #writeFree(places: readonly ChunkPlace[]): Promise<void> {
     for (const place of places) {
-      const chunk = this.#chunkAt(place)
+      const chunk = this.chunkAt(place)
       await writeFreeHeader(chunk, this.cacheId, this.#superblock.createdAt)
       this.give({ ...place, generation: chunk.generation })
     }
   }
 
-  #chunkAt({ deviceIndex, index, generation }: ChunkPlace): Chunk {
+  /** A chunk as its tenant holds it. */
+  chunkAt({ deviceIndex, index, generation }: ChunkPlace): Chunk {
     const { device, superblock } = this.devices[deviceIndex]!
     return { device, deviceIndex, index, offset: chunkOffset(superblock, index), generation }
   }
@@ -382,30 +384,18 @@ export class Pool {
     }
     // What a later version of the software keeps in it is not ours to overwrite.
     if (header.kind !== CHUNK_KIND.log) return
-    const chunks = this.#logs.get(header.logId)
-    if (chunks === undefined) this.#logs.set(header.logId, [{ ...place, header }])
-    else chunks.push({ ...place, header })
+    appendTo(this.#logs, header.logId, { ...place, header })
   }
 
   async #readHeaders(
     places: readonly ChunkPlace[],
     each: (place: ChunkPlace, found: FoundHeader) => void,
   ): Promise<void> {
-    let next = 0
-    const run = async (): Promise<void> => {
-      const block = alignedBuffer(CHUNK_HEADER_BYTES)
-      try {
-        while (next < places.length) {
-          const place = places[next++]!
-          const { device, superblock } = this.devices[place.deviceIndex]!
-          await device.read(chunkOffset(superblock, place.index), block, 0, CHUNK_HEADER_BYTES)
-          each(place, foundHeader(block, device, superblock.cacheId))
-        }
-      } finally {
-        releaseAligned(block)
-      }
-    }
-    await Promise.all(Array.from({ length: CONCURRENT_READS }, run))
+    await eachHeader(places, async (place, block) => {
+      const { device, superblock } = this.devices[place.deviceIndex]!
+      await device.read(chunkOffset(superblock, place.index), block, 0, CHUNK_HEADER_BYTES)
+      each(place, foundHeader(block, device, superblock.cacheId))
+    })
   }
 
   /** A free chunk for a log, of the preferred device while that has any. */
@@ -579,12 +569,6 @@ function foundHeader(block: Buffer, { path }: Device, cacheId: string): FoundHea
     case 'damaged':
       return reading
   }
-}
-
-function addTo(objects: Map<string, ObjectChunk[]>, chunk: ObjectChunk): void {
-  const chunks = objects.get(chunk.header.objectId)
-  if (chunks === undefined) objects.set(chunk.header.objectId, [chunk])
-  else chunks.push(chunk)
 }
 
 function mayBeDirty({ header }: FoundChunkPlace): boolean {

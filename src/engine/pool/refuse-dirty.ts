@@ -1,3 +1,4 @@
+import { appendTo } from '../../base/append-to.js'
 import { VmcacheError } from '../../base/errors.js'
 import { bootId } from '../../base/system-calls.js'
 import { formatSize } from '../../base/units.js'
@@ -48,9 +49,7 @@ async function readLogs(
       const { header } = reading
       if (header.kind !== CHUNK_KIND.log || header.cacheId !== superblock.cacheId) continue
       const chunk = { device, deviceIndex: superblock.deviceIndex, index, offset, generation: header.generation }
-      const ofLog = logs.get(header.logId)
-      if (ofLog === undefined) logs.set(header.logId, [{ chunk, header }])
-      else ofLog.push({ chunk, header })
+      appendTo(logs, header.logId, { chunk, header })
     }
     return logs
   } finally {

@@ -13,7 +13,7 @@ import { destageLog } from '../disk/destage-log.js'
 import type { Progress } from '../engine.js'
 import { planRecovery, type FoundChunk } from '../log/recovery.js'
 import { openOrigin } from '../origin/open-origin.js'
-import { PoolChunks, chunkAt } from '../pool/pool-chunks.js'
+import { PoolChunks } from '../pool/pool-chunks.js'
 import { Pool, type FoundChunkPlace } from '../pool/pool.js'
 
 const ORIGIN_CLOSE_MILLISECONDS = 10_000
@@ -161,7 +161,7 @@ async function write(
 }
 
 function foundChunks(pool: Pool, places: readonly FoundChunkPlace[]): FoundChunk[] {
-  return places.map((place) => ({ chunk: chunkAt(pool, place), header: place.header }))
+  return places.map((place) => ({ chunk: pool.chunkAt(place), header: place.header }))
 }
 
 function doubtful(disk: string): VmcacheError {

@@ -1,6 +1,7 @@
 import { assert } from '../../base/assert.js'
 import { VmcacheError } from '../../base/errors.js'
 import { openDevice } from '../device/open-device.js'
+import { Media } from '../device/media.js'
 import { openMedium } from '../device/open-medium.js'
 import type { Device } from '../device/device.js'
 import type { Chunk, ChunkSource } from '../log/chunk-source.js'
@@ -34,7 +35,9 @@ export class ThreadCache implements ChunkSource {
   /** Devices that are being removed: their chunks go back to the main thread. */
   readonly #retired = new Set<number>()
   /** The same devices past the page cache, as far as anybody has asked for them. */
-  readonly #media = new Map<number, Promise<Device>>()
+  readonly #media = new Media((position) =>
+    openMedium(this.#device(position).path, { readOnly: true }).then((device) => this.#watch(device, position)),
+  )
   readonly #spareCount: Int32Array
   #free: Chunk[] = []
   /** Others need chunks: none is kept here. */
@@ -84,10 +87,9 @@ export class ThreadCache implements ChunkSource {
 
   /** Closes a device of which nothing is held. */
   async closeDevice(deviceIndex: number): Promise<void> {
-    const [device, medium] = [this.#devices[deviceIndex], this.#media.get(deviceIndex)]
+    const device = this.#devices[deviceIndex]
     this.#devices[deviceIndex] = undefined
-    this.#media.delete(deviceIndex)
-    await medium?.then((opened) => opened.close())
+    await this.#media.close(deviceIndex)
     await device?.close()
   }
 
@@ -115,14 +117,7 @@ export class ThreadCache implements ChunkSource {
 
   /** A device for reading what really is on it. */
   medium(deviceIndex: number): Promise<Device> {
-    let medium = this.#media.get(deviceIndex)
-    if (medium === undefined) {
-      const { path } = this.#device(deviceIndex)
-      medium = openMedium(path, { readOnly: true }).then((device) => this.#watch(device, deviceIndex))
-      this.#media.set(deviceIndex, medium)
-      medium.catch(() => this.#media.delete(deviceIndex))
-    }
-    return medium
+    return this.#media.at(deviceIndex)
   }
 
   chunkAt({ deviceIndex, index, generation }: ChunkPlace): Chunk {

@@ -36,15 +36,8 @@ export class PoolSource implements ChunkSource {
     return this.pool.availableChunks === 0
   }
 
-  chunkAt({ deviceIndex, index, generation }: ChunkPlace): Chunk {
-    const { device, superblock } = this.pool.devices[deviceIndex]!
-    return {
-      device,
-      deviceIndex,
-      index,
-      offset: superblock.firstChunkOffset + index * superblock.chunkBytes,
-      generation,
-    }
+  chunkAt(place: ChunkPlace): Chunk {
+    return this.pool.chunkAt(place)
   }
 
   take(preferredDevice: number | undefined): Chunk | undefined {

@@ -24,7 +24,6 @@ import { planRecovery, type RecoveryPlan } from '../../../src/engine/log/recover
 import { dataExtent } from '../../../src/engine/log/staged-extent.js'
 import { completeObject } from '../../../src/engine/object/complete-object.js'
 import { ObjectWriter } from '../../../src/engine/object/write-object.js'
-import { chunkAt as poolChunkAt } from '../../../src/engine/pool/pool-chunks.js'
 import { prepareDevices } from '../../../src/engine/pool/prepare-devices.js'
 import { Pool, chunkOffset, formatDevices, type ChunkPlace } from '../../../src/engine/pool/pool.js'
 import type { CacheCheckDocument } from '../../../src/protocol/control/cache-check.js'
@@ -359,7 +358,7 @@ describe('a checkpoint', () => {
     const target = {
       cacheId: pool.cacheId,
       chunkBytes: MIB,
-      take: () => Promise.resolve(poolChunkAt(pool, pool.takeForObject()!)),
+      take: () => Promise.resolve(pool.chunkAt(pool.takeForObject()!)),
       medium: ({ device }: Chunk) => Promise.resolve(device),
     }
     const writer = new ObjectWriter(target, { id: OBJECT_ID, createdAt: 0, attributes: Buffer.from('{}') })

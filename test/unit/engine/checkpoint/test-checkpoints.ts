@@ -13,7 +13,6 @@ import type { Device } from '../../../../src/engine/device/device.js'
 import { openDevice } from '../../../../src/engine/device/open-device.js'
 import { openMedium } from '../../../../src/engine/device/open-medium.js'
 import { writeFreeHeader } from '../../../../src/engine/log/free-header.js'
-import { chunkAt } from '../../../../src/engine/pool/pool-chunks.js'
 import { Pool, formatDevices, type ChunkPlace } from '../../../../src/engine/pool/pool.js'
 import { FIRST_CHUNK_OFFSET } from '../../../../src/format/superblock.js'
 
@@ -53,7 +52,7 @@ export class TestDisk {
       isDirty,
       limit: async (count) => {
         while (!this.isDirty && this.held.length > count) {
-          const chunk = chunkAt(this.pool(), this.held.pop()!)
+          const chunk = this.pool().chunkAt(this.held.pop()!)
           await writeFreeHeader(chunk, this.pool().cacheId, 0)
           const { deviceIndex, index, generation } = chunk
           this.pool().give({ deviceIndex, index, generation })

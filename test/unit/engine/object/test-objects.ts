@@ -5,7 +5,6 @@ import { freeObject } from '../../../../src/engine/object/free-object.js'
 import { readAttributes, readStream } from '../../../../src/engine/object/read-object.js'
 import type { StoredObject } from '../../../../src/engine/object/stored-object.js'
 import { ObjectWriter, type ObjectTarget } from '../../../../src/engine/object/write-object.js'
-import { chunkAt } from '../../../../src/engine/pool/pool-chunks.js'
 import { Pool, formatDevices } from '../../../../src/engine/pool/pool.js'
 import { FIRST_CHUNK_OFFSET } from '../../../../src/format/superblock.js'
 import { Scheduler } from '../../../support/simulation/scheduler.js'
@@ -67,7 +66,7 @@ export class TestObjects {
       take: () => {
         const place = this.pool.takeForObject()
         if (place === undefined) throw new Error('no chunk is left')
-        return Promise.resolve(chunkAt(this.pool, place))
+        return Promise.resolve(this.pool.chunkAt(place))
       },
       medium: ({ device }) => Promise.resolve(device),
     }
