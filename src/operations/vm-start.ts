@@ -6,6 +6,7 @@ import { refuseSuspended } from './known-checkpoint.js'
 import { disksOfVm, driverOf, namedVms, overVms } from './known-vm.js'
 import type { OperationContext, Operations } from './operation.js'
 import { reconcileDisks } from './reconcile-vms.js'
+import { refuseIncompleteDisks } from './refuse-incomplete.js'
 import { releaseFor, reserveFor } from './reservation.js'
 import { settleDisk } from './vm-disks.js'
 
@@ -27,7 +28,7 @@ export function vmStart(plane: ControlPlane): Operations['vm.start'] {
 
 /**
  * A disk that cannot be served does not keep its VM from starting, as long as its origin has everything: it runs direct, and is attached as
- * soon as it can be. Where the origin lacks writes it is locked, and QEMU refuses to start.
+ * soon as it can be. One whose storage lacks writes does.
  */
 async function start(plane: ControlPlane, vm: VmRecord, context: OperationContext): Promise<void> {
   const { inventory } = plane
@@ -35,6 +36,7 @@ async function start(plane: ControlPlane, vm: VmRecord, context: OperationContex
   for (const disk of disksOfVm(inventory, vm)) {
     await exclusively(inventory, `disk ${disk.name}`, () => settleDisk(plane, disk, context))
   }
+  await refuseIncompleteDisks(plane, vm)
   await reserveFor(plane, vm)
   try {
     await driver.startPaused(vm)

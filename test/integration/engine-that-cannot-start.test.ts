@@ -1,5 +1,5 @@
 /**
- * S1 with an engine that cannot start: its code aborts as soon as it opens the device of the cache. Disks without dirty data are served
+ * S1 and D11 with an engine that cannot start: its code aborts as soon as it opens the device of the cache. Disks without dirty data are served
  * all the same, those that lack writes wait and stay locked, and an engine that works again goes on with everything. From dist/.
  */
 import { readFile, rm, writeFile } from 'node:fs/promises'
@@ -48,6 +48,23 @@ async function lackWrites(image: string): Promise<void> {
   await writeFile(stampPath(image), text.replace('lacks-writes: no', 'lacks-writes: yes'))
 }
 
+async function define(host: Host, name: string, image: string): Promise<void> {
+  const hardware = { memoryBytes: 64 * MIB, cpus: 1, accelerator: 'tcg' as const, qemuArguments: [] }
+  const boot = { kernel: null, initrd: null, append: null }
+  await host.client.post('vm.define', {
+    name,
+    ...hardware,
+    ...boot,
+    disks: [{ path: image, format: 'raw' }],
+    dryRun: false,
+  })
+}
+
+async function startVm(host: Host, name: string) {
+  const request = { names: [name], all: false, exclude: [], dryRun: false }
+  return (await host.client.post('vm.start', request, { waitMilliseconds: 60_000 })).result!.results[0]
+}
+
 const WRITE = ['-f', 'raw', '-c', 'write 0 4k']
 
 describeWith(['qemu-img'], 'an engine that cannot open its caches', () => {
@@ -92,6 +109,17 @@ describeWith(['qemu-img'], 'an engine that cannot open its caches', () => {
       expect((await host.attention()).map(({ object, state }) => `${object} ${state}`)).toEqual(
         expect.arrayContaining([expect.stringMatching(/^engine of .* direct$/), 'disk dirty waiting']),
       )
+      // D11: a VM on it is refused by name, not by QEMU's word about a lock.
+      await define(host, 'web', dirty)
+      expect(await startVm(host, 'web')).toMatchObject({
+        error: {
+          ...{ code: 'DIRTY_DATA', exit: 7, details: { disk: 'dirty', path: dirty } },
+          message: expect.stringContaining(`${dirty} may lack writes`),
+          hint: expect.stringMatching(
+            /vmcache disk show dirty;.*vmcache cache detach dirty;.*vmcache cache recover fast/,
+          ),
+        },
+      })
       const { checks } = await host.client.get('doctor.run', {})
       expect(checks.filter(({ state }) => state === 'failure').map(({ object }) => object)).toEqual(
         expect.arrayContaining(['disk dirty', 'cache fast']),

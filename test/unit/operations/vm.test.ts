@@ -1,9 +1,21 @@
+import { unlinkSync, writeFileSync } from 'node:fs'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { systemClock } from '../../../src/base/clock.js'
 import { VmcacheError } from '../../../src/base/errors.js'
 import { DEFAULT_WRITE_BACK } from '../../../src/model/write-back.js'
 import type { AttachVmRequest, DefineVmRequest } from '../../../src/protocol/control/documents.js'
+import { createStampFiles, stampPath } from '../../../src/operations/stamp.js'
 import type { FakeVm, FakeVmDriver } from '../../support/fake-vm-driver.js'
-import { context, createRequest, detachRequest, GIB, targets, testHost, type TestHost } from './test-host.js'
+import {
+  attachRequest,
+  context,
+  createRequest,
+  detachRequest,
+  GIB,
+  targets,
+  testHost,
+  type TestHost,
+} from './test-host.js'
 
 let host: TestHost
 let libvirt: FakeVmDriver
@@ -263,6 +275,43 @@ describe('what is wanted is made so', () => {
     expect(await disk('web01/vda')).toMatchObject({ dirtyBytes: 0, lacksWrites: false })
     expect(await stop('web01')).toMatchObject({ changed: false })
   })
+
+  test.each(['libvirt', 'qemu'] as const)(
+    'D11: a VM of %s does not start on an image that lacks writes',
+    async (name) => {
+      const driver = host.drivers[name]
+      await define()
+      const [vm, image] = name === 'qemu' ? ['own', host.image('own.img')] : ['web01', host.image('web01b.img')]
+      const stamps = createStampFiles(systemClock)
+      const theirs = { id: 'theirs', hostId: 'other', hostName: 'kvm09', disk: 'db/vda', epoch: 1, lacksWrites: true }
+      await stamps.write(image, theirs)
+      expect(await start(vm)).toMatchObject({
+        results: [
+          {
+            error: {
+              ...{ code: 'DIRTY_DATA', exit: 7, details: { disk: 'db/vda', path: image } },
+              message: expect.stringContaining('the cache of host kvm09'),
+              hint: expect.stringContaining('on that host: vmcache cache detach db/vda'),
+            },
+          },
+        ],
+      })
+      writeFileSync(stampPath(image), 'nonsense')
+      expect(await start(vm)).toMatchObject({ results: [{ ok: false }] })
+      unlinkSync(stampPath(image))
+
+      // Attached by itself, so that nobody puts the VM through its cache.
+      await host.operations['cache.attach'](attachRequest(image, { name: 'alone', mode: 'write-back' }), context)
+      expect(await disk('alone')).toMatchObject({ lacksWrites: true })
+      expect(await start(vm)).toMatchObject({
+        results: [{ error: { code: 'DIRTY_DATA', hint: expect.stringContaining('vmcache cache detach alone') } }],
+      })
+      expect(driver.log).not.toContain('start')
+      await detach('alone')
+      expect(await start(vm)).toMatchObject({ results: [{ ok: true }] })
+      expect(driver.log).toContain('start')
+    },
+  )
 
   test('a disk that cannot be inserted does not keep its VM from starting, says why, and is tried again', async () => {
     libvirt.fail.set('blockdev-add', new VmcacheError('HYPERVISOR', 'QEMU refuses: later'))
