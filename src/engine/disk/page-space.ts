@@ -1,5 +1,5 @@
-import { FULL_SECTOR_MAP, PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
-import { sectorsBetween } from '../log/log-reader.js'
+import { PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
+import { sectorsBetween, sectorsOnDisk } from '../log/page-sectors.js'
 
 /** How the bytes of a disk divide into pages: the phase is added before the division. */
 export class PageSpace {
@@ -44,8 +44,6 @@ export class PageSpace {
 
   /** The sectors of a page that lie on the disk: all, but for the first and the last page. */
   sectorsOf(page: number): number {
-    const start = this.startOf(page)
-    if (start >= 0 && start + PAGE_BYTES <= this.sizeBytes) return FULL_SECTOR_MAP
-    return sectorsBetween(Math.max(0, -start), Math.min(PAGE_BYTES, this.sizeBytes - start))
+    return sectorsOnDisk(page, { diskBytes: this.sizeBytes, phase: this.phaseBytes / SECTOR_BYTES })
   }
 }

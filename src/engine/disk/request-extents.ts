@@ -1,6 +1,7 @@
 import { EXTENT_KIND } from '../../format/frame.js'
 import { FULL_SECTOR_MAP, PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
-import { copySectors, sectorsBetween } from '../log/log-reader.js'
+import { copySectors } from '../log/log-reader.js'
+import { sectorsBetween } from '../log/page-sectors.js'
 import { NO_DATA, dataExtent, markExtent, type StagedExtent } from '../log/staged-extent.js'
 import type { PageSpace } from './page-space.js'
 import { DiskError } from './served-disk.js'

@@ -4,6 +4,7 @@ import { FULL_SECTOR_MAP, PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.
 import { NOWHERE, type PageTable } from '../index/page-table.js'
 import type { LaidReplacement } from '../replacement/replacement.js'
 import type { LogCounters } from './log.js'
+import { sectorsBetween } from './page-sectors.js'
 import type { StoredChunk } from './stored-chunk.js'
 
 /** Pages of the longest read that the hit path serves at once (32 MiB and one page for its misaligned ends). */
@@ -22,11 +23,6 @@ export interface ReadableLog {
   isDirty(location: number): boolean
   /** Drops a page that is bad from the index. */
   forgetBad(page: number): void
-}
-
-/** Sectors of a page that the byte range [from, to) of it touches. */
-export function sectorsBetween(from: number, to: number): number {
-  return ((1 << Math.ceil(to / SECTOR_BYTES)) - 1) & ~((1 << Math.floor(from / SECTOR_BYTES)) - 1)
 }
 
 const joinedChecksum = checksumJoiner(PAGE_BYTES)

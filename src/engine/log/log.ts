@@ -18,7 +18,7 @@ import {
   sectorCount,
 } from '../../format/frame.js'
 import { summaryBytes } from '../../format/summary.js'
-import { FULL_SECTOR_MAP, PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
+import { PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
 import type { ByteRange, Device } from '../device/device.js'
 import { NOWHERE, PageTable } from '../index/page-table.js'
 import type { LaidReplacement } from '../replacement/replacement.js'
@@ -32,6 +32,7 @@ import { writeFreeHeader } from './free-header.js'
 import { LogChunk, encodeSummary } from './log-chunk.js'
 import type { LogFollower } from './log-feed.js'
 import { inOrder, joinClosest } from './page-ranges.js'
+import { sectorsOnDisk } from './page-sectors.js'
 import { readEntry } from './stored-chunk.js'
 import { PAGES_PER_REGION, regionRanges } from './touched-regions.js'
 import { dataExtent, markExtent, type StagedExtent } from './staged-extent.js'
@@ -746,9 +747,10 @@ export class Log {
           this.zeroRanges.add(columns.page[ordinal]!, columns.checksum[ordinal]!, chunk.nextLsn)
         continue
       }
-      this.#place(columns.page[ordinal]!, chunk, ordinal)
-      if (this.badPages.size > 0 && columns.sectorMap[ordinal] === FULL_SECTOR_MAP)
-        this.badPages.delete(columns.page[ordinal]!)
+      const page = columns.page[ordinal]!
+      this.#place(page, chunk, ordinal)
+      if (this.badPages.size > 0 && columns.sectorMap[ordinal] === sectorsOnDisk(page, this.identity))
+        this.badPages.delete(page)
     }
     if (this.#settledWaiters.length > 0 && this.#writtenSettledLsn === this.#settledLsn)
       for (const waiter of this.#settledWaiters.splice(0)) waiter.resolve()

@@ -40,11 +40,12 @@ import {
   summaryBytes,
   type SummaryTrailer,
 } from '../../format/summary.js'
-import { FULL_SECTOR_MAP, PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
+import { PAGE_BYTES, SECTOR_BYTES } from '../../model/geometry.js'
 import { ChunkColumns } from '../index/chunk-columns.js'
 import { alignedBuffer, releaseAligned } from '../device/aligned-memory.js'
 import type { Chunk } from './chunk-source.js'
 import type { PageRange } from './page-ranges.js'
+import { sectorsOnDisk } from './page-sectors.js'
 import { PAGES_PER_REGION, regionRanges } from './touched-regions.js'
 
 /** A chunk whose header carries the log's id. */
@@ -568,7 +569,7 @@ async function marksAtEnd(newest: RecoveredChunk, chunkBytes: number): Promise<M
   for (let ordinal = 0; ordinal < columns.count; ordinal++) {
     const page = columns.page[ordinal]!
     if (columns.sectorMap[ordinal] !== 0) {
-      if (columns.sectorMap[ordinal] === FULL_SECTOR_MAP) bad.delete(page)
+      if (bad.has(page) && columns.sectorMap[ordinal] === sectorsOnDisk(page, newest.found.header)) bad.delete(page)
       continue
     }
     const kind = columns.heat[ordinal]

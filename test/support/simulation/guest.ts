@@ -24,6 +24,36 @@ export class Finding extends Error {
   override readonly name = 'Finding'
 }
 
+/** How often a guest asks for what, of 100 requests. */
+export type RequestMix = Readonly<Record<RequestKind, number>>
+
+type RequestKind = 'read' | 'write' | 'flush' | 'zero' | 'prefetch' | 'invalidate' | 'allocation' | 'hold' | 'mode'
+
+const USUAL_MIX: RequestMix = {
+  read: 40,
+  write: 39,
+  flush: 8,
+  zero: 5,
+  prefetch: 1,
+  invalidate: 1,
+  allocation: 2,
+  hold: 1,
+  mode: 3,
+}
+
+/** What is given of a disk and of whoever uses it; what is not, follows from the seed. */
+export interface GuestHabits {
+  readonly mix?: RequestMix
+  /** Its mode at first, and for good where it is steady. */
+  readonly mode?: Mode
+  readonly isSteady?: boolean
+  /** It has one busy place. */
+  readonly isNarrow?: boolean
+  readonly blockPages?: number
+  readonly maximumChunks?: number
+  readonly writeBack?: Partial<WriteBackSettings>
+}
+
 export interface Range {
   readonly first: number
   readonly count: number
@@ -57,6 +87,7 @@ export class Guest {
   readonly #isNarrow: boolean
   /** Its mode stays. */
   readonly #isSteady: boolean
+  readonly #mix: RequestMix
   readonly #replacement: string
   readonly #maximumChunks: number
   #meter: DiskMeter = newMeter()
@@ -89,19 +120,20 @@ export class Guest {
     readonly modules: EngineModules,
     readonly scheduler: Scheduler,
     readonly random: SeededRandom,
+    habits: GuestHabits = {},
   ) {
     this.logId = (0xab + index).toString(16).repeat(16)
     const barrier = random.below(6) === 0 ? 'answer' : 'flush'
     this.origin = new SimulatedOrigin(DISK_BYTES, scheduler, random, { durable: barrier === 'answer', modules })
     this.#phase = random.below(2) === 0 ? 0 : random.below(SECTORS_PER_PAGE)
-    this.#blockPages = [1, 1, 2, 16][random.below(4)]!
+    this.#blockPages = given(habits.blockPages, [1, 1, 2, 16][random.below(4)]!)
     // In some worlds everything meets everything else.
-    this.#isNarrow = random.below(3) === 0
-    this.#isSteady = random.below(3) === 0
+    this.#isNarrow = given(habits.isNarrow, random.below(3) === 0)
+    this.#isSteady = given(habits.isSteady, random.below(3) === 0)
     const places = this.#isNarrow ? 1 : 4
     this.#places = Array.from({ length: places }, () => random.below(DISK_BYTES / 4096 - 512) * SECTORS_PER_PAGE)
     if (!this.#isNarrow) this.#places.push(0, DISK_SECTORS - 512)
-    this.#maximumChunks = [64, 64, 8, 12][random.below(4)]!
+    this.#maximumChunks = given(habits.maximumChunks, [64, 64, 8, 12][random.below(4)]!)
     const highBytes = chunkBytes * [1, 3, 8, 64][random.below(4)]!
     this.writeBack = {
       order: random.below(6) === 0 ? 'relaxed' : 'ordered',
@@ -109,8 +141,10 @@ export class Guest {
       dirtyLowBytes: random.below(2) === 0 ? highBytes / 4 : 0,
       dirtyHighBytes: highBytes,
       dirtyAgeSeconds: [0.05, 1, 20][random.below(3)]!,
+      ...habits.writeBack,
     }
-    if (random.below(3) > 0) this.mode = 'write-back'
+    this.mode = given(habits.mode, random.below(3) > 0 ? 'write-back' : 'write-through')
+    this.#mix = habits.mix ?? USUAL_MIX
     this.#replacement = modules.REPLACEMENT_MODULES[random.below(modules.REPLACEMENT_MODULES.length)]!.name
   }
 
@@ -246,7 +280,7 @@ export class Guest {
 
   // --------------------------------------------------------------------------------------------------------- requests
 
-  #track(name: string, request: Promise<void>, isExclusive = false): void {
+  #track(name: string, request: Promise<unknown>, isExclusive = false): void {
     const numbered = `${name} (request ${this.requests++})`
     this.#names.add(numbered)
     this.underWay++
@@ -289,18 +323,38 @@ export class Guest {
 
   /** Begins a request of any kind. */
   begin(): void {
-    const kind = this.random.below(100)
+    const kind = this.#anyKind()
     const range = this.anyRange()
-    const name = (what: string): string => `${what} ${range.first}+${range.count}`
-    if (kind < 40) this.#track(name('read'), this.#read(range))
-    else if (kind < 79) this.#track(name('write'), this.#write(range, this.random.below(8) === 0))
-    else if (kind < 87) this.#track('flush', this.#flush())
-    else if (kind < 92) this.#track(name('zero'), this.#zero(range))
-    else if (kind < 93) this.#track(name('prefetch'), this.#prefetch(range), true)
-    else if (kind < 94) this.#track('invalidate', this.#invalidate(), true)
-    else if (kind < 96) this.#track(name('allocation'), this.#allocation(range))
-    else if (kind < 97) this.#track('hold', this.#hold(), true)
-    else if (!this.#isSteady) this.#track('mode', this.#changeMode(), true)
+    const name = `${kind} ${range.first}+${range.count}`
+    switch (kind) {
+      case 'read':
+        return this.#track(name, this.#read(range))
+      case 'write':
+        return this.#track(name, this.#write(range, this.random.below(8) === 0))
+      case 'flush':
+        return this.#track(kind, this.#flush())
+      case 'zero':
+        return this.#track(name, this.#zero(range))
+      case 'prefetch':
+        return this.#track(name, this.#prefetch(range), true)
+      case 'invalidate':
+        return this.#track(kind, this.#invalidate(), true)
+      case 'allocation':
+        return this.#track(name, this.#allocation(range))
+      case 'hold':
+        return this.#track(kind, this.#hold(), true)
+      case 'mode':
+        if (!this.#isSteady) this.#track(kind, this.#changeMode(), true)
+    }
+  }
+
+  #anyKind(): RequestKind {
+    let at = this.random.below(100)
+    for (const [kind, share] of Object.entries(this.#mix) as [RequestKind, number][]) {
+      if (at < share) return kind
+      at -= share
+    }
+    return 'read'
   }
 
   /** A whole page is written and flushed, for whoever wants to see it end. */
@@ -383,7 +437,8 @@ export class Guest {
     if (wrong !== undefined) throw new Finding(`a ${hit ? 'hit' : 'miss'} is wrong: ${wrong}`)
   }
 
-  async #write({ first, count }: Range, fua: boolean): Promise<void> {
+  /** Returns whether it was acknowledged. */
+  async #write({ first, count }: Range, fua: boolean): Promise<boolean> {
     const disk = this.disk!
     const id = this.#nextId++
     this.model.beginWrite(first, count, id)
@@ -402,11 +457,12 @@ export class Guest {
     } catch (error) {
       this.#expect(error, { first, count })
       this.model.failWrite(id)
-      return
+      return false
     }
-    if (this.disk !== disk) return
+    if (this.disk !== disk) return false
     this.model.endWrite(first, count, id, fua)
     this.#checkHeld({ first, count }, heldUntil)
+    return true
   }
 
   async #zero({ first, count }: Range): Promise<void> {
@@ -613,11 +669,16 @@ export class Guest {
       const first = Math.max(0, page * SECTORS_PER_PAGE - phase)
       const count = Math.min(DISK_SECTORS, (page + 1) * SECTORS_PER_PAGE - phase) - first
       if (count <= 0) continue
-      await this.#write({ first, count }, true)
-      await this.#read({ first, count })
+      if (await this.#write({ first, count }, true)) await this.#read({ first, count })
+      else this.noteRot(first, count)
     }
     return undefined
   }
+}
+
+/** What was drawn, unless something else was given: what else is drawn stays the same. */
+export function given<Value>(wanted: Value | undefined, drawn: Value): Value {
+  return wanted ?? drawn
 }
 
 /** Sectors as runs of at most 64. */

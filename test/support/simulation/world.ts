@@ -4,7 +4,7 @@ import type { LogChunk } from '../../../src/engine/log/log-chunk.ts'
 import { CHUNK_HEADER_BYTES } from '../../../src/format/chunk-header.ts'
 import { FIRST_CHUNK_OFFSET } from '../../../src/format/superblock.ts'
 import type { EngineModules } from './engine-modules.ts'
-import { Finding, Guest, SECTOR, type Ending } from './guest.ts'
+import { Finding, given, Guest, SECTOR, type Ending, type GuestHabits } from './guest.ts'
 import { PoolSource } from './pool-source.ts'
 import { Died, Scheduler } from './scheduler.ts'
 import { SimulatedDevice, type DeviceCall } from './simulated-device.ts'
@@ -28,8 +28,25 @@ const FAULTS = [
   'device fails',
   'bits rot',
 ] as const
+/** How much time may pass at once, in milliseconds. */
+const PAUSES = [60, 60, 60, 35_000, 600_000]
 /** Steps between looks at something that is dear to look at. */
 const STEPS_PER_LOOK = 64
+
+/** What is given of a world; what is not, follows from the seed. */
+export interface WorldHabits extends GuestHabits {
+  readonly isHasty?: boolean
+  readonly faults?: readonly (typeof FAULTS)[number][]
+  readonly requestsPerFault?: number
+  readonly isTimeless?: boolean
+  /** Milliseconds that pass now and then. */
+  readonly pauses?: readonly number[]
+  readonly tasksPerSlowOne?: number
+  /** There is one device, as small as can be. */
+  readonly isTight?: boolean
+  /** How lives end, but for the last. */
+  readonly ending?: Ending
+}
 
 export interface RunReport {
   readonly crashes: number
@@ -63,22 +80,28 @@ export class World {
   /** No more time passes than it must: what is dirty stays so. */
   readonly #isTimeless: boolean
 
+  readonly #pauses: readonly number[]
+  readonly #ending: Ending | undefined
+
   constructor(
     readonly seed: number,
     readonly modules: EngineModules,
+    habits: WorldHabits = {},
   ) {
     this.random = new SeededRandom(seed)
     this.scheduler = new Scheduler(this.random)
-    this.#isHasty = this.random.below(3) === 0
+    this.#isHasty = given(habits.isHasty, this.random.below(3) === 0)
     const faults = FAULTS.filter(() => this.random.below(2) === 0)
-    this.#faults = faults.length > 0 ? faults : FAULTS
-    this.#requestsPerFault = [8, 30, 30, 100][this.random.below(4)]!
+    this.#faults = given(habits.faults, faults.length > 0 ? faults : FAULTS)
+    this.#requestsPerFault = given(habits.requestsPerFault, [8, 30, 30, 100][this.random.below(4)]!)
     this.#mostCutOffs = this.random.below(3) === 0 ? 6 : 2
-    this.#isTimeless = this.random.below(3) === 0
-    this.scheduler.tasksPerSlowOne = [0, 8, 40][this.random.below(3)]!
+    this.#isTimeless = given(habits.isTimeless, this.random.below(3) === 0)
+    this.#pauses = habits.pauses ?? PAUSES
+    this.#ending = habits.ending
+    this.scheduler.tasksPerSlowOne = given(habits.tasksPerSlowOne, [0, 8, 40][this.random.below(3)]!)
     const block = this.random.below(3) === 0 ? 4096 : 512
     const guests = this.random.below(5) === 0 ? 2 : 1
-    const isTight = this.random.below(3) === 0
+    const isTight = given(habits.isTight, this.random.below(3) === 0)
     this.devices = Array.from({ length: isTight ? 1 : 1 + this.random.below(2) }, (_, index) => {
       const chunks = 8 * guests + (isTight ? 0 : this.random.below(8))
       return new SimulatedDevice(
@@ -92,7 +115,7 @@ export class World {
     })
     this.guests = Array.from(
       { length: guests },
-      (_, index) => new Guest(`disk${index}`, index, CHUNK_BYTES, modules, this.scheduler, this.random),
+      (_, index) => new Guest(`disk${index}`, index, CHUNK_BYTES, modules, this.scheduler, this.random, habits),
     )
   }
 
@@ -128,13 +151,13 @@ export class World {
       }
       for (let step = this.random.below(6); step > 0; step--) await this.scheduler.step()
       if (this.random.below(12) === 0)
-        await this.scheduler.advance(this.#isTimeless ? 10 : [60, 60, 60, 35_000, 600_000][this.random.below(5)]!)
+        await this.scheduler.advance(this.#isTimeless ? 10 : this.#pauses[this.random.below(this.#pauses.length)]!)
       this.#heed()
     }
     const end = last ? 0 : this.random.below(10)
-    if (end < 2) await this.#close(last)
-    else if (end < 6) await this.#crash('kill')
-    else await this.#crash('power-cut')
+    const ending = last ? 'close' : given(this.#ending, end < 2 ? 'close' : end < 6 ? 'kill' : 'power-cut')
+    if (ending === 'close') await this.#close(last)
+    else await this.#crash(ending)
   }
 
   // -------------------------------------------------------------------------------------------------------- life times

@@ -368,6 +368,32 @@ describe('ends', () => {
   })
 })
 
+describe('D6: a page that was lost is good again once all of it was written', () => {
+  test.each([
+    ['in the middle', 5, 0xff],
+    ['at the end of a disk that ends within it', 100, 0b111],
+  ])('%s, also behind a kill', async (_where, page, sectorMap) => {
+    const test = await TestLog.create({ diskBytes: 100 * 4096 + 1536 })
+    const write = async (map: number, bytes: number, stamp: number): Promise<void> => {
+      const batch = test.log.stageWrite(dataExtent(page, 1, map, Buffer.alloc(bytes, stamp)))
+      batch.join()
+      await test.run(batch.written())
+      batch.settle()
+    }
+    const bytes = sectorMap === 0xff ? 4096 : 1536
+    await write(sectorMap, bytes, 1)
+    await test.run(test.log.recordBad(page, test.log.table.find(page)))
+    expect([...test.log.badPages]).toEqual([page])
+    await write(0b1, 512, 2)
+    expect([...test.log.badPages]).toEqual([page])
+    await write(sectorMap, bytes, 3)
+    expect([...test.log.badPages]).toEqual([])
+    await test.kill()
+    await test.open()
+    expect(test.plan.bad).toEqual([])
+  })
+})
+
 test('no extent kind is unknown to the reader', () => {
   expect(Object.values(EXTENT_KIND)).toEqual([1, 2, 3, 4, 5, 6, 7])
   expect(CHUNK_BYTES % 4096).toBe(0)

@@ -28,6 +28,7 @@ export interface TestLogOptions {
   readonly buffered?: boolean
   readonly replacement?: LaidReplacement
   readonly logId?: string
+  readonly diskBytes?: number
 }
 
 /** Pages that a reclaim finds are dropped. */
@@ -103,7 +104,7 @@ export class TestLog {
       logId: options.logId ?? 'ab'.repeat(16),
       diskName: 'web01/vda',
       origin: '/images/web01.raw',
-      diskBytes: 2 ** 30,
+      diskBytes: options.diskBytes ?? 2 ** 30,
       phase: 0,
     }
   }
