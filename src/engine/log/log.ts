@@ -711,18 +711,31 @@ export class Log {
     }
   }
 
-  /** Hands the buffer to the device; when that ended, its entries are what a read finds. */
+  /**
+   * Hands the buffer to the device; when that ended, its entries are what a read finds. A log that has failed meanwhile, perhaps on another
+   * device, has been left: nobody may be told that something is in it.
+   */
   #write(append: Append): Promise<void> | undefined {
     if (append.length === 0) return undefined
+    this.#refuseFailed()
     const { target, length, targetOffset } = append
     assert(target !== undefined, 'a filled buffer has a chunk')
     const { device, offset } = target.chunk
     const written = device.write(offset + targetOffset, append.buffer.subarray(0, length))
     this.#options.counters.deviceWrittenBytes += length
     append.reset()
-    if (written !== undefined) return written.then(() => this.#publish(target))
-    this.#publish(target)
-    return undefined
+    if (written === undefined) {
+      this.#publish(target)
+      return undefined
+    }
+    return written.then(() => {
+      this.#refuseFailed()
+      this.#publish(target)
+    })
+  }
+
+  #refuseFailed(): void {
+    if (this.#failure !== undefined) throw this.#failure
   }
 
   #publish(chunk: LogChunk): void {

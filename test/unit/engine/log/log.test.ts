@@ -368,6 +368,22 @@ describe('ends', () => {
   })
 })
 
+test('D1 D7: nothing is said to be in a log that has failed while it was on its way there', async () => {
+  const test = await TestLog.create({ buffered: false })
+  const { writtenLsn } = test.log
+  const batch = test.log.stageWrite(dataExtent(1, 1, 0xff, Buffer.alloc(PAGE, 1)))
+  batch.join()
+  const written = batch.written()
+  written.catch(() => undefined)
+  const isUnderWay = (): boolean => test.devices[0]!.writes > before
+  const before = test.devices[0]!.writes
+  while (!isUnderWay()) await test.scheduler.step()
+  // Of a log on several devices any may fail.
+  test.log.abandon()
+  await expect(test.run(written)).rejects.toThrow('abandoned')
+  expect(test.log.writtenLsn).toBe(writtenLsn)
+})
+
 describe('D6: a page that was lost is good again once all of it was written', () => {
   test.each([
     ['in the middle', 5, 0xff],
