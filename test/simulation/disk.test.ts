@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { loadEngine } from '../support/simulation/engine-modules.ts'
+import { habitsOf } from '../support/simulation/habits.ts'
 import { World } from '../support/simulation/world.ts'
 
 /**
@@ -20,7 +21,7 @@ test(
     let crashes = 0
     let requests = 0
     for (let seed = first; runs === 0 || (SEED === undefined && Date.now() < end); seed++) {
-      const report = await new World(seed, modules).run(LIVES)
+      const report = await new World(seed, modules, habitsOf(seed)).run(LIVES)
       runs++
       crashes += report.crashes
       requests += report.requests

@@ -39,7 +39,7 @@ describe('the simulation notices', () => {
           let seed = fault.seed ?? 1
           for (; found === undefined && runs < MAXIMUM_RUNS; runs++) {
             seed = runs === 0 ? seed : runs
-            found = (await new World(seed, modules).run(4)).findings[0]
+            found = (await new World(seed, modules, fault.habits).run(4)).findings[0]
           }
           expect(found, `nothing was found in ${runs} runs`).toBeDefined()
           console.log(`${fault.name}: seed ${seed}: ${found!.split('\n')[0]}`)

@@ -101,7 +101,17 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a region loses its mark without a flush of the origin',
-    seed: null,
+    seed: 55,
+    habits: {
+      mode: 'write-through',
+      isSteady: true,
+      isTimeless: false,
+      pauses: [60, 35000],
+      mix: { read: 40, write: 60 },
+      ending: 'power-cut',
+      faults: ['bits rot'],
+      requestsPerFault: 100000,
+    },
     edits: [
       {
         file: 'engine/disk/touch-marks.ts',
@@ -271,7 +281,20 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a relocated page overtakes the write that replaced it',
-    seed: null,
+    seed: 50,
+    habits: {
+      mode: 'write-back',
+      isSteady: true,
+      isNarrow: true,
+      isTight: true,
+      maximumChunks: 8,
+      tasksPerSlowOne: 8,
+      writeBack: { dirtyAgeSeconds: 0.05, dirtyLowBytes: 0 },
+      mix: { read: 55, write: 43, flush: 2 },
+      faults: ['bits rot'],
+      requestsPerFault: 100000,
+      isHasty: false,
+    },
     edits: [
       {
         file: 'engine/log/log.ts',
@@ -485,7 +508,25 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a fill is installed while a span is on its way to the origin',
-    seed: null,
+    seed: 175,
+    habits: {
+      mode: 'write-back',
+      isSteady: true,
+      isNarrow: true,
+      blockPages: 16,
+      tasksPerSlowOne: 3,
+      writeBack: {
+        order: 'ordered',
+        barrier: 'flush',
+        dirtyAgeSeconds: 0.05,
+        dirtyLowBytes: 0,
+        dirtyHighBytes: 131072,
+      },
+      mix: { read: 45, write: 30, flush: 5, zero: 20 },
+      faults: ['bits rot'],
+      requestsPerFault: 100000,
+      isHasty: false,
+    },
     edits: [
       {
         file: 'engine/disk/reads.ts',
@@ -705,7 +746,20 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
   },
   {
     name: 'a page is settled before it is on stable storage in its new place',
-    seed: null,
+    seed: 48,
+    habits: {
+      mode: 'write-back',
+      isSteady: true,
+      isTight: true,
+      maximumChunks: 8,
+      tasksPerSlowOne: 8,
+      writeBack: { order: 'ordered', barrier: 'flush', dirtyAgeSeconds: 0.05, dirtyLowBytes: 0 },
+      mix: { read: 10, write: 85, zero: 5 },
+      faults: ['origin refuses'],
+      requestsPerFault: 12,
+      isHasty: false,
+      ending: 'power-cut',
+    },
     edits: [
       {
         file: 'engine/disk/destage.ts',
@@ -756,20 +810,77 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
     ],
   },
   {
-    name: 'who waits for a destage that has ended waits for ever',
+    name: 'frames that a recovery cut off count for the next one',
     seed: null,
+    edits: [{ file: 'engine/log/recovery.ts', find: `while (nextFrame < end) {`, replace: `while (nextFrame > 0) {` }],
+  },
+  {
+    name: 'a write is answered from a log that has failed',
+    seed: 16,
+    habits: {
+      mode: 'write-back',
+      isSteady: true,
+      isTimeless: false,
+      isTight: false,
+      maximumChunks: 64,
+      pauses: [60],
+      writeBack: {
+        order: 'ordered',
+        barrier: 'flush',
+        dirtyAgeSeconds: 0.05,
+        dirtyLowBytes: 0,
+        dirtyHighBytes: 8388608,
+      },
+      mix: { read: 60, write: 40 },
+      faults: [
+        'origin hangs',
+        'origin hangs',
+        'bits rot',
+        'bits rot',
+        'bits rot',
+        'device fails',
+        'device fails',
+        'device fails',
+      ],
+      requestsPerFault: 6,
+      isHasty: false,
+      ending: 'kill',
+    },
     edits: [
       {
-        file: 'engine/disk/destage.ts',
-        find: `    if (this.#isOver) return Promise.reject(this.#overError())
+        file: 'engine/log/log.ts',
+        find: `      this.#refuseFailed()
+      this.#publish(target)
 `,
-        replace: ``,
+        replace: `      this.#publish(target)
+`,
       },
     ],
   },
   {
-    name: 'frames that a recovery cut off count for the next one',
-    seed: null,
-    edits: [{ file: 'engine/log/recovery.ts', find: `while (nextFrame < end) {`, replace: `while (nextFrame > 0) {` }],
+    name: 'the last page of a disk that ends within it stays lost',
+    seed: 331,
+    habits: {
+      mode: 'write-back',
+      isSteady: true,
+      isTimeless: false,
+      isTight: false,
+      maximumChunks: 64,
+      pauses: [10],
+      tasksPerSlowOne: 0,
+      writeBack: { dirtyAgeSeconds: 20, dirtyLowBytes: 4194304, dirtyHighBytes: 8388608 },
+      mix: { read: 38, write: 56, hold: 6 },
+      faults: ['bits rot', 'bits rot', 'bits rot', 'bits rot', 'device fails'],
+      requestsPerFault: 5,
+      isHasty: false,
+    },
+    edits: [
+      {
+        file: 'engine/log/recovery.ts',
+        find: `sectorsOnDisk(page, newest.found.header)`,
+        replace: `0xff`,
+      },
+      { file: 'engine/log/log.ts', find: `sectorsOnDisk(page, this.identity)`, replace: `0xff` },
+    ],
   },
 ]

@@ -7,6 +7,7 @@ import type { Mode } from '../../../src/model/mode.ts'
 import type { WriteBackSettings } from '../../../src/model/write-back.ts'
 import { DiskModel } from './disk-model.ts'
 import type { EngineModules } from './engine-modules.ts'
+import { USUAL_MIX, given, type GuestHabits, type RequestKind, type RequestMix } from './habits.ts'
 import type { PoolSource } from './pool-source.ts'
 import { Died, type Scheduler } from './scheduler.ts'
 import { SimulatedOrigin, stampOf, stamped } from './simulated-origin.ts'
@@ -22,36 +23,6 @@ const LOST = -2
 /** A finding: what is wrong, with the seed that repeats it. */
 export class Finding extends Error {
   override readonly name = 'Finding'
-}
-
-/** How often a guest asks for what, of 100 requests. */
-export type RequestMix = Readonly<Record<RequestKind, number>>
-
-type RequestKind = 'read' | 'write' | 'flush' | 'zero' | 'prefetch' | 'invalidate' | 'allocation' | 'hold' | 'mode'
-
-const USUAL_MIX: RequestMix = {
-  read: 40,
-  write: 39,
-  flush: 8,
-  zero: 5,
-  prefetch: 1,
-  invalidate: 1,
-  allocation: 2,
-  hold: 1,
-  mode: 3,
-}
-
-/** What is given of a disk and of whoever uses it; what is not, follows from the seed. */
-export interface GuestHabits {
-  readonly mix?: RequestMix
-  /** Its mode at first, and for good where it is steady. */
-  readonly mode?: Mode
-  readonly isSteady?: boolean
-  /** It has one busy place. */
-  readonly isNarrow?: boolean
-  readonly blockPages?: number
-  readonly maximumChunks?: number
-  readonly writeBack?: Partial<WriteBackSettings>
 }
 
 export interface Range {
@@ -349,12 +320,9 @@ export class Guest {
   }
 
   #anyKind(): RequestKind {
-    let at = this.random.below(100)
-    for (const [kind, share] of Object.entries(this.#mix) as [RequestKind, number][]) {
-      if (at < share) return kind
-      at -= share
-    }
-    return 'read'
+    const shares = Object.entries(this.#mix) as [RequestKind, number][]
+    let at = this.random.below(shares.reduce((sum, [, share]) => sum + share, 0))
+    return shares.find(([, share]) => (at -= share) < 0)![0]
   }
 
   /** A whole page is written and flushed, for whoever wants to see it end. */
@@ -674,11 +642,6 @@ export class Guest {
     }
     return undefined
   }
-}
-
-/** What was drawn, unless something else was given: what else is drawn stays the same. */
-export function given<Value>(wanted: Value | undefined, drawn: Value): Value {
-  return wanted ?? drawn
 }
 
 /** Sectors as runs of at most 64. */

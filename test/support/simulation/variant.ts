@@ -4,12 +4,15 @@ import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import ts from 'typescript'
 import { loadEngine, type EngineModules } from './engine-modules.ts'
+import type { WorldHabits } from './habits.ts'
 
 /** A fault that is put into a copy of the source. In each edit `find` stands once in `file` (below src) and is replaced. */
 export interface PlantedFault {
   readonly name: string
   /** A seed that noticed it, tried first; others follow where the code has changed since. Null where none is known yet. */
   readonly seed: number | null
+  /** Of the worlds that notice it. */
+  readonly habits?: WorldHabits
   readonly edits: readonly { readonly file: string; readonly find: string; readonly replace: string }[]
 }
 

@@ -4,7 +4,8 @@ import type { LogChunk } from '../../../src/engine/log/log-chunk.ts'
 import { CHUNK_HEADER_BYTES } from '../../../src/format/chunk-header.ts'
 import { FIRST_CHUNK_OFFSET } from '../../../src/format/superblock.ts'
 import type { EngineModules } from './engine-modules.ts'
-import { Finding, given, Guest, SECTOR, type Ending, type GuestHabits } from './guest.ts'
+import { Finding, Guest, SECTOR, type Ending } from './guest.ts'
+import { FAULTS, given, type Fault, type WorldHabits } from './habits.ts'
 import { PoolSource } from './pool-source.ts'
 import { Died, Scheduler } from './scheduler.ts'
 import { SimulatedDevice, type DeviceCall } from './simulated-device.ts'
@@ -18,35 +19,10 @@ const MAXIMUM_IDLE_STEPS = 500
 const MAXIMUM_REQUESTS = 8
 /** In a world of short lives there are so many more of them. */
 const HASTE = 3
-/** What may go wrong in a world. Each world has some of it, some of them often: what every world has meets little else. */
-const FAULTS = [
-  'origin fails writes',
-  'origin fails reads',
-  'origin reconnects',
-  'origin refuses',
-  'origin hangs',
-  'device fails',
-  'bits rot',
-] as const
 /** How much time may pass at once, in milliseconds. */
 const PAUSES = [60, 60, 60, 35_000, 600_000]
 /** Steps between looks at something that is dear to look at. */
 const STEPS_PER_LOOK = 64
-
-/** What is given of a world; what is not, follows from the seed. */
-export interface WorldHabits extends GuestHabits {
-  readonly isHasty?: boolean
-  readonly faults?: readonly (typeof FAULTS)[number][]
-  readonly requestsPerFault?: number
-  readonly isTimeless?: boolean
-  /** Milliseconds that pass now and then. */
-  readonly pauses?: readonly number[]
-  readonly tasksPerSlowOne?: number
-  /** There is one device, as small as can be. */
-  readonly isTight?: boolean
-  /** How lives end, but for the last. */
-  readonly ending?: Ending
-}
 
 export interface RunReport {
   readonly crashes: number
@@ -72,7 +48,7 @@ export class World {
   #failure: string | undefined
   /** Its lives are short and many. */
   readonly #isHasty: boolean
-  readonly #faults: readonly (typeof FAULTS)[number][]
+  readonly #faults: readonly Fault[]
   /** One fault comes with so many requests. */
   readonly #requestsPerFault: number
   /** Recoveries that are cut off, one behind the other, at most. */

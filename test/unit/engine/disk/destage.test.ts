@@ -1,4 +1,4 @@
-/** The destage of one log, with an origin that refuses some of it, and what it leaves behind a power cut. */
+/** The destage of one log, without the disk around it. */
 import { expect, onTestFinished, test } from 'vitest'
 import { Destage } from '../../../../src/engine/disk/destage.js'
 import { Fills } from '../../../../src/engine/disk/fills.js'
@@ -6,7 +6,6 @@ import { RangeLocks } from '../../../../src/engine/disk/range-locks.js'
 import { SimulatedOrigin } from '../../../support/simulation/simulated-origin.js'
 import { TestLog } from '../log/test-log.js'
 
-const SECTORS_PER_PAGE = 8
 const ignore = (): void => undefined
 
 interface World {
@@ -15,8 +14,8 @@ interface World {
   readonly destage: Destage
 }
 
-/** A log in write-back that is destaged at once. `onSettled` is told whenever less is dirty. */
-async function newWorld(onSettled: (test: TestLog) => void = ignore): Promise<World> {
+/** A log in write-back that is destaged at once. */
+async function newWorld(): Promise<World> {
   const test = await TestLog.create({ devices: [16] })
   await test.run(test.log.setWriteBack(true))
   const origin = new SimulatedOrigin(2 ** 30, test.scheduler, test.random)
@@ -33,7 +32,7 @@ async function newWorld(onSettled: (test: TestLog) => void = ignore): Promise<Wo
     guestAt: () => 0,
     written: ignore,
     passedBarriers: ignore,
-    onSettled: () => onSettled(test),
+    onSettled: ignore,
     onTrouble: ignore,
     onDamage: (error) => expect.unreachable(error.message),
   })
@@ -42,28 +41,6 @@ async function newWorld(onSettled: (test: TestLog) => void = ignore): Promise<Wo
   })
   return { test, origin, destage }
 }
-
-test('D1: a chunk goes only when what the origin refused of it is on stable storage elsewhere', async () => {
-  const { test, origin, destage } = await newWorld(({ log }) => log.reclaim())
-  const refused = 3
-  origin.refuse(refused * SECTORS_PER_PAGE, SECTORS_PER_PAGE)
-  for (let page = 0; page <= refused; page++) await test.write(page, page + 1)
-  const { chunk, sequence } = test.log.chunks.at(-1)!
-  const isGiven = new Promise<void>((resolve) => {
-    const give = test.source.give.bind(test.source)
-    test.source.give = (given) => {
-      give(given)
-      if (given.index === chunk.index) resolve()
-    }
-  })
-  for (let page = 10; test.log.chunks.at(-1)!.sequence === sequence; page++) await test.write(page, page + 1)
-  destage.hurry()
-  await test.run(isGiven)
-  await test.powerCutLosingAll()
-  const { dirtyBytes } = await test.open()
-  expect(dirtyBytes).toBeGreaterThan(0)
-  expect(await test.read(refused)).toBe(refused + 1)
-})
 
 test('whoever waits for a destage that is over hears of it', async () => {
   const { test, origin, destage } = await newWorld()
