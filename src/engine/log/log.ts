@@ -964,6 +964,8 @@ export class Log {
     const open = this.#open!
     while (this.#aside.length > 0 && this.#hasRoomForRefused(open)) await this.#encodeAside(append, open)
     for (const { resolve } of this.#aside.splice(0)) resolve(undefined)
+    // What found no room is tried again and again: that must not take any.
+    if (!this.#wantsReserve) return
     // Each write frame of the oldest chunk needs one of these at most, and is no smaller.
     assert(
       open.room(this.#options.source.chunkBytes, 0) >= MINIMUM_FRAME_BYTES,

@@ -384,6 +384,30 @@ test('D1 D7: nothing is said to be in a log that has failed while it was on its 
   expect(test.log.writtenLsn).toBe(writtenLsn)
 })
 
+test('D1: pages that the origin refuses are offered to a full log for ever, and cost it nothing', async () => {
+  const test = await TestLog.create({ devices: [8] })
+  await test.run(test.log.setWriteBack(true))
+  let page = 0
+  for (let waits = false; !waits; page++) {
+    const batch = test.log.stageWrite(dataExtent(page, 1, 0xff, Buffer.alloc(PAGE, 1)))
+    batch.join()
+    const written = batch.written().then(
+      () => true,
+      () => true,
+    )
+    waits = !(await Promise.race([written, test.idle().then(() => false)]))
+  }
+  let refused = 0
+  for (let attempt = 0; attempt < 1000; attempt++) {
+    const wanted = attempt % (page - 1)
+    const location = test.log.table.find(wanted)
+    const aside = test.log.setAside(wanted, location, dataExtent(wanted, 1, 0xff, Buffer.alloc(PAGE, 1)))
+    if ((await test.run(aside)) === undefined) refused++
+  }
+  expect(test.log.failure).toBeUndefined()
+  expect(refused).toBeGreaterThan(900)
+})
+
 describe('D6: a page that was lost is good again once all of it was written', () => {
   test.each([
     ['in the middle', 5, 0xff],

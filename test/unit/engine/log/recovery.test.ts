@@ -355,6 +355,32 @@ describe('D6: damage is told apart from the end, and no page that is older is se
         if (frame.kind === 'writes' && frame.extents[0]?.page === 7) test.damage(chunk, frame.at + 20)
   }
 
+  test('what was cut off behind it does not count for whoever opens the log past the damage again', async () => {
+    const test = await TestLog.create()
+    await test.run(test.log.setWriteBack(true))
+    await test.write(7, 1)
+    await test.write(8, 2)
+    await test.commit()
+    test.log.mark()
+    await test.run(test.log.appended())
+    await test.commit()
+    await test.write(9, 9, { count: 4 })
+    const torn = frameOf(test, 9)
+    test.damage(torn.chunk, torn.frame.at + 512)
+    damageFrame2(test)
+    await test.kill()
+    test.pastDamage = true
+    const { chunks, isDirtyDamaged } = await test.open()
+    expect(isDirtyDamaged).toBe(true)
+    const end = chunks.at(-1)!.nextFrame
+    await test.commit()
+    await test.kill()
+    // The session that has begun since proves all frames before it, but for those that it never took up.
+    expect(
+      (await test.decide()).chunks.find(({ found }) => found.chunk.index === chunks.at(-1)!.found.chunk.index),
+    ).toMatchObject({ nextFrame: end })
+  })
+
   test('the next frame is a copy, and the write behind it is not known to be stable', async () => {
     const test = await twoVersions()
     await test.fill(8, 1)

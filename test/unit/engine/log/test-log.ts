@@ -83,6 +83,7 @@ export class TestLog {
   epoch = 1
   maximumChunks = 1000
   keepPages = true
+  pastDamage = false
   #boot = 1
   #opens = 0
 
@@ -147,6 +148,7 @@ export class TestLog {
           replacement: this.options.replacement ?? FIFO,
           maximumChunks: this.maximumChunks,
           keepPages: this.keepPages,
+          pastDamage: this.pastDamage,
         },
       ),
     )
@@ -170,7 +172,9 @@ export class TestLog {
         else if (header?.kind !== CHUNK_KIND.log) this.source.free.push(chunk)
       }
     })
-    return (this.plan = await this.run(planRecovery(found, { chunkBytes: CHUNK_BYTES, bootId: this.bootId })))
+    return (this.plan = await this.run(
+      planRecovery(found, { chunkBytes: CHUNK_BYTES, bootId: this.bootId, pastDamage: this.pastDamage }),
+    ))
   }
 
   /** Runs the world until `work` ends. */
