@@ -413,6 +413,12 @@ export class World {
     for (const { origin } of this.guests) if (origin.isHung) origin.mend()
   }
 
+  /** In a full log there is room for some of what the origin refuses: with more than that it waits until the origin works again. */
+  #mendWhereFull(): void {
+    for (const { origin, disk } of this.guests)
+      if (origin.refuses && disk?.log?.chunks.at(-1)?.reserved === true) origin.mend()
+  }
+
   #mend(): void {
     for (const { origin } of this.guests) origin.mend()
   }
@@ -471,6 +477,7 @@ export class World {
         idle++
         // A hung origin answers after minutes.
         if (idle > MAXIMUM_IDLE_STEPS / 2) this.#unhang()
+        if (steps > maximumSteps / 2) this.#mendWhereFull()
         await this.scheduler.advance(1000)
       } else idle = 0
       await this.scheduler.step()
