@@ -74,6 +74,19 @@ export class Scheduler implements Clock {
     if (++this.#steps % 32 === 0) await new Promise<void>((resolve) => setImmediate(resolve))
   }
 
+  /** Goes on until `work` ends; time passes where there is nothing else to do. */
+  async run<T>(work: Promise<T>): Promise<T> {
+    let ended = false
+    const end = (): void => void (ended = true)
+    work.then(end, end)
+    for (let steps = 0; !ended; steps++) {
+      if (steps > MOST_STEPS) throw new Error('it never ends')
+      if (this.idle) await this.advance(IDLE_MILLISECONDS)
+      await this.step()
+    }
+    return work
+  }
+
   /** Lets time pass; timers that fall due run in order. */
   async advance(milliseconds: number): Promise<void> {
     const end = this.#milliseconds + milliseconds
@@ -104,6 +117,11 @@ export class Scheduler implements Clock {
     this.#slow = []
   }
 }
+
+/** Of what {@link Scheduler.run} waits for. */
+const MOST_STEPS = 1_000_000
+/** That pass where there is nothing to do. */
+const IDLE_MILLISECONDS = 10
 
 /** Slow tasks have their turn in one of so many steps, or when there are no others. */
 const STEPS_PER_SLOW_TASK = 64

@@ -9,8 +9,8 @@ import type { WorldHabits } from './habits.ts'
 /** A fault that is put into a copy of the source. In each edit `find` stands once in `file` (below src) and is replaced. */
 export interface PlantedFault {
   readonly name: string
-  /** A seed that noticed it, tried first; others follow where the code has changed since. Null where none is known yet. */
-  readonly seed: number | null
+  /** A seed that noticed it, tried first; others follow where the code has changed since. */
+  readonly seed: number
   /** Of the worlds that notice it. */
   readonly habits?: WorldHabits
   readonly edits: readonly { readonly file: string; readonly find: string; readonly replace: string }[]

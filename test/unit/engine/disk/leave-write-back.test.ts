@@ -18,16 +18,7 @@ test('S7 D3: its log holds nothing that it would write again after a power cut',
     const scheduler = new Scheduler(random)
     const device = new SimulatedDevice('device', CHUNKS * CHUNK_BYTES, 512, seed % 2 === 0, scheduler, random)
     const origin = new SimulatedOrigin(2 ** 24, scheduler, random)
-    const run = async <T>(work: Promise<T>): Promise<T> => {
-      let ended = false
-      const end = (): void => void (ended = true)
-      work.then(end, end)
-      while (!ended) {
-        if (scheduler.idle) await scheduler.advance(10)
-        await scheduler.step()
-      }
-      return work
-    }
+    const run = <T>(work: Promise<T>): Promise<T> => scheduler.run(work)
     const { defer } = scheduler
     const { disk } = await run(DiskOnDevice.open({ origin, device, chunkBytes: CHUNK_BYTES, clock: scheduler, defer }))
     await run(disk.setMode('write-back'))

@@ -8,6 +8,7 @@ import { LogReader } from '../../../../src/engine/log/log-reader.js'
 import { openLog } from '../../../../src/engine/log/open-log.js'
 import { planRecovery } from '../../../../src/engine/log/recovery.js'
 import { s3Fifo } from '../../../../src/engine/replacement/s3-fifo.js'
+import { DiskOnDevice } from '../../../support/disk-on-device.js'
 import { Scheduler } from '../../../support/simulation/scheduler.js'
 import { SimulatedDevice } from '../../../support/simulation/simulated-device.js'
 import { SimulatedOrigin, stamped } from '../../../support/simulation/simulated-origin.js'
@@ -107,4 +108,31 @@ test('D7: a write whose page cannot be read from a failing device reaches the or
   await run(written)
   expect(origin.idAt(0)).toBe(2)
   expect(disk.state).toBe('direct')
+})
+
+test('D6 D7: a disk that has lost pages does not go on from its origin when its device fails, though nothing is dirty', async () => {
+  const random = new SeededRandom(1)
+  const scheduler = new Scheduler(random)
+  const device = new SimulatedDevice('device', 16 * CHUNK_BYTES, 512, false, scheduler, random)
+  const origin = new SimulatedOrigin(2 ** 24, scheduler, random)
+  const run = <T>(work: Promise<T>): Promise<T> => scheduler.run(work)
+  const { defer } = scheduler
+  const { disk } = await run(DiskOnDevice.open({ origin, device, chunkBytes: CHUNK_BYTES, clock: scheduler, defer }))
+  await run(disk.setMode('write-back'))
+  await run(disk.write(0, stamped(4096, 1), false))
+  await run(disk.write(4096, stamped(4096, 2), false))
+  await run(disk.flush())
+  const log = disk.log!
+  const location = log.table.find(0)
+  const { chunk, columns } = log.slots[Math.floor(location / log.entriesPerChunk)]!
+  device.flip(chunk.offset + columns.unit[location % log.entriesPerChunk]! * 512)
+  await run(disk.flushOrigin())
+  expect(disk.dirty).toMatchObject({ dirtyBytes: 0, lostPages: 1 })
+  expect(origin.idAt(8)).toBe(2)
+
+  device.failed = new Error('the device is gone')
+  const read = (page: number): Promise<void> => disk.read(page * 4096, 4096, Buffer.alloc(4096), 0)
+  await expect(run(read(1))).rejects.toThrow('1 pages were lost there before the origin had them')
+  expect(disk.state).toBe('failed')
+  await expect(run(read(0))).rejects.toThrow('lost')
 })

@@ -27,17 +27,7 @@ async function newWorld(seed: number, { recovered = false } = {}): Promise<World
   const scheduler = new Scheduler(random)
   const device = new SimulatedDevice('device', 16 * CHUNK_BYTES, 512, random.below(2) === 0, scheduler, random)
   const origin = new SimulatedOrigin(START + PAGES * PAGE, scheduler, random)
-  const run = async <T>(work: Promise<T>): Promise<T> => {
-    let ended = false
-    const end = (): void => void (ended = true)
-    work.then(end, end)
-    for (let steps = 0; !ended; steps++) {
-      if (steps > 1_000_000) throw new Error('a request never ends')
-      if (scheduler.idle) await scheduler.advance(100)
-      await scheduler.step()
-    }
-    return work
-  }
+  const run = <T>(work: Promise<T>): Promise<T> => scheduler.run(work)
   const { defer } = scheduler
   const opened = await run(
     DiskOnDevice.open({ origin, device, chunkBytes: CHUNK_BYTES, clock: scheduler, defer, recovered }),

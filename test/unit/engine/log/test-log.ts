@@ -178,16 +178,8 @@ export class TestLog {
   }
 
   /** Runs the world until `work` ends. */
-  async run<T>(work: Promise<T>): Promise<T> {
-    let ended = false
-    const end = (): void => void (ended = true)
-    work.then(end, end)
-    for (let steps = 0; !ended; steps++) {
-      if (steps > MOST_STEPS) throw new Error('it never ends')
-      if (this.scheduler.idle) await this.scheduler.advance(10)
-      await this.scheduler.step()
-    }
-    return work
+  run<T>(work: Promise<T>): Promise<T> {
+    return this.scheduler.run(work)
   }
 
   /** Runs until nothing is under way. */
