@@ -1,3 +1,4 @@
+import { isSaved } from '../hypervisor/memory-stream.js'
 import { observeVm } from '../hypervisor/observe-vm.js'
 import type { CheckpointRecord } from '../state/checkpoint-store.js'
 import type { VmRecord } from '../state/vm-store.js'
@@ -15,7 +16,7 @@ import { comeThroughCache } from './vm-disks.js'
  * | --- | --- | --- |
  * | suspending | is stopped, or runs | the checkpoint is nobody's: it is erased, then the VM goes on |
  * | suspending | is off | it died with its memory: the checkpoint is erased, as nobody knows whether it had gone on |
- * | suspended | is stopped | it had only to end: it is ended |
+ * | suspended | is as its memory was saved | it had only to end: it is ended |
  * | resuming | is stopped | nothing of the guest has run: it is ended, and suspended again |
  * | resuming | is off | suspended again |
  * | consumed | is stopped | it has its memory: it goes on, and the checkpoint is erased |
@@ -41,7 +42,8 @@ export async function settleCheckpoints(plane: ControlPlane): Promise<boolean> {
 
 async function settle(plane: ControlPlane, vm: VmRecord, checkpoint: CheckpointRecord): Promise<void> {
   const driver = driverOf(plane, vm)
-  const { state } = await observeVm(driver, vm)
+  const monitor = await driver.monitor(vm)
+  const { state } = await observeVm(driver, vm, monitor)
   const record = (what: string) =>
     plane.journal.record({ what, who: 'engine', why: `found ${checkpoint.state}`, result: 'ok', vm: vm.name })
   switch (checkpoint.state) {
@@ -50,7 +52,7 @@ async function settle(plane: ControlPlane, vm: VmRecord, checkpoint: CheckpointR
       else await letGoOn(plane, vm, checkpoint)
       return record(state === 'off' ? 'checkpoint.erase' : 'vm.continue')
     case 'suspended':
-      if (state === 'off' || state === 'running') return
+      if (monitor === null || !(await isSaved(monitor))) return
       await driver.destroy(vm)
       return record('vm.end')
     case 'resuming':

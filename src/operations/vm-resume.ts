@@ -1,4 +1,5 @@
 import { VmcacheError } from '../base/errors.js'
+import type { VmMonitor } from '../hypervisor/driver.js'
 import { qemuIdentity, type QemuIdentity } from '../hypervisor/memory-stream.js'
 import type { CheckpointRecord } from '../state/checkpoint-store.js'
 import type { VmRecord } from '../state/vm-store.js'
@@ -82,13 +83,19 @@ async function resume(
   for (const disk of disksOfVm(inventory, vm)) {
     await exclusively(inventory, `disk ${disk.name}`, () => settleDisk(plane, disk, context, 'its VM is suspended'))
   }
-  await driver.startPaused(vm, { awaitsMemory: true })
-  try {
-    const monitor = (await driver.monitor(vm))!
+  await saveCheckpoint(plane, { ...checkpoint, state: 'resuming' })
+  const prepare = async (monitor: VmMonitor): Promise<void> => {
     refuseOtherQemu(vm, checkpoint.qemu, await qemuIdentity(monitor))
     await reconcileDisks(plane, vm)
-    await saveCheckpoint(plane, { ...checkpoint, state: 'resuming' })
-    await readMemory(plane, vm, monitor, checkpoint, context)
+  }
+  try {
+    await readMemory(plane, vm, checkpoint, prepare, context)
+  } catch (error) {
+    // It is off. Where that cannot be written down now, it is later.
+    await saveCheckpoint(plane, checkpoint).catch(() => {})
+    throw asVmcacheError(error)
+  }
+  try {
     await saveCheckpoint(plane, { ...checkpoint, state: 'consumed' })
   } catch (error) {
     await takeBack(plane, vm, checkpoint)

@@ -72,15 +72,19 @@ function whyOf(plane: ControlPlane, vm: VmRecord, { idleSeconds }: Request, { wh
   return idleSeconds === null ? `asked for (${who})` : `idle ${formatDuration(idleSecondsOf(plane, vm) ?? 0)} (${who})`
 }
 
-/** The way into a VM that can be suspended now, and the cache that will have its memory; throws why there is none. */
-async function suspendable(plane: ControlPlane, vm: VmRecord): Promise<{ monitor: VmMonitor; cache: string }> {
+interface Suspendable {
+  /** The way into it. */
+  readonly monitor: VmMonitor
+  /** What it consists of, where that may change. */
+  readonly definition: string | null
+  /** The cache that will have its memory. */
+  readonly cache: string
+}
+
+/** What is needed of a VM that can be suspended now; throws why it cannot be. */
+async function suspendable(plane: ControlPlane, vm: VmRecord): Promise<Suspendable> {
   const { name } = vm
   const driver = driverOf(plane, vm)
-  if (!driver.capabilities.suspends) {
-    throw new VmcacheError('HYPERVISOR', `VM ${name} cannot be suspended: driver ${driver.name} does not save memory`, {
-      hint: `where libvirt runs it: virsh managedsave ${name}`,
-    })
-  }
   const monitor = await driver.monitor(vm)
   const { state } = await observeVm(driver, vm, monitor)
   if (monitor === null || state !== 'running') {
@@ -90,7 +94,7 @@ async function suspendable(plane: ControlPlane, vm: VmRecord): Promise<{ monitor
   if (blocked !== null) throw new VmcacheError('HYPERVISOR', `VM ${name} cannot be suspended: ${blocked}`)
   await refuseUnknownDisks(plane, vm, monitor)
   await observeDisksOf(plane, vm)
-  return { monitor, cache: cacheFor(plane, vm) }
+  return { monitor, definition: await driver.lastingDefinition(vm), cache: cacheFor(plane, vm) }
 }
 
 /**
@@ -100,19 +104,25 @@ async function suspendable(plane: ControlPlane, vm: VmRecord): Promise<{ monitor
 async function suspend(plane: ControlPlane, vm: VmRecord, why: string, context: OperationContext): Promise<void> {
   const { clock, host, random } = plane
   const driver = driverOf(plane, vm)
-  const { monitor, cache } = await suspendable(plane, vm)
+  const { monitor, definition, cache } = await suspendable(plane, vm)
   const begun: CheckpointRecord = {
     ...{ id: random.id(), host: host.id, vm: vm.uuid, cache, state: 'suspending', bytes: 0, storedBytes: 0 },
-    ...{ createdAt: new Date(clock.now()).toISOString(), why, qemu: await qemuIdentity(monitor), disks: [] },
+    ...{
+      createdAt: new Date(clock.now()).toISOString(),
+      why,
+      qemu: await qemuIdentity(monitor),
+      definition,
+      disks: [],
+    },
   }
   await saveCheckpoint(plane, begun)
   try {
     await monitor.execute('stop', {}, { timeoutMilliseconds: STOP_MILLISECONDS })
     await completeOrigins(plane, vm, context)
     const disks = await observeDisksOf(plane, vm)
-    const attributes = JSON.stringify({ qemu: begun.qemu, disks })
+    const attributes = JSON.stringify({ qemu: begun.qemu, definition, disks })
     const source = { id: begun.id, attributes, bytes: null }
-    const { bytes, storedBytes } = await writeMemory(plane, vm, monitor, cache, source, context)
+    const { bytes, storedBytes } = await writeMemory(plane, vm, cache, source, context)
     await saveCheckpoint(plane, { ...begun, state: 'suspended', bytes, storedBytes, disks })
   } catch (error) {
     await letGoOn(plane, vm, begun).catch(() => {})

@@ -12,7 +12,7 @@ describeWith(
   () => {
     vmDriverContract(async (directory, onChange) => {
       const libvirt = await startLibvirt(directory)
-      const driver = createLibvirtDriver({ clock: systemClock, onChange })
+      const driver = createLibvirtDriver({ runDirectory: directory, qemuGroup: null, clock: systemClock, onChange })
       return {
         driver,
         connect: libvirt.uri,
