@@ -23,6 +23,8 @@ export interface FakeVm {
   state: 'off' | 'prelaunch' | 'inmigrate' | 'running' | 'paused' | 'postmigrate' | 'io-error'
   /** Why its memory cannot be saved. */
   blocked: string[]
+  /** Nothing is left of it when it ends. */
+  isTransient: boolean
   /** What QEMU it is. */
   qemu: { version: [number, number, number]; machine: string }
   disks: DeclaredDisk[]
@@ -165,7 +167,7 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
         ...{ target, device: target, path, stopsOnError: true, discard: true, whyDirect: null },
       }))
       const vm: FakeVm = {
-        ...{ uuid, name, state: 'off', disks, blocked: [] },
+        ...{ uuid, name, state: 'off', disks, blocked: [], isTransient: false },
         qemu: { version: [7, 2, 22], machine: 'pc-q35-7.2' },
         ...{ nodes: new Map(), drives: new Map(), werror: new Map() },
         ...{ load: { cpuSeconds: 0, diskRequests: 0 }, isWatched: false },
@@ -212,7 +214,10 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
       log.push('destroy')
       known(vm).state = 'off'
     },
-    lastingDefinition: async (vm) => (driver === 'qemu' ? null : definitionOf(known(vm))),
+    async lastingDefinition(vm) {
+      if (known(vm).isTransient) throw new VmcacheError('REFUSED', `VM ${vm.name} is transient`)
+      return driver === 'qemu' ? null : definitionOf(known(vm))
+    },
     memoryDirectory: async () => '/nonexistent',
     save: (vm, socket, watch) => saveMemory(monitorOf(known(vm)), socket, watch),
     async restore(vm, { socket, definition, prepare }, watch) {
@@ -227,8 +232,7 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
         await loadMemory(monitor, { socket, incoming: `${socket}.incoming` }, watch)
         if (driver === 'libvirt') await prepare(monitor)
       } catch (error) {
-        log.push('destroy')
-        found.state = 'off'
+        await fake.destroy(vm)
         throw error
       }
     },
