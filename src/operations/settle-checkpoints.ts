@@ -3,7 +3,7 @@ import { observeVm } from '../hypervisor/observe-vm.js'
 import type { CheckpointRecord } from '../state/checkpoint-store.js'
 import type { VmRecord } from '../state/vm-store.js'
 import type { ControlPlane } from './control-plane.js'
-import { exclusively } from './inventory.js'
+import { inBackground } from './inventory.js'
 import { dropCheckpoint, eraseCheckpoint, saveCheckpoint } from './known-checkpoint.js'
 import { disksOfVm, driverOf } from './known-vm.js'
 import { reconcileReservation } from './reservation.js'
@@ -31,7 +31,7 @@ export async function settleCheckpoints(plane: ControlPlane): Promise<boolean> {
     [...inventory.checkpoints.values()].map(async (checkpoint) => {
       const vm = inventory.vms.get(checkpoint.vm)
       if (vm === undefined || inventory.busy.has(`vm ${vm.name}`)) return vm !== undefined
-      return exclusively(inventory, `vm ${vm.name}`, () => settle(plane, vm, checkpoint)).then(
+      return inBackground(inventory, `vm ${vm.name}`, () => settle(plane, vm, checkpoint)).then(
         () => false,
         () => true,
       )

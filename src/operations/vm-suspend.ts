@@ -9,7 +9,7 @@ import type { VmRecord } from '../state/vm-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
 import { cacheFor } from './checkpoint-cache.js'
 import type { ControlPlane } from './control-plane.js'
-import { exclusively } from './inventory.js'
+import { exclusively, isBusy } from './inventory.js'
 import { refuseSuspended, saveCheckpoint } from './known-checkpoint.js'
 import { disksOfVm, driverOf, knownVm, namedVms, overVms, selectVms } from './known-vm.js'
 import { writeMemory } from './move-memory.js'
@@ -45,7 +45,7 @@ async function isMeant(plane: ControlPlane, request: Request, name: string): Pro
   const { idleSeconds } = request
   if (idleSeconds === null && namedVms(plane, request).has(name)) return true
   const vm = knownVm(inventory, name)
-  if (inventory.busy.has(`vm ${name}`) || inventory.checkpoints.has(vm.uuid)) return false
+  if (isBusy(inventory, `vm ${name}`) || inventory.checkpoints.has(vm.uuid)) return false
   if (idleSeconds !== null && (idleSecondsOf(plane, vm) ?? -1) < idleSeconds) return false
   return suspendable(plane, vm).then(
     () => true,

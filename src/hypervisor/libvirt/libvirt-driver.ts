@@ -159,8 +159,9 @@ async function daemonVersion(vm: VmIdentity): Promise<string> {
 
 /** Its QEMU could not reach our sockets. */
 function refuseOtherMachine(vm: VmIdentity): void {
-  const { host } = new URL(connectionOf(vm))
-  if (host !== '') throw notSuspended(vm, `it runs on ${host}`, `suspend it there`)
+  const uri = connectionOf(vm)
+  const host = URL.canParse(uri) ? new URL(uri).host : ''
+  if (host !== '') throw notSuspended(vm, `it runs on ${host}`, 'suspend it there')
 }
 
 function notSuspended({ name }: VmIdentity, why: string, hint: string): VmcacheError {
