@@ -252,7 +252,7 @@ describe.each<[DriverName, readonly Program[], string | null]>([
             return state
           }
           for (let round = 0; round < KILLS; round++) {
-            if ((await interrupted('suspend', 2500)) === 'running') continue
+            if ((await interrupted('suspend', driver === 'qemu' ? 2500 : 8000)) === 'running') continue
             if ((await interrupted('resume', 4000)) === 'suspended') await resume('web01')
           }
           process.stderr.write(`seed ${SEED}: ${ends.join(', ')}\n`)
