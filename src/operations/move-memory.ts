@@ -36,7 +36,7 @@ export async function writeMemory(
   )
 }
 
-/** Starts a VM with the memory in its checkpoint, stopped; where that fails, it is off as before. */
+/** Starts a VM with the memory in its checkpoint, stopped. Where that fails it may be there still. */
 export async function readMemory(
   plane: ControlPlane,
   vm: VmRecord,
@@ -45,22 +45,13 @@ export async function readMemory(
   { progress, signal }: Watch,
 ): Promise<void> {
   const { clock, engine } = plane
-  const driver = driverOf(plane, vm)
   const socket = await socketFor(plane, vm)
-  let isBack = false
-  try {
-    await bothEnds(
-      signal,
-      (ready, abort) => engine.readCheckpoint(cache, id, socket, { ready, progress, signal: abort }),
-      async (abort) => {
-        await driver.restore(vm, { socket, definition, prepare }, { clock, signal: abort, progress: () => {} })
-        isBack = true
-      },
-    )
-  } catch (error) {
-    if (isBack) await driver.destroy(vm)
-    throw error
-  }
+  await bothEnds(
+    signal,
+    (ready, abort) => engine.readCheckpoint(cache, id, socket, { ready, progress, signal: abort }),
+    (abort) =>
+      driverOf(plane, vm).restore(vm, { socket, definition, prepare }, { clock, signal: abort, progress: () => {} }),
+  )
 }
 
 /**

@@ -21,26 +21,27 @@ export interface Libvirt {
   reboot(): Promise<void>
 }
 
-/** Its QEMU runs as root, so that it may use the sockets and images of a test. */
-const SCRIPT = `
+/** `user`: whom its QEMU runs as. */
+const script = (user: string): string => `
 rm -rf run
 for path in run etc/libvirt var/lib/libvirt var/log/libvirt; do
   mkdir -p $path /$path
   [ $path != etc/libvirt ] || [ -e $path/libvirtd.conf ] || cp -a /etc/libvirt/. $path/
   mount --bind $path /$path
 done
-printf 'user = "root"\\ngroup = "root"\\n' >>/etc/libvirt/qemu.conf
+printf 'user = "${user}"\\ngroup = "${user}"\\n' >>/etc/libvirt/qemu.conf
 virtlogd >log 2>&1 &
 libvirtd >>log 2>&1 &
 wait
 `
 
-export async function startLibvirt(directory: string): Promise<Libvirt> {
+/** Its QEMU runs as root where nobody else is named, so that it may use the sockets and images of a test. */
+export async function startLibvirt(directory: string, user = 'root'): Promise<Libvirt> {
   const home = join(directory, 'libvirt')
   await mkdir(home)
   const namespaces = ['--mount', '--propagation', 'private', '--pid', '--fork', '--kill-child', '--mount-proc']
   // All of it ends with the process that started it, however that ends.
-  const args = ['--pdeathsig', 'KILL', 'unshare', ...namespaces, 'sh', '-c', SCRIPT]
+  const args = ['--pdeathsig', 'KILL', 'unshare', ...namespaces, 'sh', '-c', script(user)]
   const start = () => spawn('setpriv', args, { cwd: home, stdio: 'ignore' })
   let child = start()
   const stop = async (): Promise<void> => {

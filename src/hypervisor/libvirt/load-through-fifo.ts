@@ -2,7 +2,7 @@ import { closeSync, constants, existsSync, lstatSync, openSync, readdirSync, rmS
 import { createConnection, Socket } from 'node:net'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
-import { VmcacheError } from '../../base/errors.js'
+import type { VmcacheError } from '../../base/errors.js'
 import { makeFifo } from '../../base/system-calls.js'
 import type { MemoryWatch } from '../driver.js'
 import { reasonToEnd } from '../memory-stream.js'

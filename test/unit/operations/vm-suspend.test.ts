@@ -266,6 +266,24 @@ describe.each(['qemu', 'libvirt'] as const)('of %s:', (kind) => {
       expect(driver.log).not.toContain('start, awaiting memory')
     })
 
+    test('S7: never where it ran without its memory, and its storage gets what it wrote only now', async (context) => {
+      if (kind === 'qemu') return context.skip('only vmcache starts its VMs')
+      driver.startByHand('web01')
+      await host.handle.reconcileVms()
+      expect(await disk()).toMatchObject({ mode: { inForce: 'write-back' } })
+      expect(await show()).toMatchObject({ state: 'running' })
+      expect(await resume()).toMatchObject({ results: [{ error: { code: 'WRONG_STATE' } }] })
+      web.state = 'off'
+      const { change } = host.engine
+      host.engine.change = async (...args) => {
+        const now = new Date()
+        utimesSync(`${host.directory}/web01.img`, now, now)
+        return change(...args)
+      }
+      expect(await resume()).toMatchObject({ results: [{ error: { code: 'ORIGIN_CHANGED' } }] })
+      expect(driver.log).not.toContain('start, awaiting memory')
+    })
+
     test('S7: never a checkpoint with a flipped bit: refused before the VM is touched', async () => {
       kept()[0]!.isCorrupt = true
       expect(await resume()).toMatchObject({ results: [{ error: { code: 'CORRUPT' } }] })
