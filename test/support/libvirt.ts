@@ -104,6 +104,7 @@ export async function defineDomain(
     `<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><name>${name}</name><memory unit='MiB'>256</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='pc'>hvm</type><kernel>${kernel}</kernel><initrd>${initrd}</initrd><cmdline>${append}</cmdline></os>
 <devices>${devices.join('\n')}
+<controller type='usb' model='none'/>
 <channel type='unix'><source mode='bind' path='${commands}'/><target type='virtio' name='commands'/></channel>
 </devices><qemu:commandline>${further.map((argument) => `<qemu:arg value='${argument}'/>`).join('')}</qemu:commandline></domain>`,
   )

@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, mkdirSync, rmSync } from 'node:fs'
+import { chmod, chown, mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { assert } from '../../base/assert.js'
 import type { Clock } from '../../base/clock.js'
@@ -11,7 +11,7 @@ import { decodeMessage, encodeCommand } from '../../protocol/qmp/message.js'
 import { freeReaders, loadThroughFifo } from './load-through-fifo.js'
 import { parseDomain } from './domain.js'
 import { parseLoads } from './loads.js'
-import { readsOfStart, savedImageStart } from './saved-image.js'
+import { readsOfStart, savedDomain, savedImageStart, type SavedDomain } from './saved-image.js'
 import { COMMAND_MILLISECONDS, connectionOf, virsh } from './virsh.js'
 import { watchEvents, type EventWatch } from './watch-events.js'
 
@@ -36,21 +36,22 @@ const STATISTICS = ['domstats', '--raw', '--list-running', '--cpu-total', '--blo
 export function createLibvirtDriver(options: LibvirtDriverOptions): VmDriver {
   const { runDirectory, qemuGroup, clock, onChange } = options
   let watches = new Map<string, EventWatch>()
-  freeReaders(vmsDirectory(runDirectory), FIFO)
+  const freed = freeReaders(vmsDirectory(runDirectory), FIFO)
+  freed.catch(() => {})
 
   /** Its QEMU has a user of its own. */
-  function openTo(path: string, mode: number): void {
+  async function openTo(path: string, mode: number): Promise<void> {
     if (qemuGroup === null) return
-    chownSync(path, -1, qemuGroup)
-    chmodSync(path, mode)
+    await chown(path, -1, qemuGroup)
+    await chmod(path, mode)
   }
 
   async function memoryDirectory({ uuid }: VmIdentity): Promise<string> {
     const all = vmsDirectory(runDirectory)
     const directory = join(all, uuid)
-    mkdirSync(directory, { recursive: true, mode: 0o700 })
-    if (qemuGroup !== null) chmodSync(all, 0o711)
-    openTo(directory, 0o710)
+    await mkdir(directory, { recursive: true, mode: 0o700 })
+    if (qemuGroup !== null) await chmod(all, 0o711)
+    await openTo(directory, 0o710)
     return directory
   }
 
@@ -58,7 +59,7 @@ export function createLibvirtDriver(options: LibvirtDriverOptions): VmDriver {
     await virsh(vm, ['destroy', vm.uuid], START_MILLISECONDS).catch((error: unknown) => {
       if (!(error instanceof VmcacheError && error.code === 'WRONG_STATE')) throw error
     })
-    rmSync(join(vmsDirectory(runDirectory), vm.uuid), { recursive: true, force: true })
+    await rm(join(vmsDirectory(runDirectory), vm.uuid), { recursive: true, force: true })
   }
 
   return {
@@ -105,16 +106,19 @@ export function createLibvirtDriver(options: LibvirtDriverOptions): VmDriver {
       if (!persistent.includes(vm.uuid)) {
         throw notSuspended(vm, 'its domain is transient, and nothing would be left of it', 'define it: virsh define')
       }
-      return virsh(vm, ['dumpxml', '--migratable', vm.uuid])
+      // Without its secrets nobody would be asked for the password of a console any more.
+      const xml = await virsh(vm, ['dumpxml', '--migratable', '--security-info', vm.uuid])
+      return JSON.stringify(savedDomain(xml, await virsh(vm, ['dumpxml', vm.uuid])))
     },
     memoryDirectory,
     async save(vm, socket, watch) {
-      openTo(socket, 0o660)
+      await openTo(socket, 0o660)
       await saveMemory(monitorOf(vm), socket, watch)
     },
     async restore(vm, { socket, definition, prepare }, watch) {
       assert(definition !== null, 'what a domain consisted of was kept')
-      const start = savedImageStart(definition)
+      const start = savedImageStart(JSON.parse(definition) as SavedDomain)
+      await freed
       const source = {
         fifo: join(await memoryDirectory(vm), FIFO),
         start: Buffer.concat(Array<Buffer>(readsOfStart(await daemonVersion(vm))).fill(start)),

@@ -1,7 +1,9 @@
-import { closeSync, constants, existsSync, lstatSync, openSync, readdirSync, rmSync } from 'node:fs'
+import { close as closeCall, constants, open as openCall } from 'node:fs'
+import { lstat, readdir, rm } from 'node:fs/promises'
 import { createConnection, Socket } from 'node:net'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
+import { promisify } from 'node:util'
 import type { VmcacheError } from '../../base/errors.js'
 import { makeFifo } from '../../base/system-calls.js'
 import type { MemoryWatch } from '../driver.js'
@@ -37,21 +39,21 @@ export async function loadThroughFifo(
   load: (fifo: string, abort: AbortSignal) => Promise<unknown>,
   { clock, signal, progress }: MemoryWatch,
 ): Promise<void> {
-  rmSync(fifo, { force: true })
+  await rm(fifo, { force: true })
   makeFifo(fifo, 0o600)
-  const sink = new Socket({ fd: openBothEnds(fifo), readable: false, writable: true })
+  const sink = new Socket({ fd: await openBothEnds(fifo), readable: false, writable: true })
   const source = createConnection(socket)
   const late = new AbortController()
   let cancel = (): void => {}
-  const close = (): void => {
-    rmSync(fifo, { force: true })
-    source.destroy()
-    sink.destroy()
+  const close = async (): Promise<void> => {
     cancel()
     cancel = clock.after(END_MILLISECONDS, () => late.abort())
+    source.destroy()
+    await rm(fifo, { force: true })
+    sink.destroy()
   }
   // Whoever sends less than all hears of it from `load`.
-  for (const end of [sink, source]) end.on('error', close)
+  for (const end of [sink, source]) end.on('error', () => void close())
   sink.write(start)
   pipeline(source, sink, { end: false }).catch(close)
 
@@ -63,7 +65,7 @@ export async function loadThroughFifo(
       progress(movedBytes, movedBytes)
     }
     failure = reasonToEnd(signal, clock.monotonic() - movedAt)
-    if (failure !== null) close()
+    if (failure !== null) void close()
     else cancel = clock.after(LOOK_MILLISECONDS, look)
   }
   const abort = (): void => {
@@ -78,24 +80,27 @@ export async function loadThroughFifo(
     throw failure ?? error
   } finally {
     signal.removeEventListener('abort', abort)
-    close()
+    await close()
     cancel()
   }
 }
 
 /** Lets go whoever waits at a FIFO of an engine that is no more, in any directory of `directory`. */
-export function freeReaders(directory: string, name: string): void {
-  if (!existsSync(directory)) return
-  for (const entry of readdirSync(directory)) {
+export async function freeReaders(directory: string, name: string): Promise<void> {
+  for (const entry of await readdir(directory).catch(() => [])) {
     const fifo = join(directory, entry, name)
-    if (lstatSync(fifo, { throwIfNoEntry: false })?.isFIFO() !== true) continue
-    const descriptor = openBothEnds(fifo)
-    rmSync(fifo)
-    closeSync(descriptor)
+    const isFifo = await lstat(fifo).then(
+      (found) => found.isFIFO(),
+      () => false,
+    )
+    if (!isFifo) continue
+    const descriptor = await openBothEnds(fifo)
+    await rm(fifo, { force: true })
+    await promisify(closeCall)(descriptor)
   }
 }
 
 /** A FIFO that is open in both directions has somebody at its other end whatever others do: opening it never waits. */
-function openBothEnds(fifo: string): number {
-  return openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK)
+function openBothEnds(fifo: string): Promise<number> {
+  return promisify(openCall)(fifo, constants.O_RDWR | constants.O_NONBLOCK)
 }
