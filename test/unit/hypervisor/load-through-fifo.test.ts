@@ -1,12 +1,12 @@
-import { spawn } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { createReadStream, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { buffer, text } from 'node:stream/consumers'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { text } from 'node:stream/consumers'
+import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest'
 import { systemClock, type Clock } from '../../../src/base/clock.js'
 import { makeFifo } from '../../../src/base/system-calls.js'
 import { freeReaders, loadThroughFifo, type FifoSource } from '../../../src/hypervisor/libvirt/load-through-fifo.js'
@@ -59,12 +59,19 @@ test('a reader gets the start and then all of the stream, as fast as it reads', 
   expect(existsSync(source.fifo)).toBe(false)
 })
 
+/** A process that reads the FIFO to its end; it is killed where the test fails. */
+function readerOf(fifo: string): { readonly process: ChildProcess; readonly output: Promise<string> } {
+  const reader = spawn('cat', [fifo], { stdio: ['ignore', 'pipe', 'inherit'] })
+  onTestFinished(() => void reader.kill('SIGKILL'))
+  return { process: reader, output: text(reader.stdout) }
+}
+
 test('a reader sees the end where it is given up', async () => {
   const abort = new AbortController()
   send = (socket) => void socket.write('half', () => abort.abort())
   let read = ''
   const loading = load(async (fifo) => {
-    read = await text(createReadStream(fifo))
+    read = await readerOf(fifo).output
     throw new Error('cut')
   }, abort.signal)
   await expect(loading).rejects.toMatchObject({ code: 'INTERRUPTED' })
@@ -78,7 +85,7 @@ test('a reader sees the end where nothing comes any more, and one that does not 
   let isAborted = false
   const loading = load(
     async (fifo, signal) => {
-      void createReadStream(fifo).resume()
+      readerOf(fifo)
       await once(signal, 'abort')
       isAborted = true
       throw new Error('killed')
@@ -103,13 +110,11 @@ test('whoever waits at a FIFO that an engine has left is let go', async () => {
   const [left, other] = [join(directory, 'vms', 'a', 'restore'), join(directory, 'vms', 'b', 'restore')]
   makeFifo(left, 0o600)
   writeFileSync(other, 'no FIFO')
-  const reader = spawn('cat', [left], { stdio: ['ignore', 'pipe', 'inherit'] })
-  const output = buffer(reader.stdout)
+  const { process: reader, output } = readerOf(left)
   await new Promise((resolve) => setTimeout(resolve, 200))
   expect(reader.exitCode).toBeNull()
   await freeReaders(join(directory, 'vms'), 'restore')
-  await once(reader, 'exit')
-  expect((await output).length).toBe(0)
+  expect(await output).toBe('')
   expect(existsSync(left)).toBe(false)
   expect(existsSync(other)).toBe(true)
   await freeReaders(join(directory, 'nothing'), 'restore')

@@ -423,6 +423,17 @@ describe.each(['qemu', 'libvirt'] as const)('of %s:', (kind) => {
       expect(await resume()).toMatchObject({ changed: true })
     })
 
+    test('suspended, and somebody runs it without its memory: it is left alone, also where he stops it', async () => {
+      await suspend()
+      driver.startByHand('web01')
+      for (const state of ['running', 'paused'] as const) {
+        web.state = state
+        await host.handle.reconcileVms()
+        expect(web.state).toBe(state)
+      }
+      expect(await recordedStates()).toEqual(['suspended'])
+    })
+
     test.each(['paused', 'off'] as const)('resuming, and the VM is %s: it is suspended again', async (state) => {
       await suspend()
       driver.destroy = () => new Promise(() => {})
