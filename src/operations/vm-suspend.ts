@@ -1,6 +1,7 @@
 import { VmcacheError } from '../base/errors.js'
 import { formatDuration } from '../base/units.js'
 import { qemuIdentity, whyNotSaved } from '../hypervisor/memory-stream.js'
+import { openConsoles } from '../hypervisor/open-consoles.js'
 import { observeVm } from '../hypervisor/observe-vm.js'
 import type { VmMonitor } from '../hypervisor/driver.js'
 import type { RequestOf } from '../protocol/control/routes.js'
@@ -47,10 +48,13 @@ async function isMeant(plane: ControlPlane, request: Request, name: string): Pro
   const vm = knownVm(inventory, name)
   if (isBusy(inventory, `vm ${name}`) || inventory.checkpoints.has(vm.uuid)) return false
   if (idleSeconds !== null && (idleSecondsOf(plane, vm) ?? -1) < idleSeconds) return false
-  return suspendable(plane, vm).then(
-    () => true,
-    () => false,
-  )
+  try {
+    const { monitor } = await suspendable(plane, vm)
+    // Who has opened a console since that was looked at does not see it end.
+    return idleSeconds === null || (await openConsoles(monitor)).length === 0
+  } catch {
+    return false
+  }
 }
 
 async function suspendInTurn(plane: ControlPlane, vm: VmRecord, request: Request, context: OperationContext) {

@@ -321,7 +321,8 @@ describe.each<[DriverName, readonly Program[], string | null]>([
             'two VMs that are idle',
             async () => {
               const { vms } = await host.cli.ask<{ vms: VmDocument[] }>('vm', 'list')
-              return vms.filter(({ idleSeconds }) => (idleSeconds ?? 0) >= 60).length >= 2
+              const isSeen = vms.some(({ name, awake }) => name === 'watched' && awake.join().includes('console'))
+              return isSeen && vms.filter(({ idleSeconds }) => (idleSeconds ?? 0) >= 60).length >= 2
             },
             200_000,
           )

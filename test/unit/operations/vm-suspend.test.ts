@@ -208,6 +208,14 @@ describe.each(['qemu', 'libvirt'] as const)('of %s:', (kind) => {
       expect(await suspend(['busy'], { idleSeconds: 60 })).toEqual({ changed: false, results: [] })
     })
 
+    test('one whose console was opened a moment ago is left alone, whatever else it does', async () => {
+      await pass(180)
+      web.isWatched = true
+      expect(await suspend([], { all: true, idleSeconds: 120 })).toEqual({ changed: false, results: [] })
+      web.isWatched = false
+      expect(await suspend([], { all: true, idleSeconds: 120 })).toMatchObject({ changed: true })
+    })
+
     test('so many begin in an hour; one that wakes while it waits goes on', async () => {
       await running('web02')
       await pass(600)
