@@ -106,8 +106,7 @@ export function createLibvirtDriver(options: LibvirtDriverOptions): VmDriver {
       if (!persistent.includes(vm.uuid)) {
         throw notSuspended(vm, 'its domain is transient, and nothing would be left of it', 'define it: virsh define')
       }
-      // Without its secrets nobody would be asked for the password of a console any more.
-      const xml = await virsh(vm, ['dumpxml', '--migratable', '--security-info', vm.uuid])
+      const xml = await virsh(vm, ['dumpxml', '--migratable', vm.uuid])
       return JSON.stringify(savedDomain(xml, await virsh(vm, ['dumpxml', vm.uuid])))
     },
     memoryDirectory,

@@ -18,7 +18,7 @@ const FORMAT_RAW = 0
 
 /** What libvirt has to know of a domain to restore it. */
 export interface SavedDomain {
-  /** Of `virsh dumpxml --migratable --security-info`, while the domain ran. */
+  /** Of `virsh dumpxml --migratable`, while the domain ran; it has the passwords of its consoles. */
   readonly xml: string
   /** What that leaves out: the processor that the guest sees, where the XML has what it was made of. */
   readonly cookie: string
