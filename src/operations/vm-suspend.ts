@@ -1,5 +1,6 @@
 import { VmcacheError } from '../base/errors.js'
 import { formatDuration } from '../base/units.js'
+import { MAXIMUM_ATTRIBUTE_BYTES } from '../format/object-header.js'
 import { qemuIdentity, whyNotSaved } from '../hypervisor/memory-stream.js'
 import { openConsoles } from '../hypervisor/open-consoles.js'
 import { observeVm } from '../hypervisor/observe-vm.js'
@@ -23,6 +24,9 @@ import { observeDisksOf, refuseUnknownDisks } from './suspended-disks.js'
 import { settleDisk } from './vm-disks.js'
 
 type Request = RequestOf<'vm.suspend'>
+
+/** The rest of the attributes is for its disks. */
+const MAXIMUM_DEFINITION_BYTES = MAXIMUM_ATTRIBUTE_BYTES * 0.75
 
 /** The guest stands still when QEMU has drained its requests. */
 const STOP_MILLISECONDS = 30_000
@@ -98,7 +102,19 @@ async function suspendable(plane: ControlPlane, vm: VmRecord): Promise<Suspendab
   if (blocked !== null) throw new VmcacheError('HYPERVISOR', `VM ${name} cannot be suspended: ${blocked}`)
   await refuseUnknownDisks(plane, vm, monitor)
   await observeDisksOf(plane, vm)
-  return { monitor, definition: await driver.lastingDefinition(vm), cache: cacheFor(plane, vm) }
+  const definition = await driver.lastingDefinition(vm)
+  refuseLongDefinition(vm, definition)
+  return { monitor, definition, cache: cacheFor(plane, vm) }
+}
+
+/** A checkpoint keeps it beside the stream, with what else has to be known of the VM. */
+function refuseLongDefinition({ name }: VmRecord, definition: string | null): void {
+  const bytes = Buffer.byteLength(JSON.stringify(definition))
+  if (bytes <= MAXIMUM_DEFINITION_BYTES) return
+  throw new VmcacheError(
+    'REFUSED',
+    `VM ${name} cannot be suspended: its definition has ${bytes} bytes, at most ${MAXIMUM_DEFINITION_BYTES} are kept`,
+  )
 }
 
 /**

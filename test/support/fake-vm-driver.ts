@@ -25,6 +25,8 @@ export interface FakeVm {
   blocked: string[]
   /** Nothing is left of it when it ends. */
   isTransient: boolean
+  /** Makes its definition longer. */
+  description: string
   /** What QEMU it is. */
   qemu: { version: [number, number, number]; machine: string }
   disks: DeclaredDisk[]
@@ -167,7 +169,7 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
         ...{ target, device: target, path, stopsOnError: true, discard: true, whyDirect: null },
       }))
       const vm: FakeVm = {
-        ...{ uuid, name, state: 'off', disks, blocked: [], isTransient: false },
+        ...{ uuid, name, state: 'off', disks, blocked: [], isTransient: false, description: '' },
         qemu: { version: [7, 2, 22], machine: 'pc-q35-7.2' },
         ...{ nodes: new Map(), drives: new Map(), werror: new Map() },
         ...{ load: { cpuSeconds: 0, diskRequests: 0 }, isWatched: false },
@@ -242,8 +244,8 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
   return fake
 }
 
-function definitionOf({ uuid, disks }: FakeVm): string {
-  return `<domain>${uuid} ${disks.map(({ target }) => target).join()}</domain>`
+function definitionOf({ uuid, disks, description }: FakeVm): string {
+  return `<domain>${uuid} ${description}${disks.map(({ target }) => target).join()}</domain>`
 }
 
 function expectSame(now: string, then: string | null): void {

@@ -8,8 +8,8 @@ import type { VmDriver, VmIdentity, VmListener, VmMonitor } from '../driver.js'
 import { saveMemory } from '../memory-stream.js'
 import { vmsDirectory } from '../qemu/vm-paths.js'
 import { decodeMessage, encodeCommand } from '../../protocol/qmp/message.js'
-import { freeReaders, loadThroughFifo } from './load-through-fifo.js'
 import { parseDomain } from './domain.js'
+import { freeReaders, loadThroughFifo } from './load-through-fifo.js'
 import { parseLoads } from './loads.js'
 import { readsOfStart, savedDomain, savedImageStart, type SavedDomain } from './saved-image.js'
 import { COMMAND_MILLISECONDS, connectionOf, virsh } from './virsh.js'
@@ -128,7 +128,8 @@ export function createLibvirtDriver(options: LibvirtDriverOptions): VmDriver {
         await prepare(monitorOf(vm))
       } catch (error) {
         // One that runs is somebody else's.
-        if ((await stateOf(vm)) === 'paused') await destroy(vm)
+        const state = await stateOf(vm).catch(() => null)
+        if (state === 'paused') await destroy(vm)
         throw error
       }
     },

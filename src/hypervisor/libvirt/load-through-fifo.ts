@@ -49,7 +49,7 @@ export async function loadThroughFifo(
     cancel()
     cancel = clock.after(END_MILLISECONDS, () => late.abort())
     source.destroy()
-    await rm(fifo, { force: true })
+    await rm(fifo, { force: true }).catch(() => {})
     sink.destroy()
   }
   // Whoever sends less than all hears of it from `load`.

@@ -154,6 +154,9 @@ describe.each(['qemu', 'libvirt'] as const)('of %s:', (kind) => {
       const other = host.drivers.libvirt.add('db01', { vda: host.image('db01.img') })
       await host.operations['vm.adopt']({ domains: ['db01'], connect: null, dryRun: false }, context)
       host.drivers.libvirt.startByHand('db01')
+      other.description = 'd'.repeat(50_000)
+      expect(await suspend(['db01'])).toMatchObject({ results: [{ error: { code: 'REFUSED', exit: 7 } }] })
+      other.description = ''
       other.isTransient = true
       expect(await suspend(['db01'])).toMatchObject({ results: [{ error: { code: 'REFUSED', exit: 7 } }] })
       web.blocked = ["VFIO device doesn't support migration"]
