@@ -1,5 +1,6 @@
 /** The system calls of base/system/, in one place. Importing this loads no native code; the first call does. */
 export * from './system/boot.js'
+export * from './system/fifo.js'
 export * from './system/file-calls.js'
 export { addressOf, type OpenFile } from './system/libc.js'
 export * from './system/is-running.js'

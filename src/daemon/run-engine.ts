@@ -65,7 +65,7 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
   const { values } = configuration
   const host = { id: await hostId(values['state-dir'], random), name: values['host-name'] }
   const controlSocket = controlSocketPath(values['run-dir'])
-  const gid = options.user ? null : socketGroups(values).control
+  const groups = options.user ? { control: null, disk: null } : socketGroups(values)
   const closers: (() => Promise<unknown>)[] = []
 
   let run: (engine: RunningEngine) => void = () => undefined
@@ -74,7 +74,7 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
     running: new Promise((resolve) => (run = resolve)),
     startWaitMilliseconds: START_WAIT_MILLISECONDS,
   })
-  const server = await openControlServer(controlSocket, { mode: 0o660, gid }, service, logger)
+  const server = await openControlServer(controlSocket, { mode: 0o660, gid: groups.control }, service, logger)
   closers.push(() => server.close(ANSWER_MILLISECONDS))
 
   const state = await openState(values['state-url'], await statePassword(values))
@@ -90,7 +90,7 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
   const onChange = (): void => vmLoop?.wake()
   const drivers = {
     qemu: createQemuDriver({ runDirectory: values['run-dir'], clock, onChange }),
-    libvirt: createLibvirtDriver({ clock, onChange }),
+    libvirt: createLibvirtDriver({ runDirectory: values['run-dir'], qemuGroup: groups.disk, clock, onChange }),
   }
   closers.push(() => Promise.all(Object.values(drivers).map((driver) => driver.close())))
   const jobs = await openJobs({ store: state.jobs, host: host.id, clock, random, logger })

@@ -2,6 +2,7 @@
  * hypervisor/: how vmcache reaches VMs. A {@link VmDriver} starts, stops and finds them; whatever runs a VM, it is a QEMU with a monitor,
  * and all that is done to its disks (observe, insert, remove, renew) goes through the monitor alone, by QEMU's block graph.
  */
+import type { Clock } from '../base/clock.js'
 import type { VmLoad } from '../model/idleness.js'
 import type { DriverName, VmDefinition } from '../model/vm.js'
 
@@ -56,8 +57,27 @@ export interface DriverCapabilities {
   readonly definesVms: boolean
   /** Its monitors have {@link VmMonitor.yank}. */
   readonly outOfBand: boolean
-  /** The memory of its VMs can be saved through their monitors, and loaded again. */
-  readonly suspends: boolean
+  /** A look through its monitors costs next to nothing; else it costs a process. */
+  readonly cheapMonitors: boolean
+}
+
+/** Watching the memory of a VM on its way. */
+export interface MemoryWatch {
+  readonly clock: Clock
+  readonly signal: AbortSignal
+  readonly progress: (doneBytes: number, totalBytes: number) => void
+}
+
+/** The memory that a VM is to have again. */
+export interface SavedMemory {
+  /** Path of a unix socket at which it is sent, once, to whoever connects. */
+  readonly socket: string
+  /** What {@link VmDriver.lastingDefinition} said when it was saved. */
+  readonly definition: string | null
+  /**
+   * Called when there is a QEMU and nothing of the guest has run, be it before its memory is loaded or after that. Where it throws, the VM ends.
+   */
+  readonly prepare: (monitor: VmMonitor) => Promise<void>
 }
 
 /** Every call throws VmcacheError: VM_NOT_FOUND where there is no such VM, HYPERVISOR where the hypervisor refuses, fails or hangs. */
@@ -71,13 +91,27 @@ export interface VmDriver {
   monitor(vm: VmIdentity): Promise<VmMonitor | null>
   /** What those of the VMs that run now have done, by UUID. One whose hypervisor does not answer is left out. */
   loads(vms: readonly VmIdentity[]): Promise<ReadonlyMap<string, VmLoad>>
-  /**
-   * Starts it stopped: the guest has not run yet, and its disks may be changed before it does. With `awaitsMemory`, where the driver suspends,
-   * it has to be given its memory before it goes on.
-   */
-  startPaused(vm: VmIdentity, options?: { readonly awaitsMemory?: boolean }): Promise<void>
-  /** Lets a stopped VM go on. */
+  /** Starts it stopped: the guest has not run yet, and its disks may be changed before it does. */
+  startPaused(vm: VmIdentity): Promise<void>
+  /** Lets a stopped VM go on; does nothing to one that runs. */
   resume(vm: VmIdentity): Promise<void>
+  /**
+   * What a running VM consists of, for {@link restore}: its definition may have changed by then. Null where that does not happen. REFUSED where
+   * the VM could not have its memory again: nothing would be left of it, or it is on another machine.
+   */
+  lastingDefinition(vm: VmIdentity): Promise<string | null>
+  /** The directory for the sockets that the memory of a VM goes through, which is there from now on. Only we and its QEMU may enter. */
+  memoryDirectory(vm: VmIdentity): Promise<string>
+  /**
+   * Has the memory of a stopped VM sent to whoever listens at `socket`, and ends when all of it was. HYPERVISOR where that fails, INTERRUPTED
+   * where `signal` was raised; the VM can go on in any case.
+   */
+  save(vm: VmIdentity, socket: string, watch: MemoryWatch): Promise<void>
+  /**
+   * Starts a VM with the memory that was saved of it, stopped: it goes on by {@link resume}. Where that fails, HYPERVISOR or INTERRUPTED, it is
+   * off as before.
+   */
+  restore(vm: VmIdentity, memory: SavedMemory, watch: MemoryWatch): Promise<void>
   /** Presses its power button; what the guest does then is its own business. */
   powerDown(vm: VmIdentity): Promise<void>
   /** Ends it at once, as a power cut would. */

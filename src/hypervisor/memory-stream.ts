@@ -1,19 +1,12 @@
 import { createConnection } from 'node:net'
 import { pipeline } from 'node:stream/promises'
-import type { Clock } from '../base/clock.js'
 import { VmcacheError } from '../base/errors.js'
-import type { VmMonitor } from './driver.js'
+import type { MemoryWatch, VmMonitor } from './driver.js'
 
 /**
  * The memory of a stopped VM as one stream over a unix socket: one pass, as nothing changes meanwhile, so that its length is bounded
  * (docs/devel/migration.rst of QEMU says what is in it).
  */
-
-export interface MemoryStreamOptions {
-  readonly clock: Clock
-  readonly signal: AbortSignal
-  readonly progress: (doneBytes: number, totalBytes: number) => void
-}
 
 /** What QEMU is: a stream is loaded by none that is another. */
 export interface QemuIdentity {
@@ -25,7 +18,7 @@ export interface QemuIdentity {
 
 const LOOK_MILLISECONDS = 20
 /** How long the stream may stand still: whoever is at its other end hangs. */
-const STALL_MILLISECONDS = 60_000
+export const STALL_MILLISECONDS = 60_000
 
 interface Migration {
   status?: 'setup' | 'active' | 'device' | 'completed' | 'failed' | 'cancelling' | 'cancelled'
@@ -52,15 +45,24 @@ export async function whyNotSaved(monitor: VmMonitor): Promise<string | null> {
   return (await migrationOf(monitor))['blocked-reasons']?.join('; ') ?? null
 }
 
+/** Whether all of its memory was sent away, and nothing of the guest has run since. */
+export async function isSaved({ execute }: VmMonitor): Promise<boolean> {
+  return ((await execute('query-status')) as { status: string }).status === 'postmigrate'
+}
+
 /**
  * Sends the memory of a stopped VM to whoever listens at `socket`, and ends when QEMU has sent all of it. HYPERVISOR where that fails,
  * INTERRUPTED where `signal` was raised; the VM can go on in any case.
  */
-export async function saveMemory(monitor: VmMonitor, socket: string, options: MemoryStreamOptions): Promise<void> {
+export async function saveMemory(
+  monitor: Pick<VmMonitor, 'execute'>,
+  socket: string,
+  watch: MemoryWatch,
+): Promise<void> {
   // 0: as fast as it goes. QEMU's default is made for networks.
   await monitor.execute('migrate-set-parameters', { 'max-bandwidth': 0 })
   await monitor.execute('migrate', { uri: `unix:${socket}` })
-  await completed(monitor, options, async () => {
+  await completed(monitor, watch, async () => {
     await monitor.execute('migrate_cancel')
   })
 }
@@ -70,9 +72,9 @@ export async function saveMemory(monitor: VmMonitor, socket: string, options: Me
  * INTERRUPTED: QEMU has ended then, or must be.
  */
 export async function loadMemory(
-  monitor: VmMonitor,
+  monitor: Pick<VmMonitor, 'execute'>,
   { socket, incoming }: { readonly socket: string; readonly incoming: string },
-  options: MemoryStreamOptions,
+  watch: MemoryWatch,
 ): Promise<void> {
   await monitor.execute('migrate-incoming', { uri: `unix:${incoming}` })
   const connections = [createConnection(socket), createConnection(incoming)] as const
@@ -80,7 +82,7 @@ export async function loadMemory(
   for (const connection of connections) connection.on('error', () => {})
   pipeline(...connections).catch(() => {})
   try {
-    await completed(monitor, options, async () => {
+    await completed(monitor, watch, async () => {
       throw new VmcacheError('INTERRUPTED', 'cancelled while the memory of the VM was loaded')
     })
   } finally {
@@ -89,8 +91,8 @@ export async function loadMemory(
 }
 
 async function completed(
-  monitor: VmMonitor,
-  { clock, signal, progress }: MemoryStreamOptions,
+  monitor: Pick<VmMonitor, 'execute'>,
+  { clock, signal, progress }: MemoryWatch,
   cancel: () => Promise<void>,
 ): Promise<void> {
   let failure: VmcacheError | null = null
@@ -115,12 +117,13 @@ async function completed(
   }
 }
 
-function reasonToEnd({ aborted }: AbortSignal, stillMilliseconds: number): VmcacheError | null {
+/** Why a stream is given up that has stood still for so long; null where it is not. */
+export function reasonToEnd({ aborted }: AbortSignal, stillMilliseconds: number): VmcacheError | null {
   if (aborted) return new VmcacheError('INTERRUPTED', 'cancelled while the memory of the VM was moved')
   if (stillMilliseconds < STALL_MILLISECONDS) return null
   return new VmcacheError('HYPERVISOR', `the memory of the VM stands still for ${STALL_MILLISECONDS / 1000} s`)
 }
 
-async function migrationOf({ execute }: VmMonitor): Promise<Migration> {
+async function migrationOf({ execute }: Pick<VmMonitor, 'execute'>): Promise<Migration> {
   return (await execute('query-migrate')) as Migration
 }

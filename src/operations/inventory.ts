@@ -65,6 +65,8 @@ export interface Inventory {
   readonly whyDirect: Map<string, string>
   /** Objects that are being changed: `cache fast`, `disk web01/vda`, `vm web01`. */
   readonly busy: Set<string>
+  /** Those of them that the engine changes by itself, each with the end of that. */
+  readonly inBackground: Map<string, Promise<unknown>>
 }
 
 export function createInventory(): Inventory {
@@ -89,6 +91,7 @@ export function createInventory(): Inventory {
     throughCache: new Set(),
     whyDirect: new Map(),
     busy: new Set(),
+    inBackground: new Map(),
   }
 }
 
@@ -113,12 +116,16 @@ export function disksOf(inventory: Inventory, cache: string): DiskRecord[] {
   return [...inventory.disks.values()].filter((disk) => disk.cache === cache)
 }
 
-/** Runs `work` while nobody else changes `object`; JOB_CONFLICT where somebody does. */
+/**
+ * Runs `work` while nobody else changes `object`; JOB_CONFLICT where somebody does. What the engine does by itself is waited for: nobody knows
+ * of it, and it is short.
+ */
 export async function exclusively<Result>(
   inventory: Inventory,
   object: string,
   work: () => Promise<Result>,
 ): Promise<Result> {
+  while (inventory.inBackground.has(object)) await inventory.inBackground.get(object)
   refuseBusy(inventory, object)
   inventory.busy.add(object)
   try {
@@ -126,6 +133,27 @@ export async function exclusively<Result>(
   } finally {
     inventory.busy.delete(object)
   }
+}
+
+/** The same for what the engine does by itself. `work` asks for nothing for which it would have to wait for itself. */
+export async function inBackground<Result>(
+  inventory: Inventory,
+  object: string,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  refuseBusy(inventory, object)
+  const done = exclusively(inventory, object, work)
+  const end = done.then(
+    () => inventory.inBackground.delete(object),
+    () => inventory.inBackground.delete(object),
+  )
+  inventory.inBackground.set(object, end)
+  return done
+}
+
+/** Whether somebody changes an object, and is not the engine by itself. */
+export function isBusy({ busy, inBackground: background }: Inventory, object: string): boolean {
+  return busy.has(object) && !background.has(object)
 }
 
 export function refuseBusy(inventory: Inventory, object: string): void {

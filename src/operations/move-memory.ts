@@ -1,12 +1,12 @@
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CheckpointSource, EngineCheckpoint } from '../engine/checkpoint.js'
-import type { VmMonitor } from '../hypervisor/driver.js'
-import { loadMemory, saveMemory } from '../hypervisor/memory-stream.js'
-import { vmsDirectory } from '../hypervisor/qemu/vm-paths.js'
+import type { SavedMemory } from '../hypervisor/driver.js'
 import type { CheckpointRecord } from '../state/checkpoint-store.js'
 import type { VmRecord } from '../state/vm-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
 import type { ControlPlane } from './control-plane.js'
+import { driverOf } from './known-vm.js'
 import type { OperationContext } from './operation.js'
 
 /** The memory of a VM on its way between QEMU and a cache: both ends have to do with it, and where one fails the other is told. */
@@ -17,19 +17,18 @@ type Watch = Pick<OperationContext, 'progress' | 'signal'>
 export async function writeMemory(
   plane: ControlPlane,
   vm: VmRecord,
-  monitor: VmMonitor,
   cache: string,
   checkpoint: Pick<CheckpointSource, 'id' | 'attributes' | 'bytes'>,
   { progress, signal }: Watch,
 ): Promise<EngineCheckpoint> {
   const { clock, engine } = plane
-  const socket = pathOf(plane, vm, 'memory')
+  const socket = await socketFor(plane, vm)
   const source = { ...checkpoint, vm: vm.uuid, name: vm.name, socket }
   return bothEnds(
     signal,
     (ready, abort) => engine.writeCheckpoint(cache, source, { ready, progress: () => {}, signal: abort }),
     (abort) =>
-      saveMemory(monitor, socket, {
+      driverOf(plane, vm).save(vm, socket, {
         clock,
         signal: abort,
         progress: (done, total) => progress(done, total, 'bytes', vm.name),
@@ -37,21 +36,21 @@ export async function writeMemory(
   )
 }
 
-/** Gives a VM that awaits it the memory in its checkpoint. */
+/** Starts a VM with the memory in its checkpoint, stopped. Where that fails it may be there still. */
 export async function readMemory(
   plane: ControlPlane,
   vm: VmRecord,
-  monitor: VmMonitor,
-  { cache, id }: CheckpointRecord,
+  { cache, id, definition }: CheckpointRecord,
+  prepare: SavedMemory['prepare'],
   { progress, signal }: Watch,
 ): Promise<void> {
   const { clock, engine } = plane
-  const socket = pathOf(plane, vm, 'memory')
-  const incoming = pathOf(plane, vm, 'incoming')
+  const socket = await socketFor(plane, vm)
   await bothEnds(
     signal,
     (ready, abort) => engine.readCheckpoint(cache, id, socket, { ready, progress, signal: abort }),
-    (abort) => loadMemory(monitor, { socket, incoming }, { clock, signal: abort, progress: () => {} }),
+    (abort) =>
+      driverOf(plane, vm).restore(vm, { socket, definition, prepare }, { clock, signal: abort, progress: () => {} }),
   )
 }
 
@@ -87,6 +86,9 @@ async function bothEnds<Result>(
   return (kept as PromiseFulfilledResult<Result>).value
 }
 
-function pathOf({ runDirectory }: ControlPlane, { uuid }: VmRecord, name: string): string {
-  return join(vmsDirectory(runDirectory), uuid, name)
+/** An engine that was killed while it listened there has left the file. */
+async function socketFor(plane: ControlPlane, vm: VmRecord): Promise<string> {
+  const socket = join(await driverOf(plane, vm).memoryDirectory(vm), 'memory')
+  await rm(socket, { force: true })
+  return socket
 }

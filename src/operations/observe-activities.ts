@@ -4,7 +4,7 @@ import type { VmRecord } from '../state/vm-store.js'
 import type { ControlPlane } from './control-plane.js'
 import { driverOf } from './known-vm.js'
 
-/** Of a VM that we do not suspend. */
+/** Of a VM into which a look costs a process. */
 const CONSOLE_MILLISECONDS = 60_000
 
 /** Looks at what every VM does now; to be called a few times a minute. One that does not run, or does not answer, has no activity. */
@@ -36,17 +36,14 @@ export function idleSecondsOf({ clock, inventory }: ControlPlane, { uuid }: Pick
   return activity === undefined ? null : Math.floor((clock.monotonic() - activity.idleSince) / 1000)
 }
 
-/**
- * Where nothing follows from it but what lists say, a console is looked at only as often as a VM is judged: through libvirt each look is a process
- * or two.
- */
+/** Who looks at the console of a VM. */
 async function consolesOf(plane: ControlPlane, vm: VmRecord | undefined): Promise<readonly string[]> {
   if (vm === undefined) return []
   const driver = driverOf(plane, vm)
   const { clock, inventory } = plane
   const known = inventory.consoles.get(vm.uuid)
   const isFresh = known !== undefined && clock.monotonic() - known.at < CONSOLE_MILLISECONDS
-  if (isFresh && !driver.capabilities.suspends) return known.kinds
+  if (isFresh && !driver.capabilities.cheapMonitors) return known.kinds
   const monitor = await driver.monitor(vm).catch(() => null)
   const kinds = monitor === null ? [] : await openConsoles(monitor)
   inventory.consoles.set(vm.uuid, { at: clock.monotonic(), kinds })

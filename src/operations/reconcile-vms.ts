@@ -5,7 +5,7 @@ import { observeVm, type ObservedDisk, type ObservedVm } from '../hypervisor/obs
 import type { VmRecord } from '../state/vm-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
 import type { ControlPlane } from './control-plane.js'
-import { exclusively } from './inventory.js'
+import { exclusively, inBackground } from './inventory.js'
 import { disksOfVm, driverOf, type VmDisk } from './known-vm.js'
 import { lacksWrites } from './origin-guard.js'
 import { reconcileReservation } from './reservation.js'
@@ -26,7 +26,7 @@ export async function reconcileVms(plane: ControlPlane): Promise<boolean> {
   const outcomes = await Promise.all(
     attached.map(async (vm) => {
       if (inventory.busy.has(`vm ${vm.name}`)) return true
-      return exclusively(inventory, `vm ${vm.name}`, () => reconcileVm(plane, vm)).catch((error: unknown) => {
+      return inBackground(inventory, `vm ${vm.name}`, () => reconcileVm(plane, vm)).catch((error: unknown) => {
         for (const { name } of disksOfVm(inventory, vm)) inventory.whyDirect.set(name, asVmcacheError(error).message)
         return false
       })
@@ -45,7 +45,7 @@ async function reconcileReservations(plane: ControlPlane): Promise<void> {
     concerned.map(async (vm) => {
       if (inventory.busy.has(`vm ${vm.name}`)) return
       // Where there is no room now, there may be the next time.
-      await exclusively(inventory, `vm ${vm.name}`, () => reconcileReservation(plane, vm)).catch(() => {})
+      await inBackground(inventory, `vm ${vm.name}`, () => reconcileReservation(plane, vm)).catch(() => {})
     }),
   )
 }

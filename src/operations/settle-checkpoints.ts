@@ -1,8 +1,9 @@
+import { isSaved } from '../hypervisor/memory-stream.js'
 import { observeVm } from '../hypervisor/observe-vm.js'
 import type { CheckpointRecord } from '../state/checkpoint-store.js'
 import type { VmRecord } from '../state/vm-store.js'
 import type { ControlPlane } from './control-plane.js'
-import { exclusively } from './inventory.js'
+import { inBackground } from './inventory.js'
 import { dropCheckpoint, eraseCheckpoint, saveCheckpoint } from './known-checkpoint.js'
 import { disksOfVm, driverOf } from './known-vm.js'
 import { reconcileReservation } from './reservation.js'
@@ -15,7 +16,7 @@ import { comeThroughCache } from './vm-disks.js'
  * | --- | --- | --- |
  * | suspending | is stopped, or runs | the checkpoint is nobody's: it is erased, then the VM goes on |
  * | suspending | is off | it died with its memory: the checkpoint is erased, as nobody knows whether it had gone on |
- * | suspended | is stopped | it had only to end: it is ended |
+ * | suspended | is as its memory was saved | it had only to end: it is ended |
  * | resuming | is stopped | nothing of the guest has run: it is ended, and suspended again |
  * | resuming | is off | suspended again |
  * | consumed | is stopped | it has its memory: it goes on, and the checkpoint is erased |
@@ -30,7 +31,7 @@ export async function settleCheckpoints(plane: ControlPlane): Promise<boolean> {
     [...inventory.checkpoints.values()].map(async (checkpoint) => {
       const vm = inventory.vms.get(checkpoint.vm)
       if (vm === undefined || inventory.busy.has(`vm ${vm.name}`)) return vm !== undefined
-      return exclusively(inventory, `vm ${vm.name}`, () => settle(plane, vm, checkpoint)).then(
+      return inBackground(inventory, `vm ${vm.name}`, () => settle(plane, vm, checkpoint)).then(
         () => false,
         () => true,
       )
@@ -41,7 +42,8 @@ export async function settleCheckpoints(plane: ControlPlane): Promise<boolean> {
 
 async function settle(plane: ControlPlane, vm: VmRecord, checkpoint: CheckpointRecord): Promise<void> {
   const driver = driverOf(plane, vm)
-  const { state } = await observeVm(driver, vm)
+  const monitor = await driver.monitor(vm)
+  const { state } = await observeVm(driver, vm, monitor)
   const record = (what: string) =>
     plane.journal.record({ what, who: 'engine', why: `found ${checkpoint.state}`, result: 'ok', vm: vm.name })
   switch (checkpoint.state) {
@@ -50,7 +52,7 @@ async function settle(plane: ControlPlane, vm: VmRecord, checkpoint: CheckpointR
       else await letGoOn(plane, vm, checkpoint)
       return record(state === 'off' ? 'checkpoint.erase' : 'vm.continue')
     case 'suspended':
-      if (state === 'off' || state === 'running') return
+      if (monitor === null || !(await isSaved(monitor))) return
       await driver.destroy(vm)
       return record('vm.end')
     case 'resuming':

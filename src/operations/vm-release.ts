@@ -1,6 +1,7 @@
 import { VmcacheError } from '../base/errors.js'
 import type { ControlPlane } from './control-plane.js'
 import { detachDisk } from './cache-detach.js'
+import { refuseSuspended } from './known-checkpoint.js'
 import { disksOfVm, forgetVm, overVms } from './known-vm.js'
 import type { Operations } from './operation.js'
 
@@ -15,6 +16,7 @@ export function vmRelease(plane: ControlPlane): Operations['vm.release'] {
           hint: `forget it: vmcache vm delete ${name}`,
         })
       }
+      refuseSuspended(plane, vm)
       const options = { discardDirty: false, force: false, dryRun: request.dryRun }
       const steps: string[] = []
       for (const disk of disksOfVm(inventory, vm)) steps.push(...(await detachDisk(plane, disk.name, options, inner)))

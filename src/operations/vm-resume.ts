@@ -1,5 +1,7 @@
 import { VmcacheError } from '../base/errors.js'
+import type { VmMonitor } from '../hypervisor/driver.js'
 import { qemuIdentity, type QemuIdentity } from '../hypervisor/memory-stream.js'
+import { observeVm } from '../hypervisor/observe-vm.js'
 import type { CheckpointRecord } from '../state/checkpoint-store.js'
 import type { VmRecord } from '../state/vm-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
@@ -10,6 +12,7 @@ import { disksOfVm, driverOf, knownVm, namedVms, overVms, selectVms } from './kn
 import { readMemory } from './move-memory.js'
 import type { OperationContext, Operations } from './operation.js'
 import { reconcileDisks } from './reconcile-vms.js'
+import { refuseIncompleteDisks } from './refuse-incomplete.js'
 import { reconcileReservation } from './reservation.js'
 import { refuseChangedDisks } from './suspended-disks.js'
 import { settleDisk } from './vm-disks.js'
@@ -77,18 +80,21 @@ async function resume(
   const { engine, inventory } = plane
   const { cache, id, disks } = checkpoint
   const driver = driverOf(plane, vm)
-  await refuseChangedDisks(plane, vm, disks)
-  await engine.verifyCheckpoint(cache, id, context)
+  // Somebody may have run it without its memory: what it wrote then, its storage has to have before that is looked at.
   for (const disk of disksOfVm(inventory, vm)) {
     await exclusively(inventory, `disk ${disk.name}`, () => settleDisk(plane, disk, context, 'its VM is suspended'))
   }
-  await driver.startPaused(vm, { awaitsMemory: true })
-  try {
-    const monitor = (await driver.monitor(vm))!
+  await refuseIncompleteDisks(plane, vm)
+  await refuseChangedDisks(plane, vm, disks)
+  await engine.verifyCheckpoint(cache, id, context)
+  await refuseChangedDisks(plane, vm, disks)
+  await saveCheckpoint(plane, { ...checkpoint, state: 'resuming' })
+  const prepare = async (monitor: VmMonitor): Promise<void> => {
     refuseOtherQemu(vm, checkpoint.qemu, await qemuIdentity(monitor))
     await reconcileDisks(plane, vm)
-    await saveCheckpoint(plane, { ...checkpoint, state: 'resuming' })
-    await readMemory(plane, vm, monitor, checkpoint, context)
+  }
+  try {
+    await readMemory(plane, vm, checkpoint, prepare, context)
     await saveCheckpoint(plane, { ...checkpoint, state: 'consumed' })
   } catch (error) {
     await takeBack(plane, vm, checkpoint)
@@ -103,8 +109,10 @@ async function resume(
 
 /** Nothing of the guest has run: it is suspended as before. Where that cannot be done now, it is done later. */
 async function takeBack(plane: ControlPlane, vm: VmRecord, checkpoint: CheckpointRecord): Promise<void> {
+  const driver = driverOf(plane, vm)
   try {
-    await driverOf(plane, vm).destroy(vm)
+    // One that runs was started by somebody else, without its memory.
+    if ((await observeVm(driver, vm)).state !== 'running') await driver.destroy(vm)
     await saveCheckpoint(plane, checkpoint)
   } catch {
     // It stays on record as one that is being resumed.

@@ -1,7 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { VmcacheError } from '../base/errors.js'
 import { policyText, type VmPolicy } from '../model/vm-policy.js'
-import type { VmRecord } from '../state/vm-store.js'
 import type { ControlPlane } from './control-plane.js'
 import { exclusively } from './inventory.js'
 import { driverOf, knownVm } from './known-vm.js'
@@ -18,7 +16,6 @@ export function vmSet(plane: ControlPlane): Operations['vm.set'] {
     const policy: VmPolicy = { ...vm.policy, ...changes }
     const changed = !isDeepStrictEqual(policy, vm.policy)
     if (changed) {
-      refuseWithoutSuspend(plane, vm, policy)
       checkSchedules(plane, policy)
     }
     if (changed && !dryRun) {
@@ -45,10 +42,4 @@ function checkSchedules({ clock }: ControlPlane, { suspendAt, resumeAt, timeZone
   for (const expression of [suspendAt, resumeAt]) {
     if (expression !== null) nextTime({ expression, timeZone }, clock.now())
   }
-}
-
-function refuseWithoutSuspend(plane: ControlPlane, vm: VmRecord, policy: VmPolicy): void {
-  const driver = driverOf(plane, vm)
-  if (driver.capabilities.suspends || policyText(policy) === null) return
-  throw new VmcacheError('HYPERVISOR', `VM ${vm.name} cannot be suspended: driver ${driver.name} does not save memory`)
 }

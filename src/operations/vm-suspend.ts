@@ -1,6 +1,8 @@
 import { VmcacheError } from '../base/errors.js'
 import { formatDuration } from '../base/units.js'
+import { MAXIMUM_ATTRIBUTE_BYTES } from '../format/object-header.js'
 import { qemuIdentity, whyNotSaved } from '../hypervisor/memory-stream.js'
+import { openConsoles } from '../hypervisor/open-consoles.js'
 import { observeVm } from '../hypervisor/observe-vm.js'
 import type { VmMonitor } from '../hypervisor/driver.js'
 import type { RequestOf } from '../protocol/control/routes.js'
@@ -9,7 +11,7 @@ import type { VmRecord } from '../state/vm-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
 import { cacheFor } from './checkpoint-cache.js'
 import type { ControlPlane } from './control-plane.js'
-import { exclusively } from './inventory.js'
+import { exclusively, isBusy } from './inventory.js'
 import { refuseSuspended, saveCheckpoint } from './known-checkpoint.js'
 import { disksOfVm, driverOf, knownVm, namedVms, overVms, selectVms } from './known-vm.js'
 import { writeMemory } from './move-memory.js'
@@ -22,6 +24,9 @@ import { observeDisksOf, refuseUnknownDisks } from './suspended-disks.js'
 import { settleDisk } from './vm-disks.js'
 
 type Request = RequestOf<'vm.suspend'>
+
+/** The rest of the attributes is for its disks. */
+const MAXIMUM_DEFINITION_BYTES = MAXIMUM_ATTRIBUTE_BYTES * 0.75
 
 /** The guest stands still when QEMU has drained its requests. */
 const STOP_MILLISECONDS = 30_000
@@ -45,12 +50,15 @@ async function isMeant(plane: ControlPlane, request: Request, name: string): Pro
   const { idleSeconds } = request
   if (idleSeconds === null && namedVms(plane, request).has(name)) return true
   const vm = knownVm(inventory, name)
-  if (inventory.busy.has(`vm ${name}`) || inventory.checkpoints.has(vm.uuid)) return false
+  if (isBusy(inventory, `vm ${name}`) || inventory.checkpoints.has(vm.uuid)) return false
   if (idleSeconds !== null && (idleSecondsOf(plane, vm) ?? -1) < idleSeconds) return false
-  return suspendable(plane, vm).then(
-    () => true,
-    () => false,
-  )
+  try {
+    const { monitor } = await suspendable(plane, vm)
+    // Who has opened a console since that was looked at does not see it end.
+    return idleSeconds === null || (await openConsoles(monitor)).length === 0
+  } catch {
+    return false
+  }
 }
 
 async function suspendInTurn(plane: ControlPlane, vm: VmRecord, request: Request, context: OperationContext) {
@@ -72,15 +80,19 @@ function whyOf(plane: ControlPlane, vm: VmRecord, { idleSeconds }: Request, { wh
   return idleSeconds === null ? `asked for (${who})` : `idle ${formatDuration(idleSecondsOf(plane, vm) ?? 0)} (${who})`
 }
 
-/** The way into a VM that can be suspended now, and the cache that will have its memory; throws why there is none. */
-async function suspendable(plane: ControlPlane, vm: VmRecord): Promise<{ monitor: VmMonitor; cache: string }> {
+interface Suspendable {
+  /** The way into it. */
+  readonly monitor: VmMonitor
+  /** What it consists of, where that may change. */
+  readonly definition: string | null
+  /** The cache that will have its memory. */
+  readonly cache: string
+}
+
+/** What is needed of a VM that can be suspended now; throws why it cannot be. */
+async function suspendable(plane: ControlPlane, vm: VmRecord): Promise<Suspendable> {
   const { name } = vm
   const driver = driverOf(plane, vm)
-  if (!driver.capabilities.suspends) {
-    throw new VmcacheError('HYPERVISOR', `VM ${name} cannot be suspended: driver ${driver.name} does not save memory`, {
-      hint: `where libvirt runs it: virsh managedsave ${name}`,
-    })
-  }
   const monitor = await driver.monitor(vm)
   const { state } = await observeVm(driver, vm, monitor)
   if (monitor === null || state !== 'running') {
@@ -90,7 +102,19 @@ async function suspendable(plane: ControlPlane, vm: VmRecord): Promise<{ monitor
   if (blocked !== null) throw new VmcacheError('HYPERVISOR', `VM ${name} cannot be suspended: ${blocked}`)
   await refuseUnknownDisks(plane, vm, monitor)
   await observeDisksOf(plane, vm)
-  return { monitor, cache: cacheFor(plane, vm) }
+  const definition = await driver.lastingDefinition(vm)
+  refuseLongDefinition(vm, definition)
+  return { monitor, definition, cache: cacheFor(plane, vm) }
+}
+
+/** A checkpoint keeps it beside the stream, with what else has to be known of the VM. */
+function refuseLongDefinition({ name }: VmRecord, definition: string | null): void {
+  const bytes = Buffer.byteLength(JSON.stringify(definition))
+  if (bytes <= MAXIMUM_DEFINITION_BYTES) return
+  throw new VmcacheError(
+    'REFUSED',
+    `VM ${name} cannot be suspended: its definition has ${bytes} bytes, at most ${MAXIMUM_DEFINITION_BYTES} are kept`,
+  )
 }
 
 /**
@@ -100,19 +124,25 @@ async function suspendable(plane: ControlPlane, vm: VmRecord): Promise<{ monitor
 async function suspend(plane: ControlPlane, vm: VmRecord, why: string, context: OperationContext): Promise<void> {
   const { clock, host, random } = plane
   const driver = driverOf(plane, vm)
-  const { monitor, cache } = await suspendable(plane, vm)
+  const { monitor, definition, cache } = await suspendable(plane, vm)
   const begun: CheckpointRecord = {
     ...{ id: random.id(), host: host.id, vm: vm.uuid, cache, state: 'suspending', bytes: 0, storedBytes: 0 },
-    ...{ createdAt: new Date(clock.now()).toISOString(), why, qemu: await qemuIdentity(monitor), disks: [] },
+    ...{
+      createdAt: new Date(clock.now()).toISOString(),
+      why,
+      qemu: await qemuIdentity(monitor),
+      definition,
+      disks: [],
+    },
   }
   await saveCheckpoint(plane, begun)
   try {
     await monitor.execute('stop', {}, { timeoutMilliseconds: STOP_MILLISECONDS })
     await completeOrigins(plane, vm, context)
     const disks = await observeDisksOf(plane, vm)
-    const attributes = JSON.stringify({ qemu: begun.qemu, disks })
+    const attributes = JSON.stringify({ qemu: begun.qemu, definition, disks })
     const source = { id: begun.id, attributes, bytes: null }
-    const { bytes, storedBytes } = await writeMemory(plane, vm, monitor, cache, source, context)
+    const { bytes, storedBytes } = await writeMemory(plane, vm, cache, source, context)
     await saveCheckpoint(plane, { ...begun, state: 'suspended', bytes, storedBytes, disks })
   } catch (error) {
     await letGoOn(plane, vm, begun).catch(() => {})

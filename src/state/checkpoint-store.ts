@@ -33,6 +33,8 @@ export interface CheckpointRecord {
   readonly why: string
   /** What wrote the stream, and alone can load it. */
   readonly qemu: { readonly version: string; readonly machine: string }
+  /** What the VM consisted of, in words of its driver; null where its definition does not change. */
+  readonly definition: string | null
   /** None until the VM is suspended. */
   readonly disks: readonly SuspendedDisk[]
 }

@@ -73,6 +73,7 @@ export interface Schema {
     createdAt: string
     why: string
     qemu: string
+    definition: string | null
     disks: string
   }
   lease: {

@@ -105,6 +105,7 @@ const checkpoint: CheckpointRecord = {
   createdAt: AT,
   why: 'idle 1 h (policy)',
   qemu: { version: '7.2.22', machine: 'pc-q35-7.2' },
+  definition: "<domain type='kvm'>é\n</domain>\n",
   disks: [
     {
       ...{ target: 'vda', path: '/images/é.img', kind: 'file', sizeBytes: 2 ** 44 },

@@ -2,23 +2,17 @@
  * What every driver of VMs does, with a real guest. A driver proves itself with a {@link DriverWorld}: how a VM with a test guest is made
  * known to it.
  */
+import { once } from 'node:events'
 import { access, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/base/clock.js'
-import type { VmDriver, VmIdentity, VmMonitor } from '../../src/hypervisor/driver.js'
+import type { MemoryWatch, VmDriver, VmIdentity, VmMonitor } from '../../src/hypervisor/driver.js'
 import { insertDisk, removeDisk, renewDisk } from '../../src/hypervisor/exchange-disk.js'
 import { openConsoles } from '../../src/hypervisor/open-consoles.js'
-import {
-  loadMemory,
-  longestStream,
-  qemuIdentity,
-  saveMemory,
-  whyNotSaved,
-  type MemoryStreamOptions,
-} from '../../src/hypervisor/memory-stream.js'
+import { isSaved, longestStream, qemuIdentity, whyNotSaved } from '../../src/hypervisor/memory-stream.js'
 import { observeVm, type ObservedDisk } from '../../src/hypervisor/observe-vm.js'
 import { openCommands, type GuestCommands } from '../support/guest/guest-commands.js'
 import { initramfs } from '../support/guest/initramfs.js'
@@ -81,7 +75,6 @@ export function vmDriverContract(startWorld: (directory: string, onChange: () =>
   })
 
   const path = (name: string): string => join(directory, name)
-  const stream = () => ({ socket: path('source'), incoming: path('incoming') })
 
   async function image(name: string, bytes = 16 * MIB): Promise<string> {
     await writeFile(path(name), '')
@@ -191,7 +184,7 @@ export function vmDriverContract(startWorld: (directory: string, onChange: () =>
       const after = (await load())!
       expect(after.diskRequests - before.diskRequests).toBeGreaterThanOrEqual(200)
       expect(after.cpuSeconds).toBeGreaterThan(before.cpuSeconds)
-      expect(after.cpuSeconds).toBeLessThan(120)
+      expect(after.cpuSeconds - before.cpuSeconds).toBeLessThan(120)
       expect(await openConsoles(await monitor())).toEqual([])
     })
 
@@ -309,77 +302,113 @@ export function vmDriverContract(startWorld: (directory: string, onChange: () =>
       await expect(removeDisk(await monitor(), await disk())).rejects.toMatchObject({ code: 'REFUSED' })
     })
 
-    test(
-      'goes on where it was from its saved memory, also where it was not needed',
-      { timeout: TIMEOUT },
-      async (context) => {
-        if (!world.driver.capabilities.suspends) context.skip('the driver does not suspend')
-        await define({ target: 'vda', path: await image('a'), format: 'raw' })
-        let commands = await boot()
-        const before = commands.start(stampScript('/dev/vda', stamped))
-        await before.waitForLine(/stamp 5/)
-        const identity = await qemuIdentity(await monitor())
-        expect(identity).toEqual({
-          version: expect.stringMatching(/^\d+\.\d+\.\d+$/),
-          machine: expect.stringMatching(/^pc-q35-/),
-        })
-        const { execute } = await monitor()
-        expect(await whyNotSaved(await monitor())).toBeNull()
-        // Nobody listens, then somebody hangs up: it can go on in any case.
-        await execute('stop')
-        await expect(saveMemory(await monitor(), path('nobody'), moving())).rejects.toMatchObject({
-          code: 'HYPERVISOR',
-        })
-        const rude = taking((socket) => socket.once('data', () => socket.destroy())).listen(path('rude'))
-        await expect(saveMemory(await monitor(), path('rude'), moving())).rejects.toMatchObject({ code: 'HYPERVISOR' })
-        rude.close()
-        const deaf = taking((socket) => socket.pause()).listen(path('deaf'))
-        const cancelled = saveMemory(await monitor(), path('deaf'), moving(AbortSignal.timeout(200)))
-        await expect(cancelled).rejects.toMatchObject({ code: 'INTERRUPTED' })
-        deaf.close()
-        await world.driver.resume(vm!)
-        const seen = before.lines().length
-        await until('more stamps', () => before.lines().length > seen + 3)
-
-        await execute('stop')
-        const saved: Buffer[] = []
-        const sink = taking((socket) => socket.on('data', (bytes: Buffer) => saved.push(bytes))).listen(path('sink'))
-        await saveMemory(await monitor(), path('sink'), moving())
-        const bytes = saved.reduce((sum, part) => sum + part.length, 0)
-        expect(bytes).toBeGreaterThan(16 * MIB)
-        expect(bytes).toBeLessThan(longestStream(256 * MIB))
-        sink.close()
-        await world.driver.destroy(vm!)
-        commands.close()
-
-        const source = pouring(Buffer.concat(saved)).listen(path('source'))
-        await world.driver.startPaused(vm!, { awaitsMemory: true })
-        expect(await qemuIdentity(await monitor())).toEqual(identity)
-        await loadMemory(await monitor(), stream(), moving())
-        source.close()
-        expect(await state()).toBe('paused')
-        await world.driver.resume(vm!)
-        commands = guest = await openCommands(path('commands'), { firstId: 100 })
-        const last = Number(before.lines().at(-1)!.split(' ')[1])
-        const { output } = await commands.start('ls /tmp/stamp.* | wc -l').ended
-        expect(Number(output)).toBeGreaterThanOrEqual(Math.min(last, stamped.blocks))
-        await commands.start('touch /tmp/stop; sleep 1').ended
-        await world.driver.destroy(vm!)
-        const { newest, wrong } = await checkStamps(path('a'), stamped)
-        expect(wrong).toEqual([])
-        expect(newest).toBeGreaterThan(last)
-      },
-    )
-
-    test('whose stream is cut does not begin', { timeout: TIMEOUT }, async (context) => {
-      if (!world.driver.capabilities.suspends) context.skip('the driver does not suspend')
+    test('goes on where it was from its saved memory, also where it was not needed', { timeout: TIMEOUT }, async () => {
+      const { driver } = world
       await define({ target: 'vda', path: await image('a'), format: 'raw' })
-      await world.driver.startPaused(vm!, { awaitsMemory: true })
-      const source = pouring(Buffer.alloc(100_000)).listen(path('source'))
-      await expect(loadMemory(await monitor(), stream(), moving())).rejects.toMatchObject({ code: 'HYPERVISOR' })
+      let commands = await boot()
+      const before = commands.start(stampScript('/dev/vda', stamped))
+      await before.waitForLine(/stamp 5/)
+      const identity = await qemuIdentity(await monitor())
+      expect(identity).toEqual({
+        version: expect.stringMatching(/^\d+\.\d+\.\d+$/),
+        machine: expect.stringMatching(/^pc-(q35|i440fx)-/),
+      })
+      const { execute } = await monitor()
+      expect(await whyNotSaved(await monitor())).toBeNull()
+      await driver.resume(vm!)
+      const definition = await driver.lastingDefinition(vm!)
+      const directory = await driver.memoryDirectory(vm!)
+      const [nobody, rude, deaf, sink] = ['nobody', 'rude', 'deaf', 'sink'].map((name) => join(directory, name))
+      // Nobody listens, then somebody hangs up, then somebody hangs: it can go on in any case.
+      await execute('stop')
+      await expect(driver.save(vm!, nobody!, moving())).rejects.toThrow()
+      const hangsUp = await taking((socket) => socket.once('data', () => socket.destroy()), rude!)
+      await expect(driver.save(vm!, rude!, moving())).rejects.toMatchObject({ code: 'HYPERVISOR' })
+      hangsUp.close()
+      const hangs = await taking((socket) => socket.pause(), deaf!)
+      const cancelled = driver.save(vm!, deaf!, moving(AbortSignal.timeout(200)))
+      await expect(cancelled).rejects.toMatchObject({ code: 'INTERRUPTED' })
+      hangs.close()
+      expect(await isSaved(await monitor())).toBe(false)
+      await driver.resume(vm!)
+      const seen = before.lines().length
+      await until('more stamps', () => before.lines().length > seen + 3)
+
+      await execute('stop')
+      const saved: Buffer[] = []
+      const takes = await taking((socket) => socket.on('data', (bytes: Buffer) => saved.push(bytes)), sink!)
+      await driver.save(vm!, sink!, moving())
+      expect(await isSaved(await monitor())).toBe(true)
+      const bytes = saved.reduce((sum, part) => sum + part.length, 0)
+      expect(bytes).toBeGreaterThan(16 * MIB)
+      expect(bytes).toBeLessThan(longestStream(256 * MIB))
+      takes.close()
+      await driver.destroy(vm!)
+      commands.close()
+
+      const socket = path('source')
+      const source = await pouring(Buffer.concat(saved), socket)
+      let prepared: unknown = null
+      const prepare = async (way: VmMonitor) => void (prepared = await qemuIdentity(way))
+      await driver.restore(vm!, { socket, definition, prepare }, moving())
       source.close()
-      await world.driver.destroy(vm!)
-      expect(await state()).toBe('off')
+      expect(prepared).toEqual(identity)
+      expect(await state()).toBe('paused')
+      await driver.resume(vm!)
+      commands = guest = await openCommands(path('commands'), { firstId: 100 })
+      const last = Number(before.lines().at(-1)!.split(' ')[1])
+      const { output } = await commands.start('ls /tmp/stamp.* | wc -l').ended
+      expect(Number(output)).toBeGreaterThanOrEqual(Math.min(last, stamped.blocks))
+      await commands.start('touch /tmp/stop; sleep 1').ended
+      await driver.destroy(vm!)
+      const { newest, wrong } = await checkStamps(path('a'), stamped)
+      expect(wrong).toEqual([])
+      expect(newest).toBeGreaterThan(last)
+    })
+
+    test('whose memory does not come back as it was is off', { timeout: TIMEOUT }, async () => {
+      const { driver } = world
+      const web = await define({ target: 'vda', path: await image('a'), format: 'raw' })
+      await driver.startPaused(web)
+      const definition = await driver.lastingDefinition(web)
+      const directory = await driver.memoryDirectory(web)
+      const saved: Buffer[] = []
+      const sink = await taking(
+        (socket) => socket.on('data', (bytes: Buffer) => saved.push(bytes)),
+        join(directory, 's'),
+      )
+      await driver.save(web, join(directory, 's'), moving())
+      sink.close()
+      await driver.destroy(web)
+      const stream = Buffer.concat(saved)
+      const socket = path('source')
+      const restore = async (server: Promise<Server>, watch = moving(), prepare = async () => {}): Promise<void> => {
+        const source = await server
+        await driver.restore(web, { socket, definition, prepare }, watch).finally(() => source.close())
+      }
+      const off = async () => expect(await state()).toBe('off')
+      // Something else; nothing more after a while, until somebody gives it up; nothing at all.
+      await expect(restore(pouring(Buffer.alloc(300_000), socket))).rejects.toMatchObject({ code: 'HYPERVISOR' })
+      await off()
+      const half = taking((connection) => connection.write(stream.subarray(0, stream.length / 2)), socket)
+      await expect(restore(half, moving(AbortSignal.timeout(3000)))).rejects.toMatchObject({ code: 'INTERRUPTED' })
+      await off()
+      await rm(socket, { force: true })
+      await expect(
+        restore(
+          taking(() => {}, path('other')),
+          moving(AbortSignal.timeout(3000)),
+        ),
+      ).rejects.toThrow()
+      await off()
+      const refused = restore(pouring(stream, socket), moving(), () => Promise.reject(new Error('no')))
+      await expect(refused).rejects.toThrow('no')
+      await off()
+      // Somebody else has started it meanwhile: it is left alone.
+      await driver.startPaused(web)
+      await driver.resume(web)
+      await expect(restore(pouring(stream, socket))).rejects.toMatchObject({ code: 'WRONG_STATE' })
+      expect(await state()).toBe('running')
     })
 
     test('whose server hangs is freed out of band, where the driver can', { timeout: TIMEOUT }, async (context) => {
@@ -404,17 +433,20 @@ export function vmDriverContract(startWorld: (directory: string, onChange: () =>
   })
 }
 
-/** Takes connections, and does not mind how they end. */
-function taking(take: (socket: Socket) => unknown): Server {
-  return createServer((socket) => void take(socket.on('error', () => {})))
+/** Listens at `path`, takes connections, and does not mind how they end. */
+async function taking(take: (socket: Socket) => unknown, path: string): Promise<Server> {
+  await rm(path, { force: true })
+  const server = createServer((socket) => void take(socket.on('error', () => {}))).listen(path)
+  await once(server, 'listening')
+  return server
 }
 
 /** Sends the bytes to whoever connects, and does not mind if they are not taken. */
-function pouring(bytes: Buffer): Server {
-  return taking((socket) => socket.end(bytes))
+function pouring(bytes: Buffer, path: string): Promise<Server> {
+  return taking((socket) => socket.end(bytes), path)
 }
 
-function moving(signal = new AbortController().signal): MemoryStreamOptions {
+function moving(signal = new AbortController().signal): MemoryWatch {
   return { clock: systemClock, signal, progress: () => {} }
 }
 

@@ -13,8 +13,14 @@ export interface CommandLine {
   read(...args: string[]): Promise<string>
 }
 
-export function commandLine(root: string, directory: string, show: (line: string) => void): CommandLine {
+export function commandLine(
+  root: string,
+  directory: string,
+  show: (line: string) => void,
+  variables: Readonly<Record<string, string>> = {},
+): CommandLine {
   const environment = {
+    ...variables,
     VMCACHE_USER: '1',
     VMCACHE_STATE_DIR: join(directory, 'state'),
     VMCACHE_RUN_DIR: join(directory, 'run'),

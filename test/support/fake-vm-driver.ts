@@ -4,6 +4,7 @@
  */
 import { VmcacheError } from '../../src/base/errors.js'
 import type { DeclaredDisk, VmDriver, VmIdentity, VmMonitor } from '../../src/hypervisor/driver.js'
+import { loadMemory, saveMemory } from '../../src/hypervisor/memory-stream.js'
 import type { VmLoad } from '../../src/model/idleness.js'
 import type { DriverName } from '../../src/model/vm.js'
 
@@ -22,6 +23,10 @@ export interface FakeVm {
   state: 'off' | 'prelaunch' | 'inmigrate' | 'running' | 'paused' | 'postmigrate' | 'io-error'
   /** Why its memory cannot be saved. */
   blocked: string[]
+  /** Nothing is left of it when it ends. */
+  isTransient: boolean
+  /** Makes its definition longer. */
+  description: string
   /** What QEMU it is. */
   qemu: { version: [number, number, number]; machine: string }
   disks: DeclaredDisk[]
@@ -133,6 +138,12 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
     },
   }
 
+  const turnOn = (vm: VmIdentity, state: FakeVm['state']): void => {
+    const failure = fail.get('start')
+    if (failure !== undefined) throw failure
+    powerOn(defined(vm), state)
+  }
+
   const monitorOf = (vm: FakeVm): VmMonitor => ({
     yank: null,
     async execute(command, args = {}) {
@@ -148,7 +159,7 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
 
   const fake: FakeVmDriver = {
     name: driver,
-    capabilities: { definesVms: driver === 'qemu', outOfBand: false, suspends: driver === 'qemu' },
+    capabilities: { definesVms: driver === 'qemu', outOfBand: false, cheapMonitors: driver === 'qemu' },
     vms,
     log,
     fail,
@@ -158,7 +169,7 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
         ...{ target, device: target, path, stopsOnError: true, discard: true, whyDirect: null },
       }))
       const vm: FakeVm = {
-        ...{ uuid, name, state: 'off', disks, blocked: [] },
+        ...{ uuid, name, state: 'off', disks, blocked: [], isTransient: false, description: '' },
         qemu: { version: [7, 2, 22], machine: 'pc-q35-7.2' },
         ...{ nodes: new Map(), drives: new Map(), werror: new Map() },
         ...{ load: { cpuSeconds: 0, diskRequests: 0 }, isWatched: false },
@@ -189,11 +200,9 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
       const running = identities.flatMap(({ uuid }) => vms.get(uuid) ?? []).filter(({ state }) => state === 'running')
       return new Map(running.map((vm) => [vm.uuid, vm.load]))
     },
-    async startPaused(vm, { awaitsMemory = false } = {}) {
-      log.push(awaitsMemory ? 'start, awaiting memory' : 'start')
-      const failure = fail.get('start')
-      if (failure !== undefined) throw failure
-      powerOn(defined(vm), awaitsMemory ? 'inmigrate' : 'prelaunch')
+    async startPaused(vm) {
+      log.push('start')
+      turnOn(vm, 'prelaunch')
     },
     async resume(vm) {
       log.push('cont')
@@ -207,10 +216,40 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
       log.push('destroy')
       known(vm).state = 'off'
     },
+    async lastingDefinition(vm) {
+      if (known(vm).isTransient) throw new VmcacheError('REFUSED', `VM ${vm.name} is transient`)
+      return driver === 'qemu' ? null : definitionOf(known(vm))
+    },
+    memoryDirectory: async () => '/nonexistent',
+    save: (vm, socket, watch) => saveMemory(monitorOf(known(vm)), socket, watch),
+    async restore(vm, { socket, definition, prepare }, watch) {
+      log.push('start, awaiting memory')
+      turnOn(vm, 'inmigrate')
+      const found = known(vm)
+      const monitor = monitorOf(found)
+      try {
+        // A domain is what it was when it was suspended, and can be reached when libvirt has restored it.
+        if (driver === 'libvirt') expectSame(definitionOf(found), definition)
+        else await prepare(monitor)
+        await loadMemory(monitor, { socket, incoming: `${socket}.incoming` }, watch)
+        if (driver === 'libvirt') await prepare(monitor)
+      } catch (error) {
+        await fake.destroy(vm)
+        throw error
+      }
+    },
     watch: () => {},
     close: async () => {},
   }
   return fake
+}
+
+function definitionOf({ uuid, disks, description }: FakeVm): string {
+  return `<domain>${uuid} ${description}${disks.map(({ target }) => target).join()}</domain>`
+}
+
+function expectSame(now: string, then: string | null): void {
+  if (now !== then) throw new VmcacheError('HYPERVISOR', `restored as ${then}, expected ${now}`)
 }
 
 function info(name: string, { driver, fileName, sizeBytes }: FakeNode) {

@@ -17,30 +17,36 @@ export interface Libvirt {
   virsh(...args: string[]): Promise<string>
   /** Ends it, and every domain with it. */
   stop(): Promise<void>
+  /** The same as by a power cut of the host; then it runs again, and knows what was defined. */
+  reboot(): Promise<void>
 }
 
-/** Its QEMU runs as root, so that it may use the sockets and images of a test. */
-const SCRIPT = `
+/** `user`: whom its QEMU runs as. */
+const script = (user: string): string => `
+rm -rf run
 for path in run etc/libvirt var/lib/libvirt var/log/libvirt; do
   mkdir -p $path /$path
-  [ $path != etc/libvirt ] || cp -a /etc/libvirt/. $path/
+  [ $path != etc/libvirt ] || [ -e $path/libvirtd.conf ] || cp -a /etc/libvirt/. $path/
   mount --bind $path /$path
 done
-printf 'user = "root"\\ngroup = "root"\\n' >>/etc/libvirt/qemu.conf
+printf 'user = "${user}"\\ngroup = "${user}"\\n' >>/etc/libvirt/qemu.conf
 virtlogd >log 2>&1 &
 libvirtd >>log 2>&1 &
 wait
 `
 
-export async function startLibvirt(directory: string): Promise<Libvirt> {
+/** Its QEMU runs as root where nobody else is named, so that it may use the sockets and images of a test. */
+export async function startLibvirt(directory: string, user = 'root'): Promise<Libvirt> {
   const home = join(directory, 'libvirt')
   await mkdir(home)
   const namespaces = ['--mount', '--propagation', 'private', '--pid', '--fork', '--kill-child', '--mount-proc']
   // All of it ends with the process that started it, however that ends.
-  const args = ['--pdeathsig', 'KILL', 'unshare', ...namespaces, 'sh', '-c', SCRIPT]
-  const child = spawn('setpriv', args, { cwd: home, stdio: 'ignore' })
-  const exited = once(child, 'exit')
+  const args = ['--pdeathsig', 'KILL', 'unshare', ...namespaces, 'sh', '-c', script(user)]
+  const start = () => spawn('setpriv', args, { cwd: home, stdio: 'ignore' })
+  let child = start()
   const stop = async (): Promise<void> => {
+    if (child.exitCode !== null || child.signalCode !== null) return
+    const exited = once(child, 'exit')
     child.kill('SIGKILL')
     await exited
   }
@@ -51,10 +57,18 @@ export async function startLibvirt(directory: string): Promise<Libvirt> {
     if (code === 0) return stdout.trim()
     throw new Error(`virsh ${words.join(' ')}: ${stderr}`)
   }
-  try {
+  const ready = async (): Promise<void> => {
     await until('the socket of libvirtd', () => access(socket).then(Boolean.bind(null, true), () => false))
     await until('libvirtd', () => virsh('list').then(Boolean.bind(null, true), () => false))
-    return { uri, virsh, stop }
+  }
+  const reboot = async (): Promise<void> => {
+    await stop()
+    child = start()
+    await ready()
+  }
+  try {
+    await ready()
+    return { uri, virsh, stop, reboot }
   } catch (error) {
     await stop()
     throw error
@@ -68,14 +82,16 @@ export interface GuestDomain {
   readonly append: string
   readonly commands: string
   readonly disks: readonly { readonly target: string; readonly path: string; readonly format: string }[]
+  /** Further arguments of QEMU. */
+  readonly further?: readonly string[]
 }
 
 /** Defines a domain that is stopped when a request of one of its disks fails. */
 export async function defineDomain(
-  libvirt: Libvirt,
+  libvirt: Pick<Libvirt, 'virsh'>,
   directory: string,
   name: string,
-  { kernel, initrd, append, commands, disks }: GuestDomain,
+  { kernel, initrd, append, commands, disks, further = [] }: GuestDomain,
 ): Promise<void> {
   const devices = disks.map(
     ({ target, path, format }) => `<disk type='file' device='disk'>
@@ -85,11 +101,12 @@ export async function defineDomain(
   const file = join(directory, `${name}.xml`)
   await writeFile(
     file,
-    `<domain type='qemu'><name>${name}</name><memory unit='MiB'>256</memory><vcpu>1</vcpu>
+    `<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><name>${name}</name><memory unit='MiB'>256</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='pc'>hvm</type><kernel>${kernel}</kernel><initrd>${initrd}</initrd><cmdline>${append}</cmdline></os>
 <devices>${devices.join('\n')}
+<controller type='usb' model='none'/>
 <channel type='unix'><source mode='bind' path='${commands}'/><target type='virtio' name='commands'/></channel>
-</devices></domain>`,
+</devices><qemu:commandline>${further.map((argument) => `<qemu:arg value='${argument}'/>`).join('')}</qemu:commandline></domain>`,
   )
   await libvirt.virsh('define', file)
 }

@@ -11,7 +11,7 @@ export default class VmSuspend extends ChangeCommand {
   static override description =
     'A VM ends only when its memory is on stable storage and was verified; where anything fails before that, it goes on. Its origins get what they ' +
     'lack first. A VM is idle when it leaves its processor, its disks and its consoles alone: "vm show" says what keeps one awake. Globs, --all and ' +
-    '--idle leave out what cannot be suspended, such as domains of libvirt and VMs with devices of the host; one that is named is an error then.'
+    '--idle leave out what cannot be suspended, such as VMs with devices of the host and transient domains; one that is named is an error then.'
   static override examples = [
     '<%= config.bin %> vm suspend desk07',
     {

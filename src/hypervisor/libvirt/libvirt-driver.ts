@@ -1,48 +1,78 @@
-import { execa } from 'execa'
+import { chmod, chown, mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { assert } from '../../base/assert.js'
 import type { Clock } from '../../base/clock.js'
 import { VmcacheError } from '../../base/errors.js'
 import type { VmLoad } from '../../model/idleness.js'
 import type { VmDriver, VmIdentity, VmListener, VmMonitor } from '../driver.js'
+import { saveMemory } from '../memory-stream.js'
+import { vmsDirectory } from '../qemu/vm-paths.js'
 import { decodeMessage, encodeCommand } from '../../protocol/qmp/message.js'
 import { parseDomain } from './domain.js'
+import { freeReaders, loadThroughFifo } from './load-through-fifo.js'
 import { parseLoads } from './loads.js'
+import { readsOfStart, savedDomain, savedImageStart, type SavedDomain } from './saved-image.js'
+import { COMMAND_MILLISECONDS, connectionOf, virsh } from './virsh.js'
 import { watchEvents, type EventWatch } from './watch-events.js'
 
 export interface LibvirtDriverOptions {
+  /** Sockets for the memory of VMs lie in its `vms/`. */
+  readonly runDirectory: string
+  /** The group that libvirt runs QEMU with; null for the one of this process. */
+  readonly qemuGroup: number | null
   readonly clock: Clock
   readonly onChange: VmListener
 }
 
-/** Where domains are, for those of which nobody said anything else. */
-export const DEFAULT_CONNECTION = 'qemu:///system'
-
-const COMMAND_MILLISECONDS = 10_000
 /** Starting a domain prepares its network and storage. */
 const START_MILLISECONDS = 60_000
-/** What virsh itself takes. */
-const MARGIN_MILLISECONDS = 2000
+/** The name of what libvirtd reads memory from. */
+const FIFO = 'restore'
 
 /** Of all domains of a connection at once: each call is a process. */
 const STATISTICS = ['domstats', '--raw', '--list-running', '--cpu-total', '--block']
 
-type Where = Pick<VmIdentity, 'connect'>
-
 /** Domains of libvirt: a VM is its UUID, whatever it is called. Nothing of a domain's definition is changed. */
-export function createLibvirtDriver({ clock, onChange }: LibvirtDriverOptions): VmDriver {
+export function createLibvirtDriver(options: LibvirtDriverOptions): VmDriver {
+  const { runDirectory, qemuGroup, clock, onChange } = options
   let watches = new Map<string, EventWatch>()
+  const freed = freeReaders(vmsDirectory(runDirectory), FIFO)
+  freed.catch(() => {})
+
+  /** Its QEMU has a user of its own. */
+  async function openTo(path: string, mode: number): Promise<void> {
+    if (qemuGroup === null) return
+    await chown(path, -1, qemuGroup)
+    await chmod(path, mode)
+  }
+
+  async function memoryDirectory({ uuid }: VmIdentity): Promise<string> {
+    const all = vmsDirectory(runDirectory)
+    const directory = join(all, uuid)
+    await mkdir(directory, { recursive: true, mode: 0o700 })
+    if (qemuGroup !== null) await chmod(all, 0o711)
+    await openTo(directory, 0o710)
+    return directory
+  }
+
+  async function destroy(vm: VmIdentity): Promise<void> {
+    await virsh(vm, ['destroy', vm.uuid], START_MILLISECONDS).catch((error: unknown) => {
+      if (!(error instanceof VmcacheError && error.code === 'WRONG_STATE')) throw error
+    })
+    await rm(join(vmsDirectory(runDirectory), vm.uuid), { recursive: true, force: true })
+  }
 
   return {
     name: 'libvirt',
-    capabilities: { definesVms: false, outOfBand: false, suspends: false },
+    capabilities: { definesVms: false, outOfBand: false, cheapMonitors: false },
     async find(nameOrUuid, connect) {
       const ask = async (command: string) => (await virsh({ connect }, [command, '--', nameOrUuid])).trim()
       return { uuid: await ask('domuuid'), name: await ask('domname').catch(() => nameOrUuid) }
     },
     declared: async (vm) => parseDomain(await virsh(vm, ['dumpxml', vm.uuid])),
     async monitor(vm): Promise<VmMonitor | null> {
-      const state = (await virsh(vm, ['domstate', vm.uuid])).trim()
-      if (state === 'shut off' || state === 'crashed') return null
-      return { execute: (command, args, options) => monitorCommand(vm, command, args, options), yank: null }
+      const state = await stateOf(vm)
+      return state === 'shut off' || state === 'crashed' ? null : monitorOf(vm)
     },
     async loads(vms) {
       const domains = vms.filter(({ definition }) => definition === null)
@@ -62,15 +92,46 @@ export function createLibvirtDriver({ clock, onChange }: LibvirtDriverOptions): 
       await virsh(vm, ['start', vm.uuid, '--paused'], START_MILLISECONDS)
     },
     async resume(vm) {
-      await virsh(vm, ['resume', vm.uuid])
+      await virsh(vm, ['resume', vm.uuid]).catch(async (error: unknown) => {
+        if ((await stateOf(vm)) !== 'running') throw error
+      })
     },
     async powerDown(vm) {
       await virsh(vm, ['shutdown', vm.uuid])
     },
-    async destroy(vm) {
-      await virsh(vm, ['destroy', vm.uuid], START_MILLISECONDS).catch((error: unknown) => {
-        if (!(error instanceof VmcacheError && error.code === 'WRONG_STATE')) throw error
-      })
+    destroy,
+    async lastingDefinition(vm) {
+      refuseOtherMachine(vm)
+      const persistent = (await virsh(vm, ['list', '--all', '--persistent', '--uuid'])).split(/\s+/)
+      if (!persistent.includes(vm.uuid)) {
+        throw notSuspended(vm, 'its domain is transient, and nothing would be left of it', 'define it: virsh define')
+      }
+      const xml = await virsh(vm, ['dumpxml', '--migratable', vm.uuid])
+      return JSON.stringify(savedDomain(xml, await virsh(vm, ['dumpxml', vm.uuid])))
+    },
+    memoryDirectory,
+    async save(vm, socket, watch) {
+      await openTo(socket, 0o660)
+      await saveMemory(monitorOf(vm), socket, watch)
+    },
+    async restore(vm, { socket, definition, prepare }, watch) {
+      assert(definition !== null, 'what a domain consisted of was kept')
+      const start = savedImageStart(JSON.parse(definition) as SavedDomain)
+      await freed
+      const source = {
+        fifo: join(await memoryDirectory(vm), FIFO),
+        start: Buffer.concat(Array<Buffer>(readsOfStart(await daemonVersion(vm))).fill(start)),
+        socket,
+      }
+      try {
+        await loadThroughFifo(source, (fifo, abort) => virsh(vm, ['restore', '--paused', fifo], abort), watch)
+        await prepare(monitorOf(vm))
+      } catch (error) {
+        // One that runs is somebody else's.
+        const state = await stateOf(vm).catch(() => null)
+        if (state === 'paused') await destroy(vm)
+        throw error
+      }
     },
     watch(vms) {
       const wanted = new Set(vms.filter(({ definition }) => definition === null).map(connectionOf))
@@ -84,8 +145,31 @@ export function createLibvirtDriver({ clock, onChange }: LibvirtDriverOptions): 
   }
 }
 
-function connectionOf({ connect }: Where): string {
-  return connect ?? DEFAULT_CONNECTION
+async function stateOf(vm: VmIdentity): Promise<string> {
+  return (await virsh(vm, ['domstate', vm.uuid])).trim()
+}
+
+function monitorOf(vm: VmIdentity): VmMonitor {
+  return { execute: (command, args, options) => monitorCommand(vm, command, args, options), yank: null }
+}
+
+/** `9.0.0`, of the libvirtd that does the work, not of the virsh that asks it. */
+async function daemonVersion(vm: VmIdentity): Promise<string> {
+  const text = await virsh(vm, ['version', '--daemon'])
+  const version = /daemon: (\S+)/.exec(text)?.[1]
+  if (version !== undefined) return version
+  throw new VmcacheError('HYPERVISOR', `virsh version says nothing of its daemon: ${text.trim()}`)
+}
+
+/** Its QEMU could not reach our sockets. */
+function refuseOtherMachine(vm: VmIdentity): void {
+  const uri = connectionOf(vm)
+  const host = URL.canParse(uri) ? new URL(uri).host : ''
+  if (host !== '') throw notSuspended(vm, `it runs on ${host}`, 'suspend it there')
+}
+
+function notSuspended({ name }: VmIdentity, why: string, hint: string): VmcacheError {
+  return new VmcacheError('REFUSED', `VM ${name} cannot be suspended: ${why}`, { hint })
 }
 
 async function monitorCommand(
@@ -101,38 +185,4 @@ async function monitorCommand(
   if (message.kind === 'answer') return message.value
   const words = message.kind === 'error' ? message.description : `no answer to ${command}`
   throw new VmcacheError('HYPERVISOR', `QEMU refuses: ${words}`)
-}
-
-/** The output of virsh. Its words are those of the C locale, whatever the engine's is. */
-async function virsh(where: Where, args: readonly string[], milliseconds = COMMAND_MILLISECONDS): Promise<string> {
-  try {
-    const { stdout } = await execa('virsh', ['-q', '-c', connectionOf(where), ...args], {
-      stdin: 'ignore',
-      timeout: milliseconds + MARGIN_MILLISECONDS,
-      env: { LC_ALL: 'C' },
-    })
-    return stdout
-  } catch (error) {
-    throw virshError(args, error)
-  }
-}
-
-function virshError(args: readonly string[], error: unknown): VmcacheError {
-  const { code, stderr = '', timedOut } = error as { code?: string; stderr?: string; timedOut?: boolean }
-  const words = stderr
-    .trim()
-    .replace(/^error: /gm, '')
-    .replace(/\s*\n\s*/g, ': ')
-  if (code === 'ENOENT') {
-    return new VmcacheError('HYPERVISOR', 'virsh is not installed', {
-      hint: 'install the clients of libvirt, for example: apt-get install libvirt-clients',
-      cause: error,
-    })
-  }
-  if (timedOut === true) {
-    return new VmcacheError('HYPERVISOR', `virsh ${args[0]} does not end in time`, { details: { timeout: true } })
-  }
-  if (/failed to get domain|Domain not found/i.test(words)) return new VmcacheError('VM_NOT_FOUND', words)
-  if (/domain is not running|is already active/.test(words)) return new VmcacheError('WRONG_STATE', words)
-  return new VmcacheError('HYPERVISOR', `virsh ${args[0]} fails: ${words}`, { cause: error })
 }

@@ -6,6 +6,7 @@ import { messageOf, VmcacheError } from '../../base/errors.js'
 import type { VmLoad } from '../../model/idleness.js'
 import type { VmDefinition } from '../../model/vm.js'
 import type { VmDriver, VmIdentity, VmListener, VmMonitor } from '../driver.js'
+import { loadMemory, saveMemory } from '../memory-stream.js'
 import { processSeconds } from './process-seconds.js'
 import { qemuArguments } from './qemu-arguments.js'
 import { connectQmp, type QmpClient } from './qmp-client.js'
@@ -91,9 +92,41 @@ export function createQemuDriver({ runDirectory, clock, onChange }: QemuDriverOp
     return { cpuSeconds: await processSeconds(pid), diskRequests: await diskRequests(execute) }
   }
 
+  async function memoryDirectory({ uuid }: VmIdentity): Promise<string> {
+    const { directory } = vmPaths(runDirectory, uuid)
+    await mkdir(directory, { recursive: true, mode: 0o700 })
+    return directory
+  }
+
+  async function start(vm: VmIdentity, { awaitsMemory }: { readonly awaitsMemory: boolean }): Promise<void> {
+    const definition = definitionOf(vm)
+    if ((await connected(vm)) !== null) throw new VmcacheError('WRONG_STATE', `VM ${vm.name} runs already`)
+    await memoryDirectory(vm)
+    const paths = vmPaths(runDirectory, vm.uuid)
+    const blockDevices = await blockDevicesOf(definition)
+    try {
+      await execa(QEMU, qemuArguments({ ...vm, definition, paths, blockDevices, awaitsMemory }), {
+        stdin: 'ignore',
+        timeout: START_MILLISECONDS,
+      })
+    } catch (error) {
+      throw startError(vm, error)
+    }
+    await running(vm)
+  }
+
+  async function destroy(vm: VmIdentity): Promise<void> {
+    const connection = await connected(vm)
+    if (connection === null) return
+    // The answer may get lost with the process.
+    await connection.commands.execute('quit').catch(() => {})
+    await ended(vm, connection.commands, clock)
+    await rm(vmPaths(runDirectory, vm.uuid).directory, { recursive: true, force: true })
+  }
+
   return {
     name: 'qemu',
-    capabilities: { definesVms: true, outOfBand: true, suspends: true },
+    capabilities: { definesVms: true, outOfBand: true, cheapMonitors: true },
     async find(nameOrUuid) {
       throw new VmcacheError('VM_NOT_FOUND', `VM ${nameOrUuid} is not defined`, { hint: 'see: vmcache vm list' })
     },
@@ -114,47 +147,36 @@ export function createQemuDriver({ runDirectory, clock, onChange }: QemuDriverOp
     },
     async monitor(vm): Promise<VmMonitor | null> {
       const connection = await connected(vm)
-      if (connection === null) return null
-      const { commands, rescue } = connection
-      const yank = async (node: string): Promise<void> => {
-        await rescue.execute('yank', { instances: [{ type: 'block-node', 'node-name': node }] })
-      }
-      return { execute: commands.execute, yank }
+      return connection === null ? null : monitorOf(connection)
     },
     async loads(vms) {
       const own = vms.filter(({ definition }) => definition !== null)
       const loads = await Promise.all(own.map(async (vm) => [vm.uuid, await loadOf(vm).catch(() => null)] as const))
       return new Map(loads.flatMap(([uuid, load]) => (load === null ? [] : [[uuid, load] as const])))
     },
-    async startPaused(vm, { awaitsMemory = false } = {}) {
-      const definition = definitionOf(vm)
-      const paths = vmPaths(runDirectory, vm.uuid)
-      if ((await connected(vm)) !== null) throw new VmcacheError('WRONG_STATE', `VM ${vm.name} runs already`)
-      await mkdir(paths.directory, { recursive: true, mode: 0o700 })
-      const blockDevices = await blockDevicesOf(definition)
-      try {
-        await execa(QEMU, qemuArguments({ ...vm, definition, paths, blockDevices, awaitsMemory }), {
-          stdin: 'ignore',
-          timeout: START_MILLISECONDS,
-        })
-      } catch (error) {
-        throw startError(vm, error)
-      }
-      await running(vm)
-    },
+    startPaused: (vm) => start(vm, { awaitsMemory: false }),
     async resume(vm) {
       await (await running(vm)).execute('cont')
     },
     async powerDown(vm) {
       await (await running(vm)).execute('system_powerdown')
     },
-    async destroy(vm) {
-      const connection = await connected(vm)
-      if (connection === null) return
-      // The answer may get lost with the process.
-      await connection.commands.execute('quit').catch(() => {})
-      await ended(vm, connection.commands, clock)
-      await rm(vmPaths(runDirectory, vm.uuid).directory, { recursive: true, force: true })
+    destroy,
+    lastingDefinition: async () => null,
+    memoryDirectory,
+    async save(vm, socket, watch) {
+      await saveMemory(await running(vm), socket, watch)
+    },
+    async restore(vm, { socket, prepare }, watch) {
+      await start(vm, { awaitsMemory: true })
+      try {
+        const monitor = monitorOf((await connected(vm))!)
+        await prepare(monitor)
+        await loadMemory(monitor, { socket, incoming: vmPaths(runDirectory, vm.uuid).incoming }, watch)
+      } catch (error) {
+        await destroy(vm)
+        throw error
+      }
     },
     watch(vms) {
       for (const vm of vms) if (vm.definition !== null) connected(vm).catch(() => {})
@@ -166,6 +188,15 @@ export function createQemuDriver({ runDirectory, clock, onChange }: QemuDriverOp
           () => {},
         )
       }
+    },
+  }
+}
+
+function monitorOf({ commands, rescue }: Connection): VmMonitor {
+  return {
+    execute: commands.execute,
+    async yank(node) {
+      await rescue.execute('yank', { instances: [{ type: 'block-node', 'node-name': node }] })
     },
   }
 }

@@ -7,6 +7,8 @@ export interface VmPaths {
   readonly monitor: string
   /** Monitor for commands out of band. */
   readonly rescue: string
+  /** Where it takes its memory when it is resumed. */
+  readonly incoming: string
   /** Holds the id of the process, as QEMU wrote and locked it. */
   readonly pid: string
 }
@@ -22,6 +24,7 @@ export function vmPaths(runDirectory: string, uuid: string): VmPaths {
     directory,
     monitor: join(directory, 'monitor'),
     rescue: join(directory, 'rescue'),
+    incoming: join(directory, 'incoming'),
     pid: join(directory, 'pid'),
   }
 }

@@ -9,6 +9,7 @@ import { lacksWrites } from './0002-lacks-writes.js'
 import { writeBack } from './0003-write-back.js'
 import { vms } from './0004-vms.js'
 import { checkpoints } from './0005-checkpoints.js'
+import { checkpointDefinition } from './0006-checkpoint-definition.js'
 
 export interface SchemaMigration {
   /** Sorts in the order of application; kept for ever, as databases remember it. */
@@ -23,4 +24,5 @@ export const MIGRATIONS: readonly SchemaMigration[] = [
   { name: '0003-write-back', up: writeBack },
   { name: '0004-vms', up: vms },
   { name: '0005-checkpoints', up: checkpoints },
+  { name: '0006-checkpoint-definition', up: checkpointDefinition },
 ]

@@ -117,11 +117,17 @@ describe('rapid suspend', () => {
     expect(chunks().reserved).toBe(0)
   })
 
-  test('a domain of libvirt has none', async () => {
+  test('a domain of libvirt has it too, whoever starts and ends it', async () => {
     host.drivers.libvirt.add('db01', { vda: host.image('db01.img', GIB) })
     await host.operations['vm.adopt']({ domains: ['db01'], connect: null, dryRun: false }, context)
-    await expect(set('db01', { rapidSuspend: 'on' })).rejects.toMatchObject({ code: 'HYPERVISOR', exit: 9 })
-    expect(await set('db01', { rapidSuspend: 'off' })).toMatchObject({ changed: false })
+    await set('db01', { rapidSuspend: 'on' })
+    host.drivers.libvirt.startByHand('db01')
+    await host.handle.reconcileVms()
+    expect(await show('db01')).toMatchObject({ reservation: { cache: 'fast', bytes: NEEDED * 16 * MIB } })
+    await suspend('db01')
+    expect(await show('db01')).toMatchObject({ state: 'suspended', reservation: null })
+    await resume('db01')
+    expect(chunks().reserved).toBe(NEEDED)
   })
 })
 
