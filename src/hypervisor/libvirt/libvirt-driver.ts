@@ -1,4 +1,3 @@
-import { execa } from 'execa'
 import type { Clock } from '../../base/clock.js'
 import { VmcacheError } from '../../base/errors.js'
 import type { VmLoad } from '../../model/idleness.js'
@@ -6,6 +5,7 @@ import type { VmDriver, VmIdentity, VmListener, VmMonitor } from '../driver.js'
 import { decodeMessage, encodeCommand } from '../../protocol/qmp/message.js'
 import { parseDomain } from './domain.js'
 import { parseLoads } from './loads.js'
+import { createVirsh } from './virsh.js'
 import { watchEvents, type EventWatch } from './watch-events.js'
 
 export interface LibvirtDriverOptions {
@@ -16,13 +16,10 @@ export interface LibvirtDriverOptions {
 /** Where domains are, for those of which nobody said anything else. */
 export const DEFAULT_CONNECTION = 'qemu:///system'
 
-const COMMAND_MILLISECONDS = 10_000
 /** Starting a domain prepares its network and storage. */
 const START_MILLISECONDS = 60_000
-/** What virsh itself takes. */
-const MARGIN_MILLISECONDS = 2000
 
-/** Of all domains of a connection at once: each call is a process. */
+/** Of all domains of a connection at once. */
 const STATISTICS = ['domstats', '--raw', '--list-running', '--cpu-total', '--block']
 
 type Where = Pick<VmIdentity, 'connect'>
@@ -30,6 +27,24 @@ type Where = Pick<VmIdentity, 'connect'>
 /** Domains of libvirt: a VM is its UUID, whatever it is called. Nothing of a domain's definition is changed. */
 export function createLibvirtDriver({ clock, onChange }: LibvirtDriverOptions): VmDriver {
   let watches = new Map<string, EventWatch>()
+  const { run, close } = createVirsh()
+  const virsh = (where: Where, words: readonly string[], milliseconds?: number): Promise<string> =>
+    run(connectionOf(where), words, milliseconds)
+
+  async function monitorCommand(
+    vm: VmIdentity,
+    command: string,
+    args?: object,
+    { timeoutMilliseconds }: { timeoutMilliseconds?: number } = {},
+  ): Promise<unknown> {
+    const given = args === undefined ? {} : { arguments: args }
+    const text = encodeCommand({ id: null, command, ...given }).trim()
+    const answer = await virsh(vm, ['qemu-monitor-command', vm.uuid, asciiJson(text)], timeoutMilliseconds)
+    const message = decodeMessage(answer.trim())
+    if (message.kind === 'answer') return message.value
+    const words = message.kind === 'error' ? message.description : `no answer to ${command}`
+    throw new VmcacheError('HYPERVISOR', `QEMU refuses: ${words}`)
+  }
 
   return {
     name: 'libvirt',
@@ -80,6 +95,7 @@ export function createLibvirtDriver({ clock, onChange }: LibvirtDriverOptions): 
     async close() {
       for (const watch of watches.values()) watch.stop()
       watches = new Map()
+      close()
     },
   }
 }
@@ -88,51 +104,7 @@ function connectionOf({ connect }: Where): string {
   return connect ?? DEFAULT_CONNECTION
 }
 
-async function monitorCommand(
-  vm: VmIdentity,
-  command: string,
-  args?: object,
-  { timeoutMilliseconds = COMMAND_MILLISECONDS }: { timeoutMilliseconds?: number } = {},
-): Promise<unknown> {
-  const given = args === undefined ? {} : { arguments: args }
-  const text = encodeCommand({ id: null, command, ...given }).trim()
-  const answer = await virsh(vm, ['qemu-monitor-command', vm.uuid, text], timeoutMilliseconds)
-  const message = decodeMessage(answer.trim())
-  if (message.kind === 'answer') return message.value
-  const words = message.kind === 'error' ? message.description : `no answer to ${command}`
-  throw new VmcacheError('HYPERVISOR', `QEMU refuses: ${words}`)
-}
-
-/** The output of virsh. Its words are those of the C locale, whatever the engine's is. */
-async function virsh(where: Where, args: readonly string[], milliseconds = COMMAND_MILLISECONDS): Promise<string> {
-  try {
-    const { stdout } = await execa('virsh', ['-q', '-c', connectionOf(where), ...args], {
-      stdin: 'ignore',
-      timeout: milliseconds + MARGIN_MILLISECONDS,
-      env: { LC_ALL: 'C' },
-    })
-    return stdout
-  } catch (error) {
-    throw virshError(args, error)
-  }
-}
-
-function virshError(args: readonly string[], error: unknown): VmcacheError {
-  const { code, stderr = '', timedOut } = error as { code?: string; stderr?: string; timedOut?: boolean }
-  const words = stderr
-    .trim()
-    .replace(/^error: /gm, '')
-    .replace(/\s*\n\s*/g, ': ')
-  if (code === 'ENOENT') {
-    return new VmcacheError('HYPERVISOR', 'virsh is not installed', {
-      hint: 'install the clients of libvirt, for example: apt-get install libvirt-clients',
-      cause: error,
-    })
-  }
-  if (timedOut === true) {
-    return new VmcacheError('HYPERVISOR', `virsh ${args[0]} does not end in time`, { details: { timeout: true } })
-  }
-  if (/failed to get domain|Domain not found/i.test(words)) return new VmcacheError('VM_NOT_FOUND', words)
-  if (/domain is not running|is already active/.test(words)) return new VmcacheError('WRONG_STATE', words)
-  return new VmcacheError('HYPERVISOR', `virsh ${args[0]} fails: ${words}`, { cause: error })
+/** The same JSON without characters that are none of ASCII. */
+function asciiJson(text: string): string {
+  return text.replace(/[\x7f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
