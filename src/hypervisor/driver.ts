@@ -29,6 +29,8 @@ export interface DeclaredDisk {
   readonly stopsOnError: boolean
   /** Whether the guest's trims reach the storage. */
   readonly discard: boolean
+  /** How QEMU reads and writes the storage (`native`, `io_uring` ...); null for its default. */
+  readonly io: string | null
   /** Why it stays direct whatever the block graph says: `medium`, `shareable` ...; null where nothing is known against it. */
   readonly whyDirect: string | null
 }

@@ -2,7 +2,7 @@ import { systemClock } from '../../src/base/clock.js'
 import { createLibvirtDriver } from '../../src/hypervisor/libvirt/libvirt-driver.js'
 import { whyNoPrivateMounts } from '../support/conditions.js'
 import { whyNoGuest } from '../support/guest/kernel.js'
-import { defineDomain, startLibvirt, whyNoRawLayer } from '../support/libvirt.js'
+import { defineDomain, startLibvirt } from '../support/libvirt.js'
 import { describeWith } from '../support/packages.js'
 import { vmDriverContract } from './vm-driver.js'
 
@@ -24,5 +24,5 @@ describeWith(
       }
     })
   },
-  whyNoPrivateMounts() ?? whyNoRawLayer() ?? (await whyNoGuest()),
+  whyNoPrivateMounts() ?? (await whyNoGuest()),
 )

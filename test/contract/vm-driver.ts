@@ -284,7 +284,7 @@ export function vmDriverContract(startWorld: (directory: string, onChange: () =>
       )
       await world.driver.startPaused(vm!)
       const { disks } = await observeVm(world.driver, vm!)
-      expect(disks.map(({ target, whyDirect }) => [target, whyDirect])).toEqual([
+      expect(disks.map(({ target, whyDirect }) => [target, whyDirect]).sort()).toEqual([
         ['vda', null],
         ['vdb', 'qcow2 with a backing chain'],
         ['vdc', 'qcow2 image'],

@@ -155,7 +155,7 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
     onCommand: () => {},
     add(name, images, uuid = `uuid-of-${name}`) {
       const disks = Object.entries(images).map(([target, path]) => ({
-        ...{ target, device: target, path, stopsOnError: true, discard: true, whyDirect: null },
+        ...{ target, device: target, path, stopsOnError: true, discard: true, io: null, whyDirect: null },
       }))
       const vm: FakeVm = {
         ...{ uuid, name, state: 'off', disks, blocked: [] },

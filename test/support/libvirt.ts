@@ -1,14 +1,8 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { access, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { run, until } from './processes.js'
-
-/** Why the disks of this machine's libvirt stay direct; null where they can be exchanged. */
-export function whyNoRawLayer(): string | null {
-  const { stdout } = spawnSync('virsh', ['--version'], { encoding: 'utf8' })
-  return Number.parseInt(stdout ?? '') >= 10 ? `libvirt ${stdout.trim()} starts raw images without a raw layer` : null
-}
 
 /** A libvirtd in a mount and process namespace of its own: it sees its own /etc/libvirt and sockets, and nothing of it is left behind. */
 export interface Libvirt {

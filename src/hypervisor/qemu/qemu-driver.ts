@@ -107,6 +107,7 @@ export function createQemuDriver({ runDirectory, clock, onChange }: QemuDriverOp
           device: target,
           path,
           discard: true,
+          io: null,
           stopsOnError: true,
           whyDirect: null,
         })),

@@ -23,7 +23,8 @@ async function commandsOfRemoval(storageIsActive: boolean): Promise<string[]> {
   const commands: string[] = []
   const monitor: VmMonitor = {
     execute: (command, args) => {
-      commands.push(command === 'blockdev-set-active' ? `${command} ${JSON.stringify(args)}` : command)
+      if (command !== 'blockdev-del' || (args as { 'node-name': string })['node-name'] === 'vmcache-vda-1')
+        commands.push(command === 'blockdev-set-active' ? `${command} ${JSON.stringify(args)}` : command)
       return Promise.resolve({})
     },
     yank: null,
@@ -37,7 +38,9 @@ async function commandsOfRemoval(storageIsActive: boolean): Promise<string[]> {
     layers: {
       format: nodeOf('vda-format', 'raw'),
       storage: nodeOf('vda-storage', 'file', storageIsActive),
+      name: 'vda-format',
       discard: true,
+      io: null,
     },
     whyDirect: null,
   }
