@@ -87,7 +87,7 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
     logger,
   })
   let vmLoop: VmLoop | null = null
-  const onChange = (): void => vmLoop?.wake()
+  const onChange = (vm: string | null): void => vmLoop?.wake(vm)
   const drivers = {
     qemu: createQemuDriver({ runDirectory: values['run-dir'], clock, onChange }),
     libvirt: createLibvirtDriver({ clock, onChange }),

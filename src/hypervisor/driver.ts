@@ -90,5 +90,8 @@ export interface VmDriver {
   close(): Promise<void>
 }
 
-/** Called when something may have changed: a VM was started, stopped, ended, or met an I/O error. Says too much rather than too little. */
-export type VmListener = () => void
+/**
+ * Called when something may have changed: a VM was started, stopped, ended, or met an I/O error. Says too much rather than too little. `vm`: its
+ * name or UUID; null where it may be any.
+ */
+export type VmListener = (vm: string | null) => void

@@ -5,7 +5,7 @@ import { manualClock } from '../../support/manual-clock.js'
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
-function loop(reconcile: () => Promise<boolean>, observe: () => Promise<void> = async () => {}) {
+function loop(reconcile: (vm: string | null) => Promise<boolean>, observe: () => Promise<void> = async () => {}) {
   const clock = manualClock()
   return { clock, loop: startVmLoop({ reconcile, observe, clock, logger: silentLogger }) }
 }
@@ -40,8 +40,8 @@ test('what wakes it while it runs makes it run once more, and a failure does not
     runs++
     return new Promise((resolve, reject) => (end = () => (runs === 1 ? reject(new Error('no')) : resolve(false))))
   })
-  running.wake()
-  running.wake()
+  running.wake(null)
+  running.wake(null)
   await turn()
   expect(runs).toBe(1)
   end()

@@ -109,11 +109,11 @@ describe('rapid suspend', () => {
     await start('web01')
     await host.start(await host.kill())
     expect(chunks().reserved).toBe(0)
-    await host.handle.reconcileVms()
+    await host.handle.reconcileVms(null)
     expect(await show()).toMatchObject({ reservation: { cache: 'fast' } })
     expect(chunks().reserved).toBe(NEEDED)
     vmOf('web01').state = 'off'
-    await host.handle.reconcileVms()
+    await host.handle.reconcileVms(null)
     expect(chunks().reserved).toBe(0)
   })
 

@@ -120,7 +120,7 @@ describe('vm suspend', () => {
     qemu.fail.clear()
     qemu.onCommand = () => {}
     host.state.mend()
-    await host.handle.reconcileVms()
+    await host.handle.reconcileVms(null)
     expect(web.state).toBe('running')
     expect(await show()).toMatchObject({ state: 'running', checkpoint: null })
     expect(await disk()).toMatchObject({ mode: { inForce: 'write-back' } })
@@ -363,7 +363,7 @@ describe('S3: what an engine leaves that dies in between is brought to an end', 
     expect(await recordedStates()).toEqual(['suspending'])
     qemu.resume = goOn
     await host.start(await host.kill())
-    await host.handle.reconcileVms()
+    await host.handle.reconcileVms(null)
     expect(web.state).toBe('running')
     expect(await recordedStates()).toEqual([])
     expect(kept()).toEqual([])
@@ -376,7 +376,7 @@ describe('S3: what an engine leaves that dies in between is brought to an end', 
     qemu.resume = goOn
     web.state = 'off'
     await host.start(await host.kill())
-    await host.handle.reconcileVms()
+    await host.handle.reconcileVms(null)
     expect(await recordedStates()).toEqual([])
     expect(await start()).toMatchObject({ results: [{ ok: true }] })
   })
@@ -389,7 +389,7 @@ describe('S3: what an engine leaves that dies in between is brought to an end', 
     qemu.destroy = destroy
     expect(web.state).toBe('postmigrate')
     await host.start(await host.kill())
-    await host.handle.reconcileVms()
+    await host.handle.reconcileVms(null)
     expect(web.state).toBe('off')
     expect(await resume()).toMatchObject({ changed: true })
   })
@@ -402,7 +402,7 @@ describe('S3: what an engine leaves that dies in between is brought to an end', 
     qemu.destroy = async () => void (web.state = 'off')
     web.state = state
     await host.start(await host.kill())
-    await host.handle.reconcileVms()
+    await host.handle.reconcileVms(null)
     expect(web.state).toBe('off')
     expect(await show()).toMatchObject({ state: 'suspended' })
     expect(await resume()).toMatchObject({ changed: true })
@@ -421,7 +421,7 @@ describe('S3: what an engine leaves that dies in between is brought to an end', 
     qemu.resume = goOn
     web.state = state
     await host.start(await host.kill())
-    await host.handle.reconcileVms()
+    await host.handle.reconcileVms(null)
     expect(web.state).toBe(then)
     expect(await recordedStates()).toEqual([])
     expect(kept()).toEqual([])

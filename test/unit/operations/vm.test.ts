@@ -46,7 +46,7 @@ const disk = (name: string) => host.operations['disk.show']({ name }, context)
 const start = (...names: string[]) => host.operations['vm.start'](targets(names), context)
 const stop = (...names: string[]) => host.operations['vm.stop']({ ...targets(names), force: true }, context)
 const detach = (...names: string[]) => host.operations['cache.detach'](detachRequest(names), context)
-const reconcile = () => host.handle.reconcileVms()
+const reconcile = () => host.handle.reconcileVms(null)
 const paths = async () => (await show()).disks.map(({ target, path }) => `${target} ${path}`)
 
 const define = (changes: Partial<DefineVmRequest> = {}) =>
