@@ -71,10 +71,18 @@ function withLayer(graph: BlockGraph, top: BlockNode): Nodes | null {
   const isInterim = top.name.startsWith(PREFIX) && top.name.endsWith(FORMAT)
   const id = idOf(isInterim ? top.name.slice(PREFIX.length) : top.name)
   const [plain, reopened] = [`${id}${STORAGE}`, `${PREFIX}${id}${STORAGE}`].map(graph.named)
-  const own = top.name.endsWith(STORAGE) || (isInterim && reopened !== undefined) ? reopened : plain
-  // An interim layer above the first storage: it has not come further.
-  const storage = isInterim && child === plain ? plain : own
+  // An interim layer above the first storage has not come further; any other is above a server.
+  const isFirst = isInterim && child === plain
+  const isReopened = !isFirst && (top.name.endsWith(STORAGE) || (isInterim && reopened !== undefined))
+  const storage = isReopened ? reopened : plain
   if (storage === undefined || (child !== storage && child.driver !== 'nbd')) return null
-  const name = isInterim ? `${id}${reopened === undefined ? FORMAT : STORAGE}` : top.name
+  const name = isInterim ? `${id}${isFirst || isReopened ? STORAGE : FORMAT}` : top.name
   return { format: top, storage, name }
+}
+
+/** Nodes that vmcache added for a disk and that nothing uses. */
+export function leftoversOf({ nodes, used }: BlockGraph, target: string, { storage, name }: Nodes): string[] {
+  const known = [interimName({ name }), reopenedName({ name })]
+  const ours = nodes.filter((node) => known.includes(node.name) || isInserted(node, target))
+  return ours.filter((node) => !used.includes(node) && node !== storage).map((node) => node.name)
 }

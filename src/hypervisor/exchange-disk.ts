@@ -57,12 +57,8 @@ async function insertWithLayer(
   const { format, storage } = layers
   const interim = interimName(layers)
   const reopened = reopenedName(layers)
-  if (format.name !== interim) {
-    await removeNode(monitor, interim)
-    await removeNode(monitor, reopened)
-    await monitor.execute('blockdev-add', storageOptions(layers, reopened))
-    await monitor.execute('blockdev-add', rawOptions(layers, interim, storage.name))
-  }
+  await monitor.execute('blockdev-add', storageOptions(layers, reopened))
+  if (format.name !== interim) await monitor.execute('blockdev-add', rawOptions(layers, interim, storage.name))
   const reopen = (file: string) =>
     drained(monitor, node, 'blockdev-reopen', { options: [rawOptions(layers, interim, file)] })
   try {
@@ -82,7 +78,6 @@ async function insertWithLayer(
 
 /** The device uses the interim layer above a server: it gets the one that stays. */
 async function endInterim(monitor: VmMonitor, disk: ObservedDisk, layers: DiskLayers, node: string): Promise<void> {
-  await removeNode(monitor, layers.name)
   await monitor.execute('blockdev-add', rawOptions(layers, layers.name, node))
   await drive(monitor, disk, layers.name)
   await removeNode(monitor, interimName(layers))
@@ -95,6 +90,7 @@ async function endInterim(monitor: VmMonitor, disk: ObservedDisk, layers: DiskLa
 export async function completeExchange(monitor: VmMonitor, disk: ObservedDisk): Promise<void> {
   const { layers, path } = disk
   if (layers === null || path.kind === 'direct' || layers.format.name === layers.name) return
+  await removeNode(monitor, layers.name)
   await endInterim(monitor, disk, layers, path.node)
 }
 
@@ -107,10 +103,10 @@ export async function removeDisk(monitor: VmMonitor, disk: ObservedDisk): Promis
   if (disk.path.kind === 'direct') return
   const { node } = disk.path
   const { name, isActive } = layers.storage
+  await removeLeftovers(monitor, disk)
   await completeExchange(monitor, disk)
   if (!isActive) await monitor.execute('blockdev-set-active', { 'node-name': name, active: true })
   await drained(monitor, node, 'blockdev-reopen', { options: [rawOptions(layers, layers.name, name)] })
-  await removeNode(monitor, interimName(layers))
   await monitor.execute('blockdev-del', { 'node-name': node })
 }
 
@@ -125,21 +121,26 @@ export async function renewDisk(monitor: VmMonitor, disk: ObservedDisk, server: 
   const node = insertedName(disk.target, 1 + Number(/\d+$/.exec(old)?.[0] ?? 1))
   await addServer(monitor, disk, node, server)
   await completeExchange(monitor, disk)
-  await removeNode(monitor, interimName(layers))
   await monitor.execute('blockdev-add', rawOptions(layers, interimName(layers), node))
   await drive(monitor, disk, interimName(layers), old)
+  await removeNode(monitor, layers.name)
   await endInterim(monitor, disk, layers, node)
   await removeNode(monitor, old)
 }
 
-/** Makes the device use a node. `waits`: the NBD node whose requests are waited for. */
-function drive(
+/**
+ * Makes the device use a node. `waits`: the NBD node whose requests are waited for. A QEMU that is told to exchange a node for itself dies (7.2 and
+ * 10.0), so it is asked first.
+ */
+async function drive(
   monitor: VmMonitor,
   { device }: ObservedDisk,
   value: string,
   waits: string | null = null,
 ): Promise<void> {
-  return drained(monitor, waits, 'qom-set', { path: deviceId.path(device), property: 'drive', value })
+  const drive = { path: deviceId.path(device), property: 'drive' }
+  if ((await monitor.execute('qom-get', drive)) === value) return
+  await drained(monitor, waits, 'qom-set', { ...drive, value })
 }
 
 async function addServer(
@@ -163,8 +164,7 @@ async function addServer(
     cache: { direct: true },
     discard: 'unmap',
   }
-  // An engine that was killed in between has left it there.
-  await removeNode(monitor, node)
+  await removeLeftovers(monitor, disk)
   await monitor.execute('blockdev-add', options, { timeoutMilliseconds: 2 * OPEN_SECONDS * 1000 })
   try {
     // QEMU itself would take any size, and the guest would lose what is above it.
@@ -183,6 +183,10 @@ async function addServer(
 /** A node that nothing uses any more is better away; that it is still there harms nothing. */
 async function removeNode(monitor: VmMonitor, node: string): Promise<void> {
   await monitor.execute('blockdev-del', { 'node-name': node }).catch(() => {})
+}
+
+async function removeLeftovers(monitor: VmMonitor, { leftovers }: ObservedDisk): Promise<void> {
+  for (const node of leftovers) await removeNode(monitor, node)
 }
 
 /** A command that waits for requests in flight. Where their server hangs its connection is broken, so that QEMU does not hang with it. */

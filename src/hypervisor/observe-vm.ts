@@ -1,6 +1,6 @@
 import type { VmState } from '../model/vm.js'
-import { blockGraph, deviceId, type BlockNode } from './block-graph.js'
-import { isInserted, layersOf, type DiskLayers } from './disk-layers.js'
+import { blockGraph, type BlockGraph } from './block-graph.js'
+import { isInserted, layersOf, leftoversOf, type DiskLayers } from './disk-layers.js'
 import type { DeclaredDisk, VmDriver, VmIdentity, VmMonitor } from './driver.js'
 
 /** A disk of a running VM. */
@@ -17,6 +17,8 @@ export interface ObservedDisk {
     { readonly kind: 'direct' } | { readonly kind: 'cached'; readonly node: string; readonly socket: string }
   /** How it can be inserted and removed; null where it cannot. */
   readonly layers: DiskLayers | null
+  /** Nodes that an exchange that was not brought to its end has left: nothing uses them. */
+  readonly leftovers: readonly string[]
   /** Why it cannot be served through a cache; null where it can. */
   readonly whyDirect: string | null
 }
@@ -31,8 +33,8 @@ export interface ObservedVm {
 export async function observeVm(driver: VmDriver, vm: VmIdentity, monitor?: VmMonitor | null): Promise<ObservedVm> {
   const way = monitor === undefined ? await driver.monitor(vm) : monitor
   if (way === null) return { state: 'off', disks: [] }
-  const [{ disks }, state] = await Promise.all([driver.declared(vm), stateOf(way)])
-  return { state, disks: await observeDisks(way, disks) }
+  const [{ disks }, state, graph] = await Promise.all([driver.declared(vm), stateOf(way), blockGraph(way)])
+  return { state, disks: observedDisks(graph, disks) }
 }
 
 async function stateOf(monitor: VmMonitor): Promise<VmState> {
@@ -43,42 +45,28 @@ async function stateOf(monitor: VmMonitor): Promise<VmState> {
 
 /** The disks of a VM that its definition knows and that have a medium. */
 export async function observeDisks(monitor: VmMonitor, declared: readonly DeclaredDisk[]): Promise<ObservedDisk[]> {
-  const graph = await blockGraph(monitor)
-  const disks = graph.devices.flatMap((device) => {
-    const known = declared.find((disk) => disk.device === device.id)
-    return known === undefined || device.node === null ? [] : [{ device, known, top: device.node }]
-  })
-  return Promise.all(
-    disks.map(async ({ device, known, top }): Promise<ObservedDisk> => {
-      const property = (name: string) =>
-        monitor.execute('qom-get', { path: deviceId.path(device.id), property: name }).catch(() => null)
-      const [onError, sharing, kind] = await Promise.all(['werror', 'share-rw', 'type'].map(property))
-      // A snapshot puts an overlay above what was inserted, which is read through it still.
-      const inserted = graph.used.find((node) => isInserted(node, known.target))
-      const layers = layersOf(graph, top)
-      const whyDirect =
-        known.whyDirect ??
-        (typeof layers === 'string' ? layers : null) ??
-        (device.isRemovable ? 'medium' : null) ??
-        (sharing === true ? 'shareable' : null) ??
-        (/^scsi-(block|generic)$/.test(String(kind)) ? 'LUN pass-through' : null)
-      const { discard, io } = known
-      return {
-        target: known.target,
-        device: device.id,
-        sizeBytes: top.sizeBytes,
-        stopsOnError: onError === 'stop',
-        path:
-          inserted === undefined
-            ? { kind: 'direct' }
-            : { kind: 'cached', node: inserted.name, socket: socketOf(inserted) },
-        layers: whyDirect === null && typeof layers !== 'string' ? { ...layers, discard, io } : null,
-        whyDirect,
-      }
-    }),
-  )
+  return observedDisks(await blockGraph(monitor), declared)
 }
 
-function socketOf({ fileName }: BlockNode): string {
-  return /[?&]socket=(.*)$/.exec(fileName)?.[1] ?? ''
+function observedDisks(graph: BlockGraph, declared: readonly DeclaredDisk[]): ObservedDisk[] {
+  return graph.devices.flatMap(({ id, isRemovable, node }) => {
+    const known = declared.find((disk) => disk.device === id)
+    if (known === undefined || node === null) return []
+    const { target, stopsOnError, discard, io } = known
+    const layers = layersOf(graph, node)
+    const whyDirect = known.whyDirect ?? (typeof layers === 'string' ? layers : null) ?? (isRemovable ? 'medium' : null)
+    return {
+      ...{ target, device: id, sizeBytes: node.sizeBytes, stopsOnError, whyDirect },
+      path: pathOf(graph, target),
+      layers: whyDirect === null && typeof layers !== 'string' ? { ...layers, discard, io } : null,
+      leftovers: typeof layers === 'string' ? [] : leftoversOf(graph, target, layers),
+    }
+  })
+}
+
+/** A snapshot puts an overlay above what was inserted, which is read through it still. */
+function pathOf({ used }: BlockGraph, target: string): ObservedDisk['path'] {
+  const node = used.find((other) => isInserted(other, target))
+  if (node === undefined) return { kind: 'direct' }
+  return { kind: 'cached', node: node.name, socket: /[?&]socket=(.*)$/.exec(node.fileName)?.[1] ?? '' }
 }

@@ -23,8 +23,7 @@ async function commandsOfRemoval(storageIsActive: boolean): Promise<string[]> {
   const commands: string[] = []
   const monitor: VmMonitor = {
     execute: (command, args) => {
-      if (command !== 'blockdev-del' || (args as { 'node-name': string })['node-name'] === 'vmcache-vda-1')
-        commands.push(command === 'blockdev-set-active' ? `${command} ${JSON.stringify(args)}` : command)
+      commands.push(command === 'blockdev-set-active' ? `${command} ${JSON.stringify(args)}` : command)
       return Promise.resolve({})
     },
     yank: null,
@@ -42,6 +41,7 @@ async function commandsOfRemoval(storageIsActive: boolean): Promise<string[]> {
       discard: true,
       io: null,
     },
+    leftovers: [],
     whyDirect: null,
   }
   await removeDisk(monitor, disk)

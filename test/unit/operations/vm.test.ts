@@ -346,7 +346,7 @@ describe('what is wanted is made so', () => {
   })
 
   test('a guest that is told of I/O errors gets no write-back: refused, and by the loop left direct with the reason', async () => {
-    web.werror.set('vda', 'report')
+    web.disks = web.disks.map((declared) => ({ ...declared, stopsOnError: declared.target !== 'vda' }))
     libvirt.startByHand('web01')
     expect(await attach({ targets: ['vda'], mode: 'write-back' })).toMatchObject({
       results: [{ error: { code: 'REFUSED' } }],
