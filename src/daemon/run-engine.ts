@@ -90,7 +90,7 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
   const onChange = (vm: string | null): void => vmLoop?.wake(vm)
   const drivers = {
     qemu: createQemuDriver({ runDirectory: values['run-dir'], clock, onChange }),
-    libvirt: createLibvirtDriver({ clock, onChange }),
+    libvirt: createLibvirtDriver({ clock, random, onChange }),
   }
   closers.push(() => Promise.all(Object.values(drivers).map((driver) => driver.close())))
   const jobs = await openJobs({ store: state.jobs, host: host.id, clock, random, logger })

@@ -1,4 +1,5 @@
 import { systemClock } from '../../src/base/clock.js'
+import { systemRandom } from '../../src/base/random.js'
 import { createLibvirtDriver } from '../../src/hypervisor/libvirt/libvirt-driver.js'
 import { whyNoPrivateMounts } from '../support/conditions.js'
 import { whyNoGuest } from '../support/guest/kernel.js'
@@ -12,7 +13,7 @@ describeWith(
   () => {
     vmDriverContract(async (directory, onChange) => {
       const libvirt = await startLibvirt(directory)
-      const driver = createLibvirtDriver({ clock: systemClock, onChange })
+      const driver = createLibvirtDriver({ clock: systemClock, random: systemRandom, onChange })
       return {
         driver,
         connect: libvirt.uri,

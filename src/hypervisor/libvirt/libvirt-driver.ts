@@ -1,4 +1,5 @@
 import type { Clock } from '../../base/clock.js'
+import type { Random } from '../../base/random.js'
 import { VmcacheError } from '../../base/errors.js'
 import type { VmLoad } from '../../model/idleness.js'
 import type { VmDriver, VmIdentity, VmListener, VmMonitor } from '../driver.js'
@@ -10,6 +11,7 @@ import { watchEvents, type EventWatch } from './watch-events.js'
 
 export interface LibvirtDriverOptions {
   readonly clock: Clock
+  readonly random: Random
   readonly onChange: VmListener
 }
 
@@ -25,9 +27,9 @@ const STATISTICS = ['domstats', '--raw', '--list-running', '--cpu-total', '--blo
 type Where = Pick<VmIdentity, 'connect'>
 
 /** Domains of libvirt: a VM is its UUID, whatever it is called. Nothing of a domain's definition is changed. */
-export function createLibvirtDriver({ clock, onChange }: LibvirtDriverOptions): VmDriver {
+export function createLibvirtDriver({ clock, random, onChange }: LibvirtDriverOptions): VmDriver {
   let watches = new Map<string, EventWatch>()
-  const { run, close } = createVirsh()
+  const { run, close } = createVirsh(clock, random)
   const virsh = (where: Where, words: readonly string[], milliseconds?: number): Promise<string> =>
     run(connectionOf(where), words, milliseconds)
 

@@ -1,5 +1,6 @@
-import { randomUUID } from 'node:crypto'
 import { execa } from 'execa'
+import type { Clock } from '../../base/clock.js'
+import type { Random } from '../../base/random.js'
 
 export interface VirshOutcome {
   readonly stdout: string
@@ -24,14 +25,22 @@ export function fitsShell(words: readonly string[]): boolean {
   return words.every((word) => /^[\x20-\x7e]*$/.test(word))
 }
 
-/** `environment`: of the process, besides that of the engine. */
-export function openVirshShell(uri: string, environment: Readonly<Record<string, string>>): VirshShell {
+export interface VirshShellOptions {
+  readonly uri: string
+  /** Of the process, besides that of the engine. */
+  readonly environment: Readonly<Record<string, string>>
+  readonly clock: Clock
+  /** What virsh prints is told apart by marks that nobody knows: names that others gave are in it. */
+  readonly random: Random
+}
+
+export function openVirshShell({ uri, environment, clock, random }: VirshShellOptions): VirshShell {
   const child = execa('virsh', ['-q', '-c', uri], {
     buffer: false,
     reject: false,
     env: { ...environment, TERM: 'dumb', VIRSH_HISTSIZE: '0' },
   })
-  const mark = randomUUID()
+  const mark = random.id()
   const said = { stdout: '', stderr: '' }
   let commands = 0
   let look: (() => void) | null = null
@@ -68,15 +77,16 @@ export function openVirshShell(uri: string, environment: Readonly<Record<string,
     },
     run: (words, milliseconds) =>
       new Promise((resolve) => {
+        if (ended !== null) return resolve(ended)
         commands++
         said.stdout = said.stderr = ''
         const done = (result: VirshOutcome | Undone): void => {
           look = null
-          clearTimeout(timer)
+          cancel()
           if (result === 'late') isGood = false
           resolve(result)
         }
-        const timer = setTimeout(() => done('late'), milliseconds)
+        const cancel = clock.after(milliseconds, () => done('late'))
         look = () => {
           const result = outcome()
           if (result !== null) done(result)

@@ -1,4 +1,6 @@
 import { execa } from 'execa'
+import type { Clock } from '../../base/clock.js'
+import type { Random } from '../../base/random.js'
 import { VmcacheError } from '../../base/errors.js'
 import { fitsShell, openVirshShell, type Undone, type VirshOutcome, type VirshShell } from './virsh-shell.js'
 
@@ -24,46 +26,68 @@ const ENVIRONMENT = { LC_ALL: 'C' }
 
 interface Connection {
   readonly idle: VirshShell[]
-  readonly waiting: (() => void)[]
-  open: number
+  readonly waiting: ((shell: VirshShell) => void)[]
+  /** All that run, also those that are busy. */
+  readonly shells: Set<VirshShell>
+  isOpening: boolean
 }
 
-export function createVirsh(): Virsh {
+export function createVirsh(clock: Clock, random: Random): Virsh {
   const connections = new Map<string, Connection>()
-  const shells = new Set<VirshShell>()
 
-  async function shellOf(uri: string, connection: Connection): Promise<VirshShell> {
-    if (connection.open >= SHELLS) await new Promise<void>((resolve) => connection.waiting.push(resolve))
-    connection.open++
+  function connectionTo(uri: string): Connection {
+    const connection = connections.get(uri) ?? { idle: [], waiting: [], shells: new Set(), isOpening: false }
+    connections.set(uri, connection)
+    return connection
+  }
+
+  /** One that is idle, or the first that is free: one that others use is sooner than one that has to connect. */
+  function take(uri: string, connection: Connection): Promise<VirshShell> {
     for (let shell = connection.idle.pop(); shell !== undefined; shell = connection.idle.pop()) {
-      if (shell.isGood) return shell
-      giveUp(shell)
+      if (shell.isGood) return Promise.resolve(shell)
+      giveUp(connection, shell)
     }
-    const shell = openVirshShell(uri, ENVIRONMENT)
+    return new Promise((resolve) => {
+      connection.waiting.push(resolve)
+      openMore(uri, connection)
+    })
+  }
+
+  function openMore(uri: string, connection: Connection): void {
+    const { shells, waiting } = connection
+    if (connection.isOpening || waiting.length === 0 || shells.size >= SHELLS) return
+    connection.isOpening = true
+    const shell = openVirshShell({ uri, environment: ENVIRONMENT, clock, random })
     shells.add(shell)
-    return shell
+    void shell.run(['echo'], MARGIN_MILLISECONDS).then(() => {
+      connection.isOpening = false
+      // Whoever waits hears from it what is wrong with it.
+      give(connection, shell)
+      openMore(uri, connection)
+    })
   }
 
-  function giveBack(connection: Connection, shell: VirshShell): void {
-    connection.open--
-    if (shell.isGood && connection.idle.length < IDLE_SHELLS) connection.idle.push(shell)
-    else giveUp(shell)
-    connection.waiting.shift()?.()
+  function give(connection: Connection, shell: VirshShell): void {
+    const next = connection.waiting.shift()
+    if (next !== undefined) next(shell)
+    else if (shell.isGood && connection.idle.length < IDLE_SHELLS) connection.idle.push(shell)
+    else giveUp(connection, shell)
   }
 
-  function giveUp(shell: VirshShell): void {
+  function giveUp({ shells }: Connection, shell: VirshShell): void {
     shells.delete(shell)
     shell.end()
   }
 
   async function inShell(uri: string, words: readonly string[], milliseconds: number): Promise<VirshOutcome | Undone> {
-    const connection = connections.get(uri) ?? { idle: [], waiting: [], open: 0 }
-    connections.set(uri, connection)
-    const shell = await shellOf(uri, connection)
+    const connection = connectionTo(uri)
+    const shell = await take(uri, connection)
     try {
       return await shell.run(words, milliseconds)
     } finally {
-      giveBack(connection, shell)
+      if (shell.isGood) give(connection, shell)
+      else giveUp(connection, shell)
+      openMore(uri, connection)
     }
   }
 
@@ -76,7 +100,7 @@ export function createVirsh(): Virsh {
       return outcome.stdout
     },
     close() {
-      for (const shell of shells) giveUp(shell)
+      for (const { shells } of connections.values()) for (const shell of shells) shell.end()
     },
   }
 }
