@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { access, mkdir, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { LIBVIRT_HOOK } from '../../src/daemon/libvirt-hook.js'
 import { run, until } from './processes.js'
 
 /** A libvirtd in a mount and process namespace of its own: it sees its own /etc/libvirt and sockets, and nothing of it is left behind. */
@@ -26,9 +27,15 @@ libvirtd >>log 2>&1 &
 wait
 `
 
-export async function startLibvirt(directory: string): Promise<Libvirt> {
+/** `hook`: the text of a hook that it calls. */
+export async function startLibvirt(directory: string, { hook = null as string | null } = {}): Promise<Libvirt> {
   const home = join(directory, 'libvirt')
   await mkdir(home)
+  if (hook !== null) {
+    const path = join(home, LIBVIRT_HOOK)
+    await mkdir(dirname(path), { recursive: true })
+    await writeFile(path, hook, { mode: 0o755 })
+  }
   const namespaces = ['--mount', '--propagation', 'private', '--pid', '--fork', '--kill-child', '--mount-proc']
   // All of it ends with the process that started it, however that ends.
   const args = ['--pdeathsig', 'KILL', 'unshare', ...namespaces, 'sh', '-c', SCRIPT]
