@@ -75,3 +75,20 @@ test('what VMs do is looked at every 15 s, one look after the other, and a failu
   await clock.advance(60_000)
   expect(looks).toBe(3)
 })
+
+test('a VM that is named is looked at at once, whatever the look at all of them waits for, and again where it waits', async () => {
+  const looks: (string | null)[] = []
+  let waits = true
+  const { clock, loop: running } = loop((vm) => {
+    looks.push(vm)
+    return vm === null ? new Promise<boolean>(() => {}) : Promise.resolve(waits)
+  })
+  running.wake('web01')
+  await turn()
+  expect(looks).toEqual([null, 'web01'])
+  waits = false
+  await clock.advance(2000)
+  expect(looks).toEqual([null, 'web01', 'web01'])
+  await clock.advance(600_000)
+  expect(looks).toHaveLength(3)
+})
