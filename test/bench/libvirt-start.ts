@@ -50,7 +50,7 @@ async function prepare(): Promise<void> {
   })
   await cli.ask('cache', 'create', 'fast', '--device', `${path('ssd.img')},size=256m`)
   await cli.ask('vm', 'adopt', 'web01', '--connect', libvirt.uri)
-  await cli.ask('cache', 'attach', 'fast', '--vm', 'web01', '--mode', 'write-back')
+  await cli.ask('cache', 'attach', 'fast', '--vm', 'web01')
   await libvirt.virsh('start', 'web01')
   await inserted(0)
 }
