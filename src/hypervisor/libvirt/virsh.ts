@@ -19,6 +19,8 @@ const COMMAND_MILLISECONDS = 10_000
 const MARGIN_MILLISECONDS = 2000
 /** Of a connection, at once: others wait. A VM that hangs keeps one busy until the time of its command is over. */
 const SHELLS = 16
+/** To start a process takes longer than to wait for an answer, and everything else waits meanwhile. */
+const BUSY_MILLISECONDS = 50
 /** Of a connection, while nobody asks. */
 const IDLE_SHELLS = 4
 
@@ -41,7 +43,7 @@ export function createVirsh(clock: Clock, random: Random): Virsh {
     return connection
   }
 
-  /** One that is idle, or the first that is free: one that others use is sooner than one that has to connect. */
+  /** One that is idle, or the first that is free. */
   function take(uri: string, connection: Connection): Promise<VirshShell> {
     for (let shell = connection.idle.pop(); shell !== undefined; shell = connection.idle.pop()) {
       if (shell.isGood) return Promise.resolve(shell)
@@ -53,10 +55,20 @@ export function createVirsh(clock: Clock, random: Random): Virsh {
     })
   }
 
+  /** The first at once; others when those that are there are busy for long. */
   function openMore(uri: string, connection: Connection): void {
     const { shells, waiting } = connection
     if (connection.isOpening || waiting.length === 0 || shells.size >= SHELLS) return
     connection.isOpening = true
+    if (shells.size === 0) return open(uri, connection)
+    clock.after(BUSY_MILLISECONDS, () => {
+      if (waiting.length > 0) return open(uri, connection)
+      connection.isOpening = false
+    })
+  }
+
+  function open(uri: string, connection: Connection): void {
+    const { shells } = connection
     const shell = openVirshShell({ uri, environment: ENVIRONMENT, clock, random })
     shells.add(shell)
     void shell.run(['echo'], MARGIN_MILLISECONDS).then(() => {
