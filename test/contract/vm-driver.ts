@@ -207,7 +207,8 @@ export function vmDriverContract(startWorld: (directory: string, onChange: () =>
       const after = (await load())!
       expect(after.diskRequests - before.diskRequests).toBeGreaterThanOrEqual(200)
       expect(after.cpuSeconds).toBeGreaterThan(before.cpuSeconds)
-      expect(after.cpuSeconds).toBeLessThan(120)
+      // A control group of the same name may have been used before: what it has counted goes on.
+      expect(after.cpuSeconds - before.cpuSeconds).toBeLessThan(120)
       expect(await openConsoles(await monitor())).toEqual([])
     })
 
