@@ -2,11 +2,11 @@
  * Joins calls of something that covers all that was done before it began, like a flush: at most one run is under way and
  * one waits. A call gets the outcome of the first run that begins after it.
  */
-export function coalesce(run: () => Promise<void>): () => Promise<void> {
-  let current: Promise<void> | undefined
-  let next: Promise<void> | undefined
+export function coalesce<Result>(run: () => Promise<Result>): () => Promise<Result> {
+  let current: Promise<Result> | undefined
+  let next: Promise<Result> | undefined
 
-  const begin = (): Promise<void> => {
+  const begin = (): Promise<Result> => {
     const started = run().finally(() => {
       if (current === started) current = undefined
     })

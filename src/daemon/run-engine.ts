@@ -87,10 +87,10 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
     logger,
   })
   let vmLoop: VmLoop | null = null
-  const onChange = (): void => vmLoop?.wake()
+  const onChange = (vm: string | null): void => vmLoop?.wake(vm)
   const drivers = {
     qemu: createQemuDriver({ runDirectory: values['run-dir'], clock, onChange }),
-    libvirt: createLibvirtDriver({ runDirectory: values['run-dir'], qemuGroup: groups.disk, clock, onChange }),
+    libvirt: createLibvirtDriver({ runDirectory: values['run-dir'], qemuGroup: groups.disk, clock, random, onChange }),
   }
   closers.push(() => Promise.all(Object.values(drivers).map((driver) => driver.close())))
   const jobs = await openJobs({ store: state.jobs, host: host.id, clock, random, logger })

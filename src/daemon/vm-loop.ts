@@ -3,8 +3,8 @@ import { coalesce } from '../base/coalesce.js'
 import type { Logger } from '../base/logger.js'
 
 export interface VmLoopOptions {
-  /** Compares what is wanted of VMs with what is; returns whether to try again soon. */
-  readonly reconcile: () => Promise<boolean>
+  /** Compares what is wanted of a VM (null: of all) with what is; returns whether to try again soon. */
+  readonly reconcile: (vm: string | null) => Promise<boolean>
   /** Looks at what VMs do. */
   readonly observe: () => Promise<void>
   readonly clock: Clock
@@ -13,8 +13,8 @@ export interface VmLoopOptions {
 
 /** Runs when a hypervisor says that something changed, and from time to time, as what it says may get lost. */
 export interface VmLoop {
-  /** Runs it soon; calls while it runs make it run once more. */
-  wake(): void
+  /** Looks at a VM, by name or UUID, or at all (null), as soon as nobody does. */
+  wake(vm: string | null): void
   /** Ends when a run that is under way has. */
   stop(): Promise<void>
 }
@@ -26,22 +26,33 @@ const OBSERVE_MILLISECONDS = 15_000
 
 export function startVmLoop({ reconcile, observe, clock, logger }: VmLoopOptions): VmLoop {
   let isStopped = false
-  let cancel = (): void => {}
-  let lastRun: Promise<void> = Promise.resolve()
   let cancelLook = (): void => {}
   let lastLook: Promise<void> = Promise.resolve()
+  const running = new Set<Promise<void>>()
+  /** Of each VM that was looked at by itself, and of all (null): cancels the next time. */
+  const planned = new Map<string | null, () => void>()
 
-  const run = coalesce(async () => {
+  async function run(vm: string | null): Promise<void> {
     if (isStopped) return
-    cancel()
-    const waits = await reconcile().catch((error: unknown) => {
+    planned.get(vm)?.()
+    planned.delete(vm)
+    const waits = await reconcile(vm).catch((error: unknown) => {
       logger.warn({ err: error }, 'VMs cannot be looked at')
       return false
     })
-    cancel = clock.after(waits ? AGAIN_MILLISECONDS : AT_LEAST_EVERY_MILLISECONDS, wake)
-  })
-  const wake = (): void => {
-    if (!isStopped) lastRun = run()
+    if (isStopped || !(waits || vm === null)) return
+    planned.get(vm)?.()
+    planned.set(
+      vm,
+      clock.after(waits ? AGAIN_MILLISECONDS : AT_LEAST_EVERY_MILLISECONDS, () => wake(vm)),
+    )
+  }
+  const runAll = coalesce(() => run(null))
+  const wake = (vm: string | null): void => {
+    if (isStopped) return
+    const begun = vm === null ? runAll() : run(vm)
+    running.add(begun)
+    void begun.then(() => running.delete(begun))
   }
   const look = (): void => {
     lastLook = observe()
@@ -51,14 +62,14 @@ export function startVmLoop({ reconcile, observe, clock, logger }: VmLoopOptions
       })
   }
 
-  wake()
+  wake(null)
   look()
   return {
     wake,
     async stop() {
       isStopped = true
-      await Promise.all([lastRun, lastLook])
-      cancel()
+      for (const cancel of planned.values()) cancel()
+      await Promise.all([...running, lastLook])
       cancelLook()
     },
   }

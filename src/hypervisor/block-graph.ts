@@ -25,6 +25,7 @@ export interface BlockDevice {
 
 export interface BlockGraph {
   readonly devices: readonly BlockDevice[]
+  readonly nodes: readonly BlockNode[]
   named(name: string): BlockNode | undefined
   /** Nodes that another one, or a device, has below it. */
   readonly used: readonly BlockNode[]
@@ -65,6 +66,7 @@ export async function blockGraph(monitor: VmMonitor): Promise<BlockGraph> {
   const known = new Map(nodes.map((info) => [info['node-name'] ?? '', nodeOf(info)]))
   const named = (name: string): BlockNode | undefined => known.get(name)
   return {
+    nodes: [...known.values()],
     named,
     used: [...known.values()].filter(({ name }) => {
       const id = ids.find((node) => node.type === 'block-driver' && node.name === name)?.id

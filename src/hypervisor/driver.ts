@@ -30,6 +30,8 @@ export interface DeclaredDisk {
   readonly stopsOnError: boolean
   /** Whether the guest's trims reach the storage. */
   readonly discard: boolean
+  /** How QEMU reads and writes the storage (`native`, `io_uring` ...); null for its default. */
+  readonly io: string | null
   /** Why it stays direct whatever the block graph says: `medium`, `shareable` ...; null where nothing is known against it. */
   readonly whyDirect: string | null
 }
@@ -122,5 +124,8 @@ export interface VmDriver {
   close(): Promise<void>
 }
 
-/** Called when something may have changed: a VM was started, stopped, ended, or met an I/O error. Says too much rather than too little. */
-export type VmListener = () => void
+/**
+ * Called when something may have changed: a VM was started, stopped, ended, or met an I/O error. Says too much rather than too little. `vm`: its
+ * name or UUID; null where it may be any.
+ */
+export type VmListener = (vm: string | null) => void

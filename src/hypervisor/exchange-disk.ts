@@ -1,8 +1,9 @@
 import { VmcacheError } from '../base/errors.js'
 import { formatSize } from '../base/units.js'
-import { deviceId, type BlockNode } from './block-graph.js'
+import { deviceId } from './block-graph.js'
+import { insertedName, interimName, reopenedName, type DiskLayers } from './disk-layers.js'
 import type { VmMonitor } from './driver.js'
-import { insertedName, type DiskLayers, type ObservedDisk } from './observe-vm.js'
+import type { ObservedDisk } from './observe-vm.js'
 
 /**
  * How a disk of a running VM is put behind an NBD server and taken out again. A guest sees a pause of milliseconds: QEMU drains its requests,
@@ -31,11 +32,66 @@ export async function insertDisk(monitor: VmMonitor, disk: ObservedDisk, server:
   const node = insertedName(disk.target, 1)
   await addServer(monitor, disk, node, server)
   try {
-    await drained(monitor, node, 'blockdev-reopen', { options: [rawOptions(layers, node)] })
+    if (layers.format.name === layers.name && layers.format !== layers.storage) {
+      await drained(monitor, node, 'blockdev-reopen', { options: [rawOptions(layers, layers.name, node)] })
+    } else {
+      await insertWithLayer(monitor, disk, layers, node)
+    }
   } catch (error) {
     await removeNode(monitor, node)
     throw error
   }
+}
+
+/**
+ * The same for a disk whose device uses its storage itself. In between it uses an interim layer, first above the storage, then above the server, so
+ * that what it was told to be flushed is; the layer that stays takes the name of the storage, which is opened anew under another one: whoever
+ * started the VM takes snapshots of what has that name. The guest goes on between all steps.
+ */
+async function insertWithLayer(
+  monitor: VmMonitor,
+  disk: ObservedDisk,
+  layers: DiskLayers,
+  node: string,
+): Promise<void> {
+  const { format, storage } = layers
+  const interim = interimName(layers)
+  const reopened = reopenedName(layers)
+  await monitor.execute('blockdev-add', storageOptions(layers, reopened))
+  if (format.name !== interim) await monitor.execute('blockdev-add', rawOptions(layers, interim, storage.name))
+  const reopen = (file: string) =>
+    drained(monitor, node, 'blockdev-reopen', { options: [rawOptions(layers, interim, file)] })
+  try {
+    await drive(monitor, disk, interim)
+    await reopen(node)
+    // Fails where something else uses the storage, a job for example.
+    await monitor.execute('blockdev-del', { 'node-name': storage.name })
+  } catch (error) {
+    await reopen(storage.name).catch(() => {})
+    await drive(monitor, disk, storage.name)
+    await removeNode(monitor, interim)
+    await removeNode(monitor, reopened)
+    throw error
+  }
+  await endInterim(monitor, disk, layers, node)
+}
+
+/** The device uses the interim layer above a server: it gets the one that stays. */
+async function endInterim(monitor: VmMonitor, disk: ObservedDisk, layers: DiskLayers, node: string): Promise<void> {
+  await monitor.execute('blockdev-add', rawOptions(layers, layers.name, node))
+  await drive(monitor, disk, layers.name)
+  await removeNode(monitor, interimName(layers))
+}
+
+/**
+ * Completes what whoever exchanged the disk before has not: its layer has the name again by which others know it. Does nothing where it has.
+ * HYPERVISOR where QEMU fails; the disk then goes on as before.
+ */
+export async function completeExchange(monitor: VmMonitor, disk: ObservedDisk): Promise<void> {
+  const { layers, path } = disk
+  if (layers === null || path.kind === 'direct' || layers.format.name === layers.name) return
+  await removeNode(monitor, layers.name)
+  await endInterim(monitor, disk, layers, path.node)
 }
 
 /**
@@ -47,8 +103,10 @@ export async function removeDisk(monitor: VmMonitor, disk: ObservedDisk): Promis
   if (disk.path.kind === 'direct') return
   const { node } = disk.path
   const { name, isActive } = layers.storage
+  await removeLeftovers(monitor, disk)
+  await completeExchange(monitor, disk)
   if (!isActive) await monitor.execute('blockdev-set-active', { 'node-name': name, active: true })
-  await drained(monitor, node, 'blockdev-reopen', { options: [rawOptions(layers, name)] })
+  await drained(monitor, node, 'blockdev-reopen', { options: [rawOptions(layers, layers.name, name)] })
   await monitor.execute('blockdev-del', { 'node-name': node })
 }
 
@@ -62,14 +120,27 @@ export async function renewDisk(monitor: VmMonitor, disk: ObservedDisk, server: 
   const old = disk.path.node
   const node = insertedName(disk.target, 1 + Number(/\d+$/.exec(old)?.[0] ?? 1))
   await addServer(monitor, disk, node, server)
-  const drive = (value: string) =>
-    drained(monitor, old, 'qom-set', { path: deviceId.path(disk.device), property: 'drive', value })
-  await drive(node)
-  // The raw layer keeps its name: libvirt knows it by that.
-  await removeNode(monitor, layers.format.name)
+  await completeExchange(monitor, disk)
+  await monitor.execute('blockdev-add', rawOptions(layers, interimName(layers), node))
+  await drive(monitor, disk, interimName(layers), old)
+  await removeNode(monitor, layers.name)
+  await endInterim(monitor, disk, layers, node)
   await removeNode(monitor, old)
-  await monitor.execute('blockdev-add', rawOptions(layers, node))
-  await drive(layers.format.name)
+}
+
+/**
+ * Makes the device use a node. `waits`: the NBD node whose requests are waited for. A QEMU that is told to exchange a node for itself dies (7.2 and
+ * 10.0), so it is asked first.
+ */
+async function drive(
+  monitor: VmMonitor,
+  { device }: ObservedDisk,
+  value: string,
+  waits: string | null = null,
+): Promise<void> {
+  const drive = { path: deviceId.path(device), property: 'drive' }
+  if ((await monitor.execute('qom-get', drive)) === value) return
+  await drained(monitor, waits, 'qom-set', { ...drive, value })
 }
 
 async function addServer(
@@ -93,6 +164,7 @@ async function addServer(
     cache: { direct: true },
     discard: 'unmap',
   }
+  await removeLeftovers(monitor, disk)
   await monitor.execute('blockdev-add', options, { timeoutMilliseconds: 2 * OPEN_SECONDS * 1000 })
   try {
     // QEMU itself would take any size, and the guest would lose what is above it.
@@ -113,29 +185,41 @@ async function removeNode(monitor: VmMonitor, node: string): Promise<void> {
   await monitor.execute('blockdev-del', { 'node-name': node }).catch(() => {})
 }
 
+async function removeLeftovers(monitor: VmMonitor, { leftovers }: ObservedDisk): Promise<void> {
+  for (const node of leftovers) await removeNode(monitor, node)
+}
+
 /** A command that waits for requests in flight. Where their server hangs its connection is broken, so that QEMU does not hang with it. */
-async function drained(monitor: VmMonitor, node: string, command: string, args: object): Promise<void> {
+async function drained(monitor: VmMonitor, node: string | null, command: string, args: object): Promise<void> {
   try {
     await monitor.execute(command, args, { timeoutMilliseconds: DRAIN_MILLISECONDS })
   } catch (error) {
     const isLate = error instanceof VmcacheError && error.details['timeout'] === true
-    if (isLate) await monitor.yank?.(node).catch(() => {})
+    if (isLate && node !== null) await monitor.yank?.(node).catch(() => {})
     throw error
   }
 }
 
 /** Everything that the layer is opened with: what is left out goes back to QEMU's default. */
-function rawOptions({ format, discard }: DiskLayers, file: string): object {
-  const { name, isReadOnly, cache, detectZeroes }: BlockNode = format
+function rawOptions(layers: DiskLayers, name: string, file: string): object {
   return {
     driver: 'raw',
     'node-name': name,
     file,
-    'read-only': isReadOnly,
-    cache,
-    discard: discard ? 'unmap' : 'ignore',
-    'detect-zeroes': detectZeroes,
+    ...commonOptions(layers),
+    'detect-zeroes': layers.format.detectZeroes,
   }
+}
+
+/** Of the storage once more, beside the first node. */
+function storageOptions(layers: DiskLayers, name: string): object {
+  const { driver, fileName } = layers.storage
+  const aio = layers.io === null ? {} : { aio: layers.io }
+  return { driver, 'node-name': name, filename: fileName, ...aio, ...commonOptions(layers) }
+}
+
+function commonOptions({ format, discard }: DiskLayers): object {
+  return { 'read-only': format.isReadOnly, cache: format.cache, discard: discard ? 'unmap' : 'ignore' }
 }
 
 function knownLayers({ target, layers, whyDirect }: ObservedDisk): DiskLayers {

@@ -39,7 +39,7 @@ import { createStampFiles } from './stamp.js'
 import { stats } from './stats.js'
 import { createSuspendQueue } from './suspend-queue.js'
 import { status } from './status.js'
-import { reconcileVms } from './reconcile-vms.js'
+import { createVmReconciler, type VmReconciler } from './reconcile-vms.js'
 import { vmAdopt } from './vm-adopt.js'
 import { vmAttach } from './vm-attach.js'
 import { vmDefine } from './vm-define.js'
@@ -58,8 +58,7 @@ export interface ControlPlaneHandle {
   restore(): Promise<RestoreReport>
   /** Tries again what waits; to be called every few seconds to minutes. Calls do not overlap. */
   retry(): Promise<void>
-  /** Compares what is wanted of VMs with what is, and makes it so; whether to try again soon. */
-  reconcileVms(): Promise<boolean>
+  readonly reconcileVms: VmReconciler
   /** Looks at what VMs do, and begins what follows from that; to be called a few times a minute. */
   observeActivities(): Promise<void>
   /** Names of all VMs. */
@@ -101,7 +100,7 @@ export function createOperations(dependencies: OperationsDependencies): ControlP
       retrying ??= retry(plane).finally(() => (retrying = null))
       return retrying
     },
-    reconcileVms: () => reconcileVms(plane),
+    reconcileVms: createVmReconciler(plane),
     async observeActivities() {
       await observeActivities(plane)
       // Whoever is suspended is not waited for: the others are looked at meanwhile.

@@ -1,6 +1,7 @@
+import { coalesce } from '../base/coalesce.js'
 import type { ErrorCode } from '../base/errors.js'
 import type { VmMonitor } from '../hypervisor/driver.js'
-import { renewDisk } from '../hypervisor/exchange-disk.js'
+import { completeExchange, renewDisk } from '../hypervisor/exchange-disk.js'
 import { observeVm, type ObservedDisk, type ObservedVm } from '../hypervisor/observe-vm.js'
 import type { VmRecord } from '../state/vm-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
@@ -10,62 +11,73 @@ import { disksOfVm, driverOf, type VmDisk } from './known-vm.js'
 import { lacksWrites } from './origin-guard.js'
 import { reconcileReservation } from './reservation.js'
 import { servedDisk } from './served-disk.js'
-import { settleCheckpoints } from './settle-checkpoints.js'
+import { settleCheckpoint } from './settle-checkpoints.js'
 import { putThroughCache, settleDisk } from './vm-disks.js'
 
+/** Compares what is wanted of a VM, by name or UUID, or of all (null), with what is, and makes it so. Returns whether to try again soon. */
+export type VmReconciler = (vm: string | null) => Promise<boolean>
+
 /**
- * Compares what is wanted of VMs with what is, by QEMU's block graph, and makes it so: an attached disk of a running VM goes through its
- * cache, whoever started the VM; what a VM that is off has dirty goes to its origins; a VM that was stopped because its server was away goes on.
- * Returns whether something is to be tried again soon.
+ * What is wanted of VMs: an attached disk of a running VM goes through its cache, whoever started the VM; what a VM that is off has dirty goes to
+ * its origins; a VM that was stopped because its server was away goes on. What is, QEMU's block graph says. Each VM is looked at for itself: none
+ * waits for another.
  */
-export async function reconcileVms(plane: ControlPlane): Promise<boolean> {
-  const { inventory } = plane
-  const isUnsettled = await settleCheckpoints(plane)
-  await reconcileReservations(plane)
-  const attached = watchVms(plane)
-  const outcomes = await Promise.all(
-    attached.map(async (vm) => {
-      if (inventory.busy.has(`vm ${vm.name}`)) return true
-      return inBackground(inventory, `vm ${vm.name}`, () => reconcileVm(plane, vm)).catch((error: unknown) => {
-        for (const { name } of disksOfVm(inventory, vm)) inventory.whyDirect.set(name, asVmcacheError(error).message)
-        return false
-      })
-    }),
-  )
-  return isUnsettled || outcomes.includes(true)
+export function createVmReconciler(plane: ControlPlane): VmReconciler {
+  const looks = new Map<string, () => Promise<boolean>>()
+
+  function look(uuid: string): Promise<boolean> {
+    const again = looks.get(uuid) ?? coalesce(() => reconcileVm(plane, uuid))
+    looks.set(uuid, again)
+    return again()
+  }
+
+  return async (name) => {
+    const { vms } = plane.inventory
+    for (const uuid of looks.keys()) if (!vms.has(uuid)) looks.delete(uuid)
+    const meant = [...vms.values()].filter((vm) => vm.uuid === name || vm.name === name)
+    // Where nobody is called so, a VM may have been renamed.
+    const concerned = meant.length > 0 ? meant : [...vms.values()]
+    if (meant.length === 0) watchVms(plane)
+    return (await Promise.all(concerned.map(({ uuid }) => look(uuid)))).includes(true)
+  }
 }
 
-/** What a VM is promised follows it when it is started or ended by others. */
-async function reconcileReservations(plane: ControlPlane): Promise<void> {
+async function reconcileVm(plane: ControlPlane, uuid: string): Promise<boolean> {
   const { inventory } = plane
-  const concerned = [...inventory.vms.values()].filter(
-    ({ uuid, policy }) => policy.rapidSuspend !== 'off' || inventory.reservations.has(uuid),
-  )
-  await Promise.all(
-    concerned.map(async (vm) => {
-      if (inventory.busy.has(`vm ${vm.name}`)) return
-      // Where there is no room now, there may be the next time.
-      await inBackground(inventory, `vm ${vm.name}`, () => reconcileReservation(plane, vm)).catch(() => {})
-    }),
-  )
+  const vm = inventory.vms.get(uuid)
+  if (vm === undefined) return false
+  const isUnsettled = await settleCheckpoint(plane, vm)
+  if (inventory.busy.has(`vm ${vm.name}`)) return true
+  const waits = await inBackground(inventory, `vm ${vm.name}`, async () => {
+    const disks = disksOfVm(inventory, vm)
+    const waits = disks.length > 0 && (await reconcileAttached(plane, vm))
+    // What it is promised follows it when it is started or ended by others. Where there is no room now, there may be the next time.
+    const isPromised = vm.policy.rapidSuspend !== 'off' || inventory.reservations.has(uuid)
+    if (isPromised) await reconcileReservation(plane, vm).catch(() => {})
+    return waits
+  })
+  return isUnsettled || waits
 }
 
-/** Makes the drivers tell of every VM that has attached disks, or a policy; returns those that have disks. */
-export function watchVms({ drivers, inventory }: ControlPlane): VmRecord[] {
+async function reconcileAttached(plane: ControlPlane, vm: VmRecord): Promise<boolean> {
+  const { inventory } = plane
+  try {
+    const { hasRenewed, waits } = await reconcileDisks(plane, vm)
+    // All of its disks are served again: a request that fails now would stop it anew, and be seen.
+    if (hasRenewed && !waits) await driverOf(plane, vm).resume(vm)
+    await followName(plane, vm)
+    return waits
+  } catch (error) {
+    for (const { name } of disksOfVm(inventory, vm)) inventory.whyDirect.set(name, asVmcacheError(error).message)
+    return false
+  }
+}
+
+/** Makes the drivers tell of every VM that has attached disks, or a policy. */
+export function watchVms({ drivers, inventory }: ControlPlane): void {
   const vms = [...inventory.vms.values()]
-  const attached = vms.filter((vm) => disksOfVm(inventory, vm).length > 0)
-  const watched = vms.filter((vm) => attached.includes(vm) || vm.policy.rapidSuspend !== 'off')
+  const watched = vms.filter((vm) => disksOfVm(inventory, vm).length > 0 || vm.policy.rapidSuspend !== 'off')
   for (const driver of Object.values(drivers)) driver.watch(watched.filter((vm) => vm.driver === driver.name))
-  return attached
-}
-
-async function reconcileVm(plane: ControlPlane, vm: VmRecord): Promise<boolean> {
-  const driver = driverOf(plane, vm)
-  const { hasRenewed, waits } = await reconcileDisks(plane, vm)
-  // All of its disks are served again: a request that fails now would stop it anew, and be seen.
-  if (hasRenewed && !waits) await driver.resume(vm)
-  await followName(plane, vm)
-  return waits
 }
 
 /** A domain may have been renamed; it is its UUID. */
@@ -143,7 +155,10 @@ async function reconcileDisk(
   if (now?.path.kind === 'cached' && now.path.socket === disk.socket) {
     inventory.throughCache.add(name)
     inventory.whyDirect.delete(name)
-    if (state !== 'io-error') return null
+    if (state !== 'io-error') {
+      await completeExchange(monitor, now)
+      return null
+    }
     await renew(plane, disk, monitor, now)
     return 'vm.reconnect'
   }

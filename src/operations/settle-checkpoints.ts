@@ -10,7 +10,7 @@ import { reconcileReservation } from './reservation.js'
 import { comeThroughCache } from './vm-disks.js'
 
 /**
- * Brings to an end what was begun with a checkpoint and was not ended, because an engine or a host died, or the state database was away:
+ * Brings to an end what was begun with the checkpoint of a VM and was not ended, because an engine or a host died, or the state database was away:
  *
  * | on record | the VM | so |
  * | --- | --- | --- |
@@ -25,19 +25,15 @@ import { comeThroughCache } from './vm-disks.js'
  *
  * Returns whether something is to be tried again soon.
  */
-export async function settleCheckpoints(plane: ControlPlane): Promise<boolean> {
+export async function settleCheckpoint(plane: ControlPlane, vm: VmRecord): Promise<boolean> {
   const { inventory } = plane
-  const outcomes = await Promise.all(
-    [...inventory.checkpoints.values()].map(async (checkpoint) => {
-      const vm = inventory.vms.get(checkpoint.vm)
-      if (vm === undefined || inventory.busy.has(`vm ${vm.name}`)) return vm !== undefined
-      return inBackground(inventory, `vm ${vm.name}`, () => settle(plane, vm, checkpoint)).then(
-        () => false,
-        () => true,
-      )
-    }),
+  const checkpoint = inventory.checkpoints.get(vm.uuid)
+  if (checkpoint === undefined) return false
+  if (inventory.busy.has(`vm ${vm.name}`)) return true
+  return inBackground(inventory, `vm ${vm.name}`, () => settle(plane, vm, checkpoint)).then(
+    () => false,
+    () => true,
   )
-  return outcomes.includes(true)
 }
 
 async function settle(plane: ControlPlane, vm: VmRecord, checkpoint: CheckpointRecord): Promise<void> {

@@ -33,7 +33,6 @@ export interface FakeVm {
   readonly nodes: Map<string, FakeNode>
   /** Node of each device. */
   readonly drives: Map<string, string>
-  readonly werror: Map<string, string>
   /** What it has done since it was started. */
   load: VmLoad
   /** Whether somebody looks at its console. */
@@ -117,10 +116,8 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
     migrate_cancel: () => ({}),
     'query-vnc-servers': ({ isWatched }) => [{ clients: isWatched ? [{}] : [] }],
     'query-spice': () => ({}),
-    'qom-get': ({ werror, qemu }, { path, property }) => {
-      if (path === '/machine') return `${qemu.machine}-machine`
-      return property === 'werror' ? (werror.get(String(path).split('/').at(-1)!) ?? 'stop') : false
-    },
+    'qom-get': ({ drives, qemu }, { path, property }) =>
+      property === 'drive' ? drives.get(String(path).split('/').at(-1)!) : `${qemu.machine}-machine`,
     'qom-set': ({ drives }, { path, value }) => void drives.set(String(path).split('/').at(-1)!, value),
     'blockdev-add': ({ nodes }, options) => {
       const { 'node-name': name, driver: kind, file, server } = options as Record<string, never>
@@ -166,12 +163,12 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
     onCommand: () => {},
     add(name, images, uuid = `uuid-of-${name}`) {
       const disks = Object.entries(images).map(([target, path]) => ({
-        ...{ target, device: target, path, stopsOnError: true, discard: true, whyDirect: null },
+        ...{ target, device: target, path, stopsOnError: true, discard: true, io: null, whyDirect: null },
       }))
       const vm: FakeVm = {
         ...{ uuid, name, state: 'off', disks, blocked: [], isTransient: false, description: '' },
         qemu: { version: [7, 2, 22], machine: 'pc-q35-7.2' },
-        ...{ nodes: new Map(), drives: new Map(), werror: new Map() },
+        ...{ nodes: new Map(), drives: new Map() },
         ...{ load: { cpuSeconds: 0, diskRequests: 0 }, isWatched: false },
       }
       vms.set(uuid, vm)

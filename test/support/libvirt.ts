@@ -1,14 +1,9 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { access, mkdir, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { LIBVIRT_HOOK } from '../../src/daemon/libvirt-hook.js'
 import { run, until } from './processes.js'
-
-/** Why the disks of this machine's libvirt stay direct; null where they can be exchanged. */
-export function whyNoRawLayer(): string | null {
-  const { stdout } = spawnSync('virsh', ['--version'], { encoding: 'utf8' })
-  return Number.parseInt(stdout ?? '') >= 10 ? `libvirt ${stdout.trim()} starts raw images without a raw layer` : null
-}
 
 /** A libvirtd in a mount and process namespace of its own: it sees its own /etc/libvirt and sockets, and nothing of it is left behind. */
 export interface Libvirt {
@@ -35,10 +30,18 @@ libvirtd >>log 2>&1 &
 wait
 `
 
-/** Its QEMU runs as root where nobody else is named, so that it may use the sockets and images of a test. */
-export async function startLibvirt(directory: string, user = 'root'): Promise<Libvirt> {
+/** `hook`: the text of a hook that it calls. `user`: of its QEMU; root, unless told else, may use the sockets and images of a test. */
+export async function startLibvirt(
+  directory: string,
+  { hook = null as string | null, user = 'root' } = {},
+): Promise<Libvirt> {
   const home = join(directory, 'libvirt')
   await mkdir(home)
+  if (hook !== null) {
+    const path = join(home, LIBVIRT_HOOK)
+    await mkdir(dirname(path), { recursive: true })
+    await writeFile(path, hook, { mode: 0o755 })
+  }
   const namespaces = ['--mount', '--propagation', 'private', '--pid', '--fork', '--kill-child', '--mount-proc']
   // All of it ends with the process that started it, however that ends.
   const args = ['--pdeathsig', 'KILL', 'unshare', ...namespaces, 'sh', '-c', script(user)]

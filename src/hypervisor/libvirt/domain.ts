@@ -37,6 +37,7 @@ function diskOf(disk: Element): DeclaredDisk {
     path: source['file'] ?? source['dev'] ?? null,
     stopsOnError: of('driver')['error_policy'] === 'stop',
     discard: of('driver')['discard'] === 'unmap',
+    io: of('driver')['io'] ?? null,
     whyDirect: whyDirect(disk),
   }
 }

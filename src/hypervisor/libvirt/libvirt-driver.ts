@@ -2,6 +2,7 @@ import { chmod, chown, mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { assert } from '../../base/assert.js'
 import type { Clock } from '../../base/clock.js'
+import type { Random } from '../../base/random.js'
 import { VmcacheError } from '../../base/errors.js'
 import type { VmLoad } from '../../model/idleness.js'
 import type { VmDriver, VmIdentity, VmListener, VmMonitor } from '../driver.js'
@@ -12,7 +13,7 @@ import { parseDomain } from './domain.js'
 import { freeReaders, loadThroughFifo } from './load-through-fifo.js'
 import { parseLoads } from './loads.js'
 import { readsOfStart, savedDomain, savedImageStart, type SavedDomain } from './saved-image.js'
-import { COMMAND_MILLISECONDS, connectionOf, virsh } from './virsh.js'
+import { createVirsh } from './virsh.js'
 import { watchEvents, type EventWatch } from './watch-events.js'
 
 export interface LibvirtDriverOptions {
@@ -21,21 +22,30 @@ export interface LibvirtDriverOptions {
   /** The group that libvirt runs QEMU with; null for the one of this process. */
   readonly qemuGroup: number | null
   readonly clock: Clock
+  readonly random: Random
   readonly onChange: VmListener
 }
+
+/** Where domains are, for those of which nobody said anything else. */
+export const DEFAULT_CONNECTION = 'qemu:///system'
 
 /** Starting a domain prepares its network and storage. */
 const START_MILLISECONDS = 60_000
 /** The name of what libvirtd reads memory from. */
 const FIFO = 'restore'
 
-/** Of all domains of a connection at once: each call is a process. */
+/** Of all domains of a connection at once. */
 const STATISTICS = ['domstats', '--raw', '--list-running', '--cpu-total', '--block']
+
+type Where = Pick<VmIdentity, 'connect'>
 
 /** Domains of libvirt: a VM is its UUID, whatever it is called. Nothing of a domain's definition is changed. */
 export function createLibvirtDriver(options: LibvirtDriverOptions): VmDriver {
-  const { runDirectory, qemuGroup, clock, onChange } = options
+  const { runDirectory, qemuGroup, clock, random, onChange } = options
   let watches = new Map<string, EventWatch>()
+  const { run, close } = createVirsh(clock, random)
+  const virsh = (where: Where, words: readonly string[], limit?: number | AbortSignal): Promise<string> =>
+    run(connectionOf(where), words, limit)
   const freed = freeReaders(vmsDirectory(runDirectory), FIFO)
   freed.catch(() => {})
 
@@ -60,6 +70,37 @@ export function createLibvirtDriver(options: LibvirtDriverOptions): VmDriver {
       if (!(error instanceof VmcacheError && error.code === 'WRONG_STATE')) throw error
     })
     await rm(join(vmsDirectory(runDirectory), vm.uuid), { recursive: true, force: true })
+  }
+
+  async function monitorCommand(
+    vm: VmIdentity,
+    command: string,
+    args?: object,
+    { timeoutMilliseconds }: { timeoutMilliseconds?: number } = {},
+  ): Promise<unknown> {
+    const given = args === undefined ? {} : { arguments: args }
+    const text = encodeCommand({ id: null, command, ...given }).trim()
+    const answer = await virsh(vm, ['qemu-monitor-command', vm.uuid, asciiJson(text)], timeoutMilliseconds)
+    const message = decodeMessage(answer.trim())
+    if (message.kind === 'answer') return message.value
+    const words = message.kind === 'error' ? message.description : `no answer to ${command}`
+    throw new VmcacheError('HYPERVISOR', `QEMU refuses: ${words}`)
+  }
+
+  async function stateOf(vm: VmIdentity): Promise<string> {
+    return (await virsh(vm, ['domstate', vm.uuid])).trim()
+  }
+
+  function monitorOf(vm: VmIdentity): VmMonitor {
+    return { execute: (command, args, options) => monitorCommand(vm, command, args, options), yank: null }
+  }
+
+  /** `9.0.0`, of the libvirtd that does the work, not of the virsh that asks it. */
+  async function daemonVersion(vm: VmIdentity): Promise<string> {
+    const text = await virsh(vm, ['version', '--daemon'])
+    const version = /daemon: (\S+)/.exec(text)?.[1]
+    if (version !== undefined) return version
+    throw new VmcacheError('HYPERVISOR', `virsh version says nothing of its daemon: ${text.trim()}`)
   }
 
   return {
@@ -141,24 +182,13 @@ export function createLibvirtDriver(options: LibvirtDriverOptions): VmDriver {
     async close() {
       for (const watch of watches.values()) watch.stop()
       watches = new Map()
+      close()
     },
   }
 }
 
-async function stateOf(vm: VmIdentity): Promise<string> {
-  return (await virsh(vm, ['domstate', vm.uuid])).trim()
-}
-
-function monitorOf(vm: VmIdentity): VmMonitor {
-  return { execute: (command, args, options) => monitorCommand(vm, command, args, options), yank: null }
-}
-
-/** `9.0.0`, of the libvirtd that does the work, not of the virsh that asks it. */
-async function daemonVersion(vm: VmIdentity): Promise<string> {
-  const text = await virsh(vm, ['version', '--daemon'])
-  const version = /daemon: (\S+)/.exec(text)?.[1]
-  if (version !== undefined) return version
-  throw new VmcacheError('HYPERVISOR', `virsh version says nothing of its daemon: ${text.trim()}`)
+function connectionOf({ connect }: Where): string {
+  return connect ?? DEFAULT_CONNECTION
 }
 
 /** Its QEMU could not reach our sockets. */
@@ -172,17 +202,7 @@ function notSuspended({ name }: VmIdentity, why: string, hint: string): VmcacheE
   return new VmcacheError('REFUSED', `VM ${name} cannot be suspended: ${why}`, { hint })
 }
 
-async function monitorCommand(
-  vm: VmIdentity,
-  command: string,
-  args?: object,
-  { timeoutMilliseconds = COMMAND_MILLISECONDS }: { timeoutMilliseconds?: number } = {},
-): Promise<unknown> {
-  const given = args === undefined ? {} : { arguments: args }
-  const text = encodeCommand({ id: null, command, ...given }).trim()
-  const answer = await virsh(vm, ['qemu-monitor-command', vm.uuid, text], timeoutMilliseconds)
-  const message = decodeMessage(answer.trim())
-  if (message.kind === 'answer') return message.value
-  const words = message.kind === 'error' ? message.description : `no answer to ${command}`
-  throw new VmcacheError('HYPERVISOR', `QEMU refuses: ${words}`)
+/** The same JSON without characters that are none of ASCII. */
+function asciiJson(text: string): string {
+  return text.replace(/[\x7f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }

@@ -44,7 +44,7 @@ export function createQemuDriver({ runDirectory, clock, onChange }: QemuDriverOp
       ...options,
       path: paths.monitor,
       onEvent: ({ name }) => {
-        if (TELLING.has(name)) onChange()
+        if (TELLING.has(name)) onChange(uuid)
       },
     })
     try {
@@ -64,11 +64,11 @@ export function createQemuDriver({ runDirectory, clock, onChange }: QemuDriverOp
     connections.set(uuid, opening)
     opening.then(
       async ({ commands, rescue }) => {
-        onChange()
+        onChange(uuid)
         await commands.closed
         rescue.close()
         connections.delete(uuid)
-        onChange()
+        onChange(uuid)
       },
       () => connections.delete(uuid),
     )
@@ -140,6 +140,7 @@ export function createQemuDriver({ runDirectory, clock, onChange }: QemuDriverOp
           device: target,
           path,
           discard: true,
+          io: null,
           stopsOnError: true,
           whyDirect: null,
         })),

@@ -14,7 +14,7 @@ import { openCommands, type GuestCommand, type GuestCommands } from '../../suppo
 import { initramfs } from '../../support/guest/initramfs.js'
 import { guestKernel, whyNoGuest } from '../../support/guest/kernel.js'
 import { checkStamps, stampScript } from '../../support/guest/stamps.js'
-import { defineDomain, startLibvirt, whyNoRawLayer, type Libvirt } from '../../support/libvirt.js'
+import { defineDomain, startLibvirt, type Libvirt } from '../../support/libvirt.js'
 import { describeWith, pathOf, type Program } from '../../support/packages.js'
 import { must, until } from '../../support/processes.js'
 import { ROOT } from '../../support/vmcache.js'
@@ -265,5 +265,5 @@ describe('live', async () => {
   const noGuest = await whyNoGuest()
   const common = ['qemu-system-x86_64', 'qemu-io', 'busybox'] as const
   promises('qemu', common, noGuest)
-  promises('libvirt', [...common, 'libvirtd', 'virsh', 'unshare'], whyNoPrivateMounts() ?? whyNoRawLayer() ?? noGuest)
+  promises('libvirt', [...common, 'libvirtd', 'virsh', 'unshare'], whyNoPrivateMounts() ?? noGuest)
 })

@@ -21,7 +21,6 @@ import type { GuestCommand } from '../../support/guest/guest-commands.js'
 import { whyNoGuest } from '../../support/guest/kernel.js'
 import { checkStamps, stampScript } from '../../support/guest/stamps.js'
 import { startVmHost, type VmHost } from '../../support/guest/vm-host.js'
-import { whyNoRawLayer } from '../../support/libvirt.js'
 import { describeWith, pathOf, type Program } from '../../support/packages.js'
 import { must, run, until } from '../../support/processes.js'
 import { ROOT } from '../../support/vmcache.js'
@@ -39,7 +38,7 @@ const COMMON = ['qemu-system-x86_64', 'qemu-io', 'busybox'] as const
 
 describe.each<[DriverName, readonly Program[], string | null]>([
   ['qemu', COMMON, noGuest],
-  ['libvirt', [...COMMON, 'libvirtd', 'virsh', 'unshare'], whyNoPrivateMounts() ?? whyNoRawLayer() ?? noGuest],
+  ['libvirt', [...COMMON, 'libvirtd', 'virsh', 'unshare'], whyNoPrivateMounts() ?? noGuest],
 ])('by %s', (driver, needed, why) =>
   describeWith(
     needed,

@@ -5,7 +5,7 @@ import { manualClock } from '../../support/manual-clock.js'
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
-function loop(reconcile: () => Promise<boolean>, observe: () => Promise<void> = async () => {}) {
+function loop(reconcile: (vm: string | null) => Promise<boolean>, observe: () => Promise<void> = async () => {}) {
   const clock = manualClock()
   return { clock, loop: startVmLoop({ reconcile, observe, clock, logger: silentLogger }) }
 }
@@ -40,8 +40,8 @@ test('what wakes it while it runs makes it run once more, and a failure does not
     runs++
     return new Promise((resolve, reject) => (end = () => (runs === 1 ? reject(new Error('no')) : resolve(false))))
   })
-  running.wake()
-  running.wake()
+  running.wake(null)
+  running.wake(null)
   await turn()
   expect(runs).toBe(1)
   end()
@@ -74,4 +74,21 @@ test('what VMs do is looked at every 15 s, one look after the other, and a failu
   await stopped
   await clock.advance(60_000)
   expect(looks).toBe(3)
+})
+
+test('a VM that is named is looked at at once, whatever the look at all of them waits for, and again where it waits', async () => {
+  const looks: (string | null)[] = []
+  let waits = true
+  const { clock, loop: running } = loop((vm) => {
+    looks.push(vm)
+    return vm === null ? new Promise<boolean>(() => {}) : Promise.resolve(waits)
+  })
+  running.wake('web01')
+  await turn()
+  expect(looks).toEqual([null, 'web01'])
+  waits = false
+  await clock.advance(2000)
+  expect(looks).toEqual([null, 'web01', 'web01'])
+  await clock.advance(600_000)
+  expect(looks).toHaveLength(3)
 })

@@ -18,7 +18,7 @@ const domain = (...disks: string[]) => `<?xml version="1.0"?>
 </domain>`
 
 test('a domain as libvirt 9 shows it', () => {
-  const vda = `<driver name='qemu' type='raw' cache='none' discard='unmap'/><source file='/i/a&apos;b&#233;.img' index='2'/>
+  const vda = `<driver name='qemu' type='raw' cache='none' io='native' discard='unmap'/><source file='/i/a&apos;b&#233;.img' index='2'/>
 <backingStore/><target dev='vda' bus='virtio'/><alias name='virtio-disk0'/>`
   expect(parseDomain(domain(disk(vda)))).toEqual({
     name: 'web & db',
@@ -29,6 +29,7 @@ test('a domain as libvirt 9 shows it', () => {
         device: 'virtio-disk0',
         path: "/i/a'bé.img",
         discard: true,
+        io: 'native',
         stopsOnError: false,
         whyDirect: null,
       },

@@ -37,8 +37,11 @@ async function commandsOfRemoval(storageIsActive: boolean): Promise<string[]> {
     layers: {
       format: nodeOf('vda-format', 'raw'),
       storage: nodeOf('vda-storage', 'file', storageIsActive),
+      name: 'vda-format',
       discard: true,
+      io: null,
     },
+    leftovers: [],
     whyDirect: null,
   }
   await removeDisk(monitor, disk)

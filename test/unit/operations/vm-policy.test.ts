@@ -109,11 +109,11 @@ describe('rapid suspend', () => {
     await start('web01')
     await host.start(await host.kill())
     expect(chunks().reserved).toBe(0)
-    await host.handle.reconcileVms()
+    await host.handle.reconcileVms(null)
     expect(await show()).toMatchObject({ reservation: { cache: 'fast' } })
     expect(chunks().reserved).toBe(NEEDED)
     vmOf('web01').state = 'off'
-    await host.handle.reconcileVms()
+    await host.handle.reconcileVms(null)
     expect(chunks().reserved).toBe(0)
   })
 
@@ -122,7 +122,7 @@ describe('rapid suspend', () => {
     await host.operations['vm.adopt']({ domains: ['db01'], connect: null, dryRun: false }, context)
     await set('db01', { rapidSuspend: 'on' })
     host.drivers.libvirt.startByHand('db01')
-    await host.handle.reconcileVms()
+    await host.handle.reconcileVms(null)
     expect(await show('db01')).toMatchObject({ reservation: { cache: 'fast', bytes: NEEDED * 16 * MIB } })
     await suspend('db01')
     expect(await show('db01')).toMatchObject({ state: 'suspended', reservation: null })

@@ -127,7 +127,7 @@ describe.each(['qemu', 'libvirt'] as const)('of %s:', (kind) => {
       driver.fail.clear()
       driver.onCommand = () => {}
       host.state.mend()
-      await host.handle.reconcileVms()
+      await host.handle.reconcileVms(null)
       expect(web.state).toBe('running')
       expect(await show()).toMatchObject({ state: 'running', checkpoint: null })
       expect(await disk()).toMatchObject({ mode: { inForce: 'write-back' } })
@@ -280,7 +280,7 @@ describe.each(['qemu', 'libvirt'] as const)('of %s:', (kind) => {
     test('S7: never where it ran without its memory, and its storage gets what it wrote only now', async (context) => {
       if (kind === 'qemu') return context.skip('only vmcache starts its VMs')
       driver.startByHand('web01')
-      await host.handle.reconcileVms()
+      await host.handle.reconcileVms(null)
       expect(await disk()).toMatchObject({ mode: { inForce: 'write-back' } })
       expect(await show()).toMatchObject({ state: 'running' })
       expect(await resume()).toMatchObject({ results: [{ error: { code: 'WRONG_STATE' } }] })
@@ -403,7 +403,7 @@ describe.each(['qemu', 'libvirt'] as const)('of %s:', (kind) => {
       expect(await recordedStates()).toEqual(['suspending'])
       driver.resume = goOn
       await host.start(await host.kill())
-      await host.handle.reconcileVms()
+      await host.handle.reconcileVms(null)
       expect(web.state).toBe('running')
       expect(await recordedStates()).toEqual([])
       expect(kept()).toEqual([])
@@ -416,7 +416,7 @@ describe.each(['qemu', 'libvirt'] as const)('of %s:', (kind) => {
       driver.resume = goOn
       web.state = 'off'
       await host.start(await host.kill())
-      await host.handle.reconcileVms()
+      await host.handle.reconcileVms(null)
       expect(await recordedStates()).toEqual([])
       expect(await start()).toMatchObject({ results: [{ ok: true }] })
     })
@@ -429,7 +429,7 @@ describe.each(['qemu', 'libvirt'] as const)('of %s:', (kind) => {
       driver.destroy = destroy
       expect(web.state).toBe('postmigrate')
       await host.start(await host.kill())
-      await host.handle.reconcileVms()
+      await host.handle.reconcileVms(null)
       expect(web.state).toBe('off')
       expect(await resume()).toMatchObject({ changed: true })
     })
@@ -439,7 +439,7 @@ describe.each(['qemu', 'libvirt'] as const)('of %s:', (kind) => {
       driver.startByHand('web01')
       for (const state of ['running', 'paused'] as const) {
         web.state = state
-        await host.handle.reconcileVms()
+        await host.handle.reconcileVms(null)
         expect(web.state).toBe(state)
       }
       expect(await recordedStates()).toEqual(['suspended'])
@@ -453,7 +453,7 @@ describe.each(['qemu', 'libvirt'] as const)('of %s:', (kind) => {
       driver.destroy = async () => void (web.state = 'off')
       web.state = state
       await host.start(await host.kill())
-      await host.handle.reconcileVms()
+      await host.handle.reconcileVms(null)
       expect(web.state).toBe('off')
       expect(await show()).toMatchObject({ state: 'suspended' })
       expect(await resume()).toMatchObject({ changed: true })
@@ -472,7 +472,7 @@ describe.each(['qemu', 'libvirt'] as const)('of %s:', (kind) => {
       driver.resume = goOn
       web.state = state
       await host.start(await host.kill())
-      await host.handle.reconcileVms()
+      await host.handle.reconcileVms(null)
       expect(web.state).toBe(then)
       expect(await recordedStates()).toEqual([])
       expect(kept()).toEqual([])

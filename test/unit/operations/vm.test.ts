@@ -46,7 +46,7 @@ const disk = (name: string) => host.operations['disk.show']({ name }, context)
 const start = (...names: string[]) => host.operations['vm.start'](targets(names), context)
 const stop = (...names: string[]) => host.operations['vm.stop']({ ...targets(names), force: true }, context)
 const detach = (...names: string[]) => host.operations['cache.detach'](detachRequest(names), context)
-const reconcile = () => host.handle.reconcileVms()
+const reconcile = (vm: string | null = null) => host.handle.reconcileVms(vm)
 const paths = async () => (await show()).disks.map(({ target, path }) => `${target} ${path}`)
 
 const define = (changes: Partial<DefineVmRequest> = {}) =>
@@ -346,7 +346,7 @@ describe('what is wanted is made so', () => {
   })
 
   test('a guest that is told of I/O errors gets no write-back: refused, and by the loop left direct with the reason', async () => {
-    web.werror.set('vda', 'report')
+    web.disks = web.disks.map((declared) => ({ ...declared, stopsOnError: declared.target !== 'vda' }))
     libvirt.startByHand('web01')
     expect(await attach({ targets: ['vda'], mode: 'write-back' })).toMatchObject({
       results: [{ error: { code: 'REFUSED' } }],
@@ -364,6 +364,24 @@ describe('what is wanted is made so', () => {
     await reconcile()
     expect(libvirt.log.length).toBe(before)
     expect(await paths()).toEqual(['vda cached', 'vdb direct'])
+  })
+
+  test('an event of a VM has only that VM looked at, by its name or UUID; one that nobody knows all of them', async () => {
+    libvirt.add('web02', { vda: host.image('web02.img') })
+    await adopt('web01', 'web02')
+    await attach({ targets: ['vda'] })
+    await attach({ vm: 'web02' })
+    for (const name of ['web01', 'web02']) libvirt.startByHand(name)
+    const isCached = (name: string) => libvirt.pathOf(name, 'vda').endsWith('.sock')
+    await reconcile('web02')
+    expect(['web01', 'web02'].map(isCached)).toEqual([false, true])
+    await reconcile(web.uuid)
+    expect(isCached('web01')).toBe(true)
+    web.state = 'off'
+    await reconcile('web01')
+    libvirt.startByHand('web01')
+    await reconcile('nobody')
+    expect(isCached('web01')).toBe(true)
   })
 
   test('a hypervisor that does not answer leaves everything as it is, and says so', async () => {
