@@ -6,7 +6,7 @@ import { fitsShell, openVirshShell, type Undone, type VirshOutcome, type VirshSh
 
 export interface Virsh {
   /**
-   * What it prints. VM_NOT_FOUND, WRONG_STATE, or HYPERVISOR with its words: those of the C locale, whatever the engine's is; with
+   * What it prints, without the end of its last line. VM_NOT_FOUND, WRONG_STATE, or HYPERVISOR with its words: those of the C locale, whatever the engine's is; with
    * `details.timeout` where it does not end in time. `limit`: milliseconds, or what ends it.
    */
   run(uri: string, words: readonly string[], limit?: number | AbortSignal): Promise<string>
@@ -111,7 +111,7 @@ export function createVirsh(clock: Clock, random: Random): Virsh {
           : await alone(uri, words, limit)
       if (typeof outcome === 'string') throw undone(words, outcome)
       if (outcome.stderr !== '') throw virshError(words, outcome.stderr)
-      return outcome.stdout
+      return outcome.stdout.replace(/\n+$/, '')
     },
     close() {
       for (const { shells } of connections.values()) for (const shell of shells) shell.end()

@@ -81,6 +81,7 @@ export class Guest {
   /** Where something has just happened: requests meet it more often than by chance. */
   #attention: Range | undefined
   readonly #names = new Set<string>()
+  #deadDisk: Disk | undefined
   /** Requests under way that keep others waiting, or need the origin for themselves. */
   exclusive = 0
 
@@ -213,9 +214,16 @@ export class Guest {
 
   /** The process ends: whatever it still asks of the world has no effect. The world drops it then. */
   dying(): void {
+    this.#deadDisk = this.disk
     this.disk = undefined
     this.origin.dead = true
     this.origin.drop()
+  }
+
+  /** What the dead process waited for never comes: it lets go of its memory, which is that of this process. */
+  letGo(): void {
+    this.#deadDisk?.logFailed(new Died())
+    this.#deadDisk = undefined
   }
 
   /** The process is gone. */

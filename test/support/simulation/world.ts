@@ -253,6 +253,8 @@ export class World {
     for (const guest of this.guests) guest.dying()
     for (const device of this.devices) device.failed = new Died()
     await this.scheduler.drop()
+    for (const guest of this.guests) guest.letGo()
+    await this.scheduler.drop()
     for (const device of this.devices) device.comeBack()
     for (const guest of this.guests) guest.died()
     this.#failure = undefined
