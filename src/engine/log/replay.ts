@@ -55,7 +55,10 @@ export class LogReplay {
   /** Begins at the first frame above `settledLsn`. */
   static at(log: Log, pastDamage = false): LogReplay {
     const { settledLsn, chunks } = log
-    const last = chunks.at(-1)!
+    const last = chunks.at(-1)
+    // All of it was settled, and reclaimed: it goes on in the chunk that comes next.
+    if (last === undefined)
+      return new LogReplay(log, { sequence: 0, offset: CHUNK_HEADER_BYTES, lsn: settledLsn }, pastDamage)
     if (settledLsn === last.nextLsn) {
       return new LogReplay(log, { sequence: last.sequence, offset: last.writtenOffset, lsn: settledLsn }, pastDamage)
     }
