@@ -120,6 +120,12 @@ export class DiskModel {
     return (other) => (this.#writes.get(other)?.acked ?? 0) > begun
   }
 
+  /** The same for one that was acknowledged later. */
+  #mayBeEarlierThan(id: number): (other: number) => boolean {
+    const acked = this.#writes.get(id)?.acked ?? 0
+    return (other) => (this.#writes.get(other)?.begun ?? Infinity) < acked
+  }
+
   beginRead(first: number, count: number): ReadInProgress {
     const allowed = Array.from({ length: count }, (_, index) => {
       const state = this.#state(first + index)
@@ -200,7 +206,8 @@ export class DiskModel {
     }
     // What was lost never happened. What was under way may have come before what is there.
     const at = state.history.lastIndexOf(id)
-    const before = [...state.maybe].filter((other) => other !== id)
+    const together = state.history.slice(at + 1).filter(this.#mayBeEarlierThan(id))
+    const before = [...together, ...[...state.maybe].filter((other) => other !== id)]
     if (at >= 0) state.history.splice(at, Infinity, ...before, id)
     else if (id !== 0) state.history.push(...before, id)
     else state.history = []
