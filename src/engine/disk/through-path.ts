@@ -66,7 +66,14 @@ export class ThroughPath {
       this.#sendNow(change, lock, undefined, done)
       return true
     }
-    const extents = change.record()
+    let extents: StagedExtent[] | Promise<StagedExtent[]>
+    try {
+      extents = change.record()
+    } catch {
+      // A part of a page that was lost: whoever waits for the change hears of it.
+      locks.release(lock)
+      return false
+    }
     if (extents instanceof Promise) {
       this.#finish(change, lock, log, extents).then(() => done(undefined), done)
       return true

@@ -130,6 +130,13 @@ test('D6 D7: a disk that has lost pages does not go on from its origin when its 
   expect(disk.dirty).toMatchObject({ dirtyBytes: 0, lostPages: 1 })
   expect(origin.idAt(8)).toBe(2)
 
+  // A part of it is refused, in every mode, and holds up nobody.
+  for (const mode of ['write-through', 'write-around', 'write-back'] as const) {
+    await run(disk.setMode(mode))
+    expect(disk.tryWrite(512, stamped(512, 3), () => expect.unreachable())).toBe(false)
+    await expect(run(disk.write(512, stamped(512, 3), false))).rejects.toThrow('write all of it')
+  }
+
   device.failed = new Error('the device is gone')
   const read = (page: number): Promise<void> => disk.read(page * 4096, 4096, Buffer.alloc(4096), 0)
   await expect(run(read(1))).rejects.toThrow('1 pages were lost there before the origin had them')
