@@ -5,7 +5,7 @@ import type { WriteBackSettings } from '../../model/write-back.js'
 import { NOWHERE } from '../index/page-table.js'
 import type { Log, SetAside } from '../log/log.js'
 import { LogReplay, type ReplayPosition } from '../log/replay.js'
-import type { Span } from '../log/span.js'
+import type { BadPage, Span } from '../log/span.js'
 import { dataExtent } from '../log/staged-extent.js'
 import { OriginError, type Origin } from '../origin/origin.js'
 import { DirtyAges } from './dirty-ages.js'
@@ -420,11 +420,11 @@ export class Destage {
       this.#refusals.delete(page)
       this.#stuck.delete(page)
     }
-    await this.#setRefusedAside(pages, span.end)
+    await this.#setRefusedAside(pages, span)
   }
 
   /** Sets pages aside that the origin refused often enough while it took others; throws while there is one that it did not. */
-  async #setRefusedAside(pages: ReadonlyMap<number, Error>, before: ReplayPosition): Promise<void> {
+  async #setRefusedAside(pages: ReadonlyMap<number, Error>, span: Span): Promise<void> {
     const works = pages.size > 0 && (await flushes(this.#options.origin))
     let waiting: Error | undefined
     for (const [page, error] of pages) {
@@ -433,7 +433,7 @@ export class Destage {
       if (times < REFUSALS_UNTIL_STUCK) waiting ??= error
     }
     if (waiting !== undefined) throw waiting
-    for (const [page, error] of pages) if (!(await this.#setAside(page, before))) throw error
+    for (const [page, error] of pages) if (!(await this.#setAside(page, span))) throw error
   }
 
   /** An origin that does not trim or zero a range is given the zeroes themselves. */
@@ -455,17 +455,19 @@ export class Destage {
    * A page that the origin refuses is written into the log again, so that it holds nothing else: it stays dirty, outside the order.
    * Returns false where the log has no room for that now.
    */
-  async #setAside(page: number, before: ReplayPosition): Promise<boolean> {
+  async #setAside(page: number, { end, bad }: Span): Promise<boolean> {
     const { log, clock } = this.#options
     const now = clock.monotonic()
     if ((this.#stuck.get(page) ?? 0) <= now) this.#stuck.set(page, now + STUCK_RETRY_MILLISECONDS)
     const location = log.table.find(page)
     // Something newer is in the log: its turn comes.
     if (location === NOWHERE) return true
+    // What it was last is lost, and that will be on record.
+    if (bad.some((each) => each.location === location)) return true
     const chunk = log.slots[Math.floor(location / log.entriesPerChunk)]!
     const ordinal = location % log.entriesPerChunk
     const offset = chunk.columns.unit[ordinal]! * SECTOR_BYTES
-    if (chunk.sequence > before.sequence || (chunk.sequence === before.sequence && offset >= before.offset)) return true
+    if (chunk.sequence > end.sequence || (chunk.sequence === end.sequence && offset >= end.offset)) return true
     const data = await log.readEntry(chunk, ordinal)
     if (data === undefined) return false
     const aside = await log.setAside(page, location, dataExtent(page, 1, chunk.columns.sectorMap[ordinal]!, data))
@@ -474,20 +476,13 @@ export class Destage {
   }
 
   /** Pages that cannot be read back and that nothing newer replaces are lost, and nobody may read what is older. */
-  async #giveUp(pages: readonly number[]): Promise<void> {
+  async #giveUp(pages: readonly BadPage[]): Promise<void> {
     const { log, pastDamage } = this.#options
     if (pastDamage !== true && pages.length + log.badPages.size > MOST_BAD_PAGES)
       throw new Error(`${pages.length + log.badPages.size} dirty pages cannot be read back from the cache device`)
-    let lost = 0
-    for (const page of pages) {
-      const location = log.table.find(page)
-      if (location === NOWHERE || !log.isDirty(location)) continue
-      const chunk = log.slots[Math.floor(location / log.entriesPerChunk)]!
-      if ((await log.readEntry(chunk, location % log.entriesPerChunk)) !== undefined) continue
-      await log.recordBad(page, location)
-      lost++
-    }
-    if (lost > 0) await log.commit()
+    const lost = pages.filter(({ page, location }) => log.table.find(page) === location)
+    for (const { page, location } of lost) await log.recordBad(page, location)
+    if (lost.length > 0) await log.commit()
   }
 }
 

@@ -71,9 +71,10 @@ export class LogReplay {
     return this.#position
   }
 
-  /** Goes back to a place that it was at. */
+  /** Goes back to a place that it was at: what follows is read from the device again. */
   rewind(position: ReplayPosition): void {
     this.#position = position
+    this.#windowChunk = undefined
   }
 
   /** Gives its memory back; the next read takes it again. */

@@ -23,12 +23,18 @@ export interface SpanZero {
   readonly count: number
 }
 
+/** A page that cannot be read back, and where the page table had it. */
+export interface BadPage {
+  readonly page: number
+  readonly location: number
+}
+
 /** Writes between two barriers: the last version of each sector, and the ranges that were zeroed before that. */
 export class Span {
   readonly #pages = new Map<number, SpanPage>()
   readonly zeroes: SpanZero[] = []
-  /** Pages of which a version is not to be read back, and nothing newer is in the log. */
-  readonly bad: number[] = []
+  /** Pages whose newest version is not to be read back. */
+  readonly bad: BadPage[] = []
   /** About what it takes of memory. */
   bytes = 0
   /** Behind its last frame. */
@@ -86,7 +92,7 @@ export class Span {
       Math.floor(location / log.entriesPerChunk) === chunk.slot &&
       chunk.columns.unit[ordinal] === unit &&
       chunk.columns.sectorMap[ordinal] === sectorMap
-    if (isNewest) this.bad.push(page)
+    if (isNewest) this.bad.push({ page, location })
   }
 
   /** Whether it changes some page of [first, last]. */

@@ -3,9 +3,11 @@ import { expect, onTestFinished, test } from 'vitest'
 import { Destage } from '../../../../src/engine/disk/destage.js'
 import { Fills } from '../../../../src/engine/disk/fills.js'
 import { RangeLocks } from '../../../../src/engine/disk/range-locks.js'
+import { PAGE_BYTES, SECTOR_BYTES } from '../../../../src/model/geometry.js'
 import { SimulatedOrigin } from '../../../support/simulation/simulated-origin.js'
 import { TestLog } from '../log/test-log.js'
 
+const SECTORS = PAGE_BYTES / SECTOR_BYTES
 const ignore = (): void => undefined
 
 interface World {
@@ -53,4 +55,34 @@ test('whoever waits for a destage that is over hears of it', async () => {
   await test.run(stopping)
   await test.write(2, 2)
   await expect(test.run(destage.drain())).rejects.toThrow('the destage of disk disk was stopped')
+})
+
+/** Flips a bit of the newest version of a page. */
+function rot({ log, devices }: TestLog, page: number): void {
+  const location = log.table.find(page)
+  const chunk = log.slots[Math.floor(location / log.entriesPerChunk)]!
+  const unit = chunk.columns.unit[location % log.entriesPerChunk]!
+  devices[0]!.flip(chunk.chunk.offset + unit * SECTOR_BYTES)
+}
+
+test('a page that the origin refuses, and whose newest version is damaged, is lost and holds nothing up', async () => {
+  const { test, origin, destage } = await newWorld()
+  for (const page of [1, 2, 1, 3]) await test.write(page, page)
+  origin.refuse(1 * SECTORS, SECTORS)
+  rot(test, 1)
+  await test.run(destage.drain())
+  expect([...test.log.badPages]).toEqual([1])
+  expect([origin.idAt(2 * SECTORS), origin.idAt(3 * SECTORS)]).toEqual([0x02020202, 0x03030303])
+})
+
+test('a page that is damaged while the origin refuses it is lost and holds nothing up', async () => {
+  const { test, origin, destage } = await newWorld()
+  for (const page of [1, 2]) await test.write(page, page)
+  origin.refuse(1 * SECTORS, SECTORS)
+  const drained = destage.drain()
+  // It has been read, and is being sent.
+  while (origin.idAt(2 * SECTORS) === 0) await test.scheduler.step()
+  rot(test, 1)
+  await test.run(drained)
+  expect([...test.log.badPages]).toEqual([1])
 })
