@@ -2,7 +2,7 @@ import { chmodSync, chownSync, closeSync, lstatSync, readdirSync, unlinkSync } f
 import { dirname, join, relative } from 'node:path'
 import { assert } from '../base/assert.js'
 import { systemCode, VmcacheError } from '../base/errors.js'
-import { vmsDirectory } from '../hypervisor/qemu/vm-paths.js'
+import { vmsDirectory } from '../hypervisor/vms-directory.js'
 import { makeDirectories } from '../protocol/control/make-directories.js'
 import { listenUnix, MAXIMUM_SOCKET_PATH_BYTES } from '../base/system-calls.js'
 

@@ -18,7 +18,7 @@ export interface QemuIdentity {
 
 const LOOK_MILLISECONDS = 20
 /** How long the stream may stand still: whoever is at its other end hangs. */
-export const STALL_MILLISECONDS = 60_000
+const STALL_MILLISECONDS = 60_000
 
 interface Migration {
   status?: 'setup' | 'active' | 'device' | 'completed' | 'failed' | 'cancelling' | 'cancelled'

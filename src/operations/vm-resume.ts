@@ -87,6 +87,7 @@ async function resume(
   await refuseIncompleteDisks(plane, vm)
   await refuseChangedDisks(plane, vm, disks)
   await engine.verifyCheckpoint(cache, id, context)
+  // That took long.
   await refuseChangedDisks(plane, vm, disks)
   await saveCheckpoint(plane, { ...checkpoint, state: 'resuming' })
   const prepare = async (monitor: VmMonitor): Promise<void> => {

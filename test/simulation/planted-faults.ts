@@ -832,10 +832,10 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
     edits: [
       {
         file: 'engine/log/recovery.ts',
-        find: `sectorsOnDisk(page, newest.found.header)`,
+        find: `sectorsOnDisk(page, diskBytes, phase)`,
         replace: `0xff`,
       },
-      { file: 'engine/log/log.ts', find: `sectorsOnDisk(page, this.identity)`, replace: `0xff` },
+      { file: 'engine/log/log.ts', find: `sectorsOnDisk(page, diskBytes, phase)`, replace: `0xff` },
     ],
   },
 ]

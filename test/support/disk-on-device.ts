@@ -20,6 +20,8 @@ export interface DiskOnDeviceOptions {
   readonly defer: (callback: () => void) => void
   /** Whether the log is one that was there before; its phase is kept. */
   readonly recovered?: boolean
+  /** Ends when others know that what this cache holds is not to be used any more; at once where it is not given. */
+  readonly raiseEpoch?: () => Promise<void>
 }
 
 /** A disk in write-through whose log has all of a device, without pool, thread and server; what it did is counted. */
@@ -82,7 +84,7 @@ export class DiskOnDevice {
 
   static async open(options: DiskOnDeviceOptions): Promise<DiskOnDevice> {
     const opened = new DiskOnDevice(options)
-    const { origin, clock, recovered } = options
+    const { origin, clock, recovered, raiseEpoch } = options
     const log = await opened.#openLog(0)
     opened.disk = new Disk({
       name: 'disk',
@@ -101,7 +103,7 @@ export class DiskOnDevice {
       newLog: (phase) => opened.#openLog(phase ?? 0),
       raiseEpoch: () => {
         opened.epoch++
-        return Promise.resolve()
+        return raiseEpoch?.() ?? Promise.resolve()
       },
       onState: (state) => void opened.states.push(state),
     })

@@ -44,6 +44,6 @@ export class PageSpace {
 
   /** The sectors of a page that lie on the disk: all, but for the first and the last page. */
   sectorsOf(page: number): number {
-    return sectorsOnDisk(page, { diskBytes: this.sizeBytes, phase: this.phaseBytes / SECTOR_BYTES })
+    return sectorsOnDisk(page, this.sizeBytes, this.phaseBytes / SECTOR_BYTES)
   }
 }

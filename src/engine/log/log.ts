@@ -431,7 +431,7 @@ export class Log {
     let batch: Batch | undefined
     try {
       while (this.#hasStaged() || this.#appendWaiters.length > 0 || this.#copyWaiters.length > 0) {
-        if (this.#failure !== undefined) throw this.#failure
+        this.#refuseFailed()
         const copies = this.#copies
         const marks = this.#marks
         const writes = this.#writes
@@ -740,6 +740,7 @@ export class Log {
 
   #publish(chunk: LogChunk): void {
     const { columns } = chunk
+    const { diskBytes, phase } = this.identity
     chunk.deviceOffset = chunk.writtenOffset
     this.#writtenFrame = chunk.nextFrame
     this.#writtenLsn = chunk.nextLsn
@@ -762,7 +763,7 @@ export class Log {
       }
       const page = columns.page[ordinal]!
       this.#place(page, chunk, ordinal)
-      if (this.badPages.size > 0 && columns.sectorMap[ordinal] === sectorsOnDisk(page, this.identity))
+      if (this.badPages.size > 0 && columns.sectorMap[ordinal] === sectorsOnDisk(page, diskBytes, phase))
         this.badPages.delete(page)
     }
     if (this.#settledWaiters.length > 0 && this.#writtenSettledLsn === this.#settledLsn)
@@ -863,7 +864,7 @@ export class Log {
     const { clock } = this.#options
     const waitsUntil = this.#chunks.length === 0 ? clock.monotonic() + FIRST_CHUNK_MILLISECONDS : Infinity
     for (;;) {
-      if (this.#failure !== undefined) throw this.#failure
+      this.#refuseFailed()
       if (clock.monotonic() >= waitsUntil) throw this.#noChunk()
       if (this.#open?.reserved === true) {
         if (this.#fillReserve()) {
@@ -1284,7 +1285,7 @@ export class Log {
 
   /** Ends when stable storage says of the log what is settled. */
   async recordSettled(): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure
+    this.#refuseFailed()
     if (this.#writtenSettledLsn !== this.#settledLsn) {
       const recorded = new Promise<void>((resolve, reject) => this.#settledWaiters.push({ resolve, reject }))
       this.#markSettled = true
@@ -1372,7 +1373,7 @@ export class Log {
       )
     }
     while (this.#running || this.#hasStaged()) await this.appended()
-    if (this.#failure !== undefined) throw this.#failure
+    this.#refuseFailed()
     assert(this.#settledLsn === this.#nextLsn, 'a log changes its mode when all of it is settled')
     this.isWriteBack = isWriteBack
     if (!isWriteBack) {
@@ -1391,7 +1392,7 @@ export class Log {
   async #findReserve(): Promise<boolean> {
     for (;;) {
       if (this.#fillReserve()) return true
-      if (this.#failure !== undefined) throw this.#failure
+      this.#refuseFailed()
       const { source } = this.#options
       if (!source.exhausted && this.chunkCount < this.maximumChunks) {
         await Promise.race([this.#failed, new Promise<void>((resolve) => source.whenChanged(resolve))])

@@ -6,10 +6,7 @@ export function sectorsBetween(from: number, to: number): number {
 }
 
 /** The sectors of a page that lie on the disk: all, but for the first and the last page. `phase` in sectors. */
-export function sectorsOnDisk(
-  page: number,
-  { diskBytes, phase }: { readonly diskBytes: number; readonly phase: number },
-): number {
+export function sectorsOnDisk(page: number, diskBytes: number, phase: number): number {
   const start = page * PAGE_BYTES - phase * SECTOR_BYTES
   return sectorsBetween(Math.max(0, -start), Math.min(PAGE_BYTES, diskBytes - start))
 }

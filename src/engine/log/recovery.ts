@@ -564,12 +564,13 @@ const NO_MARKS: Marks = { touched: [], bad: [] }
 /** Touched regions and bad pages at the end of the log: the first frame of each chunk lists all, later ones add and take away. */
 async function marksAtEnd(newest: RecoveredChunk, chunkBytes: number): Promise<Marks> {
   const columns = await readEntries(newest, chunkBytes)
+  const { diskBytes, phase } = newest.found.header
   const regions = new Set<number>()
   const bad = new Set<number>()
   for (let ordinal = 0; ordinal < columns.count; ordinal++) {
     const page = columns.page[ordinal]!
     if (columns.sectorMap[ordinal] !== 0) {
-      if (bad.has(page) && columns.sectorMap[ordinal] === sectorsOnDisk(page, newest.found.header)) bad.delete(page)
+      if (bad.has(page) && columns.sectorMap[ordinal] === sectorsOnDisk(page, diskBytes, phase)) bad.delete(page)
       continue
     }
     const kind = columns.heat[ordinal]

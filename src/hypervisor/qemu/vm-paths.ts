@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { vmsDirectory } from '../vms-directory.js'
 
 /** Files of a VM that runs, below RUN-DIR. */
 export interface VmPaths {
@@ -11,11 +12,6 @@ export interface VmPaths {
   readonly incoming: string
   /** Holds the id of the process, as QEMU wrote and locked it. */
   readonly pid: string
-}
-
-/** Holds what belongs to running VMs, and stays there without engine and supervisor. */
-export function vmsDirectory(runDirectory: string): string {
-  return join(runDirectory, 'vms')
 }
 
 export function vmPaths(runDirectory: string, uuid: string): VmPaths {

@@ -66,8 +66,6 @@ describeWith(
     async function attachDomain(mode: string): Promise<void> {
       await cli.ask('vm', 'adopt', 'web01', '--connect', libvirt.uri)
       await cli.ask('cache', 'attach', 'fast', '--vm', 'web01', '--mode', mode)
-      // The engine listens by then.
-      await new Promise((resolve) => setTimeout(resolve, 1500))
     }
 
     /** A disk of its own for the domain's image, with writes that only its cache has: 2 where the image has 1. */
@@ -95,6 +93,16 @@ describeWith(
         ...['qemu-monitor-command', 'web01', '--hmp', `qemu-io -d ${disk} "write -P ${pattern} 0 64k"`],
       )
       expect(words).not.toMatch(/fail|error/i)
+    }
+
+    /** The domain ran with a cache, wrote 3 and was destroyed. */
+    async function ranCached(mode: string): Promise<void> {
+      await attachDomain(mode)
+      await start()
+      await isCached()
+      await write(3)
+      await libvirt.virsh('destroy', 'web01')
+      await isOff()
     }
 
     /** The pattern that the domain reads through its cache. */
@@ -148,12 +156,7 @@ describeWith(
 
     describe('with virsh start', () => {
       test('and an engine, its image complete: cached', { timeout: TIMEOUT }, async () => {
-        await attachDomain('write-back')
-        await start()
-        await isCached()
-        await write(3)
-        await libvirt.virsh('destroy', 'web01')
-        await isOff()
+        await ranCached('write-back')
         await start()
         await isCached()
         expect(await cachedPattern()).toBe(3)
@@ -163,12 +166,7 @@ describeWith(
         'and no engine, its image complete: direct; cached when there is one, which reads what was written meanwhile',
         { timeout: TIMEOUT },
         async () => {
-          await attachDomain('write-back')
-          await start()
-          await isCached()
-          await write(3)
-          await libvirt.virsh('destroy', 'web01')
-          await isOff()
+          await ranCached('write-back')
           await killSupervisor(directory)
           await start()
           expect(await libvirt.virsh('qemu-monitor-command', 'web01', '--hmp', 'info block')).not.toContain('nbd')
@@ -197,12 +195,7 @@ describeWith(
         'its image complete: direct; the next start through the cache reads what it wrote',
         { timeout: TIMEOUT },
         async () => {
-          await attachDomain('write-through')
-          await start()
-          await isCached()
-          await write(3)
-          await libvirt.virsh('destroy', 'web01')
-          await isOff()
+          await ranCached('write-through')
           expect(await plainQemu(5)).toMatchObject({ code: 0 })
           await start()
           await isCached()

@@ -207,7 +207,7 @@ export class DiskModel {
     // What was lost never happened. What was under way may have come before what is there.
     const at = state.history.lastIndexOf(id)
     const together = state.history.slice(at + 1).filter(this.#mayBeEarlierThan(id))
-    const before = [...together, ...[...state.maybe].filter((other) => other !== id)]
+    const before = [...together, ...state.maybe].filter((other) => other !== id)
     if (at >= 0) state.history.splice(at, Infinity, ...before, id)
     else if (id !== 0) state.history.push(...before, id)
     else state.history = []

@@ -1,26 +1,15 @@
 /** What is on stable storage when a disk has left write-back, and others may write its origin. */
 import { expect, test } from 'vitest'
-import { SeededRandom } from '../../../../src/base/random.js'
 import { planRecovery, type FoundChunk } from '../../../../src/engine/log/recovery.js'
 import { CHUNK_KIND, decodeChunkHeader } from '../../../../src/format/chunk-header.js'
-import { DiskOnDevice } from '../../../support/disk-on-device.js'
-import { Scheduler } from '../../../support/simulation/scheduler.js'
-import { SimulatedDevice } from '../../../support/simulation/simulated-device.js'
-import { SimulatedOrigin, stamped } from '../../../support/simulation/simulated-origin.js'
+import { CHUNKS, CHUNK_BYTES, openSimulatedDisk } from '../../../support/simulation/simulated-disk.js'
+import { stamped } from '../../../support/simulation/simulated-origin.js'
 
-const CHUNK_BYTES = 128 * 1024
-const CHUNKS = 16
 const SEEDS = 20
 
 test('S7 D3: its log holds nothing that it would write again after a power cut', async () => {
   for (let seed = 1; seed <= SEEDS; seed++) {
-    const random = new SeededRandom(seed)
-    const scheduler = new Scheduler(random)
-    const device = new SimulatedDevice('device', CHUNKS * CHUNK_BYTES, 512, seed % 2 === 0, scheduler, random)
-    const origin = new SimulatedOrigin(2 ** 24, scheduler, random)
-    const run = <T>(work: Promise<T>): Promise<T> => scheduler.run(work)
-    const { defer } = scheduler
-    const { disk } = await run(DiskOnDevice.open({ origin, device, chunkBytes: CHUNK_BYTES, clock: scheduler, defer }))
+    const { random, device, disk, run } = await openSimulatedDisk(seed, { isBuffered: seed % 2 === 0 })
     await run(disk.setMode('write-back'))
     for (let page = 0; page < 1 + random.below(20); page++)
       await run(disk.write(page * 4096, stamped(4096, 1 + page), false))

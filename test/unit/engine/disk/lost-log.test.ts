@@ -1,101 +1,14 @@
 /** What a disk does when the device of its log fails under a request. */
 import { expect, test } from 'vitest'
-import { SeededRandom } from '../../../../src/base/random.js'
-import { DEFAULT_WRITE_BACK } from '../../../../src/model/write-back.js'
-import { Disk, type DiskMeter } from '../../../../src/engine/disk/disk.js'
-import type { Chunk, ChunkSource } from '../../../../src/engine/log/chunk-source.js'
-import { LogReader } from '../../../../src/engine/log/log-reader.js'
-import { openLog } from '../../../../src/engine/log/open-log.js'
-import { planRecovery } from '../../../../src/engine/log/recovery.js'
-import { s3Fifo } from '../../../../src/engine/replacement/s3-fifo.js'
-import { DiskOnDevice } from '../../../support/disk-on-device.js'
-import { Scheduler } from '../../../support/simulation/scheduler.js'
-import { SimulatedDevice } from '../../../support/simulation/simulated-device.js'
-import { SimulatedOrigin, stamped } from '../../../support/simulation/simulated-origin.js'
-
-const CHUNK_BYTES = 128 * 1024
-const ID = 'ab'.repeat(16)
-const ignore = (): void => undefined
+import { openSimulatedDisk } from '../../../support/simulation/simulated-disk.js'
+import { stamped } from '../../../support/simulation/simulated-origin.js'
 
 test('D7: a write whose page cannot be read from a failing device reaches the origin only after the epoch was raised', async () => {
-  const random = new SeededRandom(1)
-  const scheduler = new Scheduler(random)
-  const device = new SimulatedDevice('device', 8 * CHUNK_BYTES, 512, false, scheduler, random)
-  const origin = new SimulatedOrigin(2 ** 24, scheduler, random)
-  const free: Chunk[] = Array.from({ length: 8 }, (_, index) => ({
-    device,
-    deviceIndex: 0,
-    index,
-    offset: index * CHUNK_BYTES,
-    generation: 0,
-  }))
-  const source: ChunkSource = {
-    cacheId: ID,
-    chunkBytes: CHUNK_BYTES,
-    exhausted: false,
-    take: () => free.shift(),
-    give: (chunk) => void free.push(chunk),
-    whenChanged: ignore,
-  }
-  const meter: DiskMeter = {
-    deviceWrittenBytes: 0,
-    deviceReadBytes: 0,
-    evictions: 0,
-    reinsertions: 0,
-    relocatedBytes: 0,
-    badPages: 0,
-    read: ignore,
-    write: ignore,
-    flush: ignore,
-    originRead: ignore,
-    originWrite: ignore,
-    barrier: ignore,
-    originBarriers: ignore,
-    admitted: ignore,
-  }
-  const run = async (work: Promise<unknown>): Promise<void> => {
-    let ended = false
-    const end = (): void => void (ended = true)
-    work.then(end, end)
-    while (!ended) await scheduler.step()
-    await work
-  }
-  let raise: () => void = ignore
+  let raise = (): void => undefined
   const raised = new Promise<void>((resolve) => (raise = resolve))
-  const opening = planRecovery([], { chunkBytes: CHUNK_BYTES, bootId: ID }).then((plan) =>
-    openLog(
-      plan,
-      {
-        identity: { logId: ID, diskName: 'disk', origin: '/origin', diskBytes: 2 ** 24, phase: 0 },
-        epoch: 1,
-        bootId: ID,
-        source,
-        clock: scheduler,
-        counters: meter,
-        defer: scheduler.defer,
-        onFailed: ignore,
-      },
-      { replacement: s3Fifo.laid(64), maximumChunks: 8, keepPages: false },
-    ),
-  )
-  await run(opening)
-  const disk = new Disk({
-    name: 'disk',
-    origin,
-    readOnly: false,
-    mode: 'write-through',
-    blockPages: 1,
-    phase: 0,
-    sequentialLimitBytes: 2 ** 20,
-    maximumLogBytes: () => 1024 * 1024,
-    writeBack: () => DEFAULT_WRITE_BACK,
-    reader: new LogReader(),
-    meter,
-    clock: scheduler,
-    log: await opening,
-    newLog: () => Promise.reject(new Error('no log')),
+  const { scheduler, device, origin, disk, run } = await openSimulatedDisk(1, {
+    isBuffered: false,
     raiseEpoch: () => raised,
-    onState: ignore,
   })
   await run(disk.write(0, stamped(4096, 1), false))
 
@@ -111,13 +24,7 @@ test('D7: a write whose page cannot be read from a failing device reaches the or
 })
 
 test('D6 D7: a disk that has lost pages does not go on from its origin when its device fails, though nothing is dirty', async () => {
-  const random = new SeededRandom(1)
-  const scheduler = new Scheduler(random)
-  const device = new SimulatedDevice('device', 16 * CHUNK_BYTES, 512, false, scheduler, random)
-  const origin = new SimulatedOrigin(2 ** 24, scheduler, random)
-  const run = <T>(work: Promise<T>): Promise<T> => scheduler.run(work)
-  const { defer } = scheduler
-  const { disk } = await run(DiskOnDevice.open({ origin, device, chunkBytes: CHUNK_BYTES, clock: scheduler, defer }))
+  const { device, origin, disk, run } = await openSimulatedDisk(1, { isBuffered: false })
   await run(disk.setMode('write-back'))
   await run(disk.write(0, stamped(4096, 1), false))
   await run(disk.write(4096, stamped(4096, 2), false))

@@ -1,49 +1,21 @@
 /** A disk takes up the phase that its first requests ask for, while they go on; on a simulated device and origin, from a seed. */
 import { expect, test } from 'vitest'
-import { SeededRandom } from '../../../../src/base/random.js'
-import { DiskOnDevice } from '../../../support/disk-on-device.js'
-import { Scheduler } from '../../../support/simulation/scheduler.js'
-import { SimulatedDevice } from '../../../support/simulation/simulated-device.js'
-import { SimulatedOrigin, stampOf, stamped } from '../../../support/simulation/simulated-origin.js'
+import { CHUNKS, openSimulatedDisk, type SimulatedDisk } from '../../../support/simulation/simulated-disk.js'
+import { stampOf, stamped } from '../../../support/simulation/simulated-origin.js'
 
 const SECTOR = 512
 const PAGE = 4096
-const CHUNK_BYTES = 128 * 1024
 const PAGES = 200
 /** Where the guest's file system begins. */
 const START = 63 * SECTOR
 
-interface World {
-  readonly random: SeededRandom
-  readonly scheduler: Scheduler
-  readonly device: SimulatedDevice
-  readonly origin: SimulatedOrigin
-  readonly opened: DiskOnDevice
-  readonly run: <T>(work: Promise<T>) => Promise<T>
-}
-
-async function newWorld(seed: number, { recovered = false } = {}): Promise<World> {
-  const random = new SeededRandom(seed)
-  const scheduler = new Scheduler(random)
-  const device = new SimulatedDevice('device', 16 * CHUNK_BYTES, 512, random.below(2) === 0, scheduler, random)
-  const origin = new SimulatedOrigin(START + PAGES * PAGE, scheduler, random)
-  const run = <T>(work: Promise<T>): Promise<T> => scheduler.run(work)
-  const { defer } = scheduler
-  const opened = await run(
-    DiskOnDevice.open({ origin, device, chunkBytes: CHUNK_BYTES, clock: scheduler, defer, recovered }),
-  )
-  return { random, scheduler, device, origin, opened, run }
-}
+const DISK = { diskBytes: START + PAGES * PAGE }
 
 /**
  * A guest with a file system at sector 63 that keeps some requests under way, never two for one page of its own: what it reads is what it
  * wrote last. Each of `writes` holds the id that the page has.
  */
-async function guest(
-  { random, opened: { disk } }: World,
-  requests: number,
-  writes: Map<number, number>,
-): Promise<void> {
+async function guest({ random, disk }: SimulatedDisk, requests: number, writes: Map<number, number>): Promise<void> {
   const busy = new Set<number>()
   let left = requests
   const worker = async (): Promise<void> => {
@@ -72,7 +44,7 @@ async function check(disk: DiskOnDevice['disk'], page: number, id: number): Prom
   for (let at = 0; at < PAGE; at += SECTOR) expect(stampOf(data, at)).toBe(id)
 }
 
-async function checkAll(world: World, writes: ReadonlyMap<number, number>): Promise<void> {
+async function checkAll(world: SimulatedDisk, writes: ReadonlyMap<number, number>): Promise<void> {
   for (let page = 0; page < PAGES; page++) await world.run(check(world.opened.disk, page, writes.get(page) ?? 0))
   for (const [page, id] of writes) expect(world.origin.idAt(START / SECTOR + page * 8)).toBe(id)
   expect(world.origin.overlaps).toBe(0)
@@ -81,7 +53,7 @@ async function checkAll(world: World, writes: ReadonlyMap<number, number>): Prom
 test.for(Array.from({ length: 8 }, (_, seed) => seed + 1))(
   'every read finds what was written last while the phase changes, seed %i',
   async (seed) => {
-    const world = await newWorld(seed)
+    const world = await openSimulatedDisk(seed, DISK)
     const writes = new Map<number, number>()
     await world.run(guest(world, 3000, writes))
     expect(world.opened.phases).toEqual([0, 1])
@@ -90,12 +62,12 @@ test.for(Array.from({ length: 8 }, (_, seed) => seed + 1))(
     await checkAll(world, writes)
     await world.run(world.opened.disk.close({ keepLog: false }))
     // Nothing of either log is left behind.
-    expect(world.opened.freeChunks).toBe(16)
+    expect(world.opened.freeChunks).toBe(CHUNKS)
   },
 )
 
 test('a log that was there before keeps its phase', async () => {
-  const world = await newWorld(1, { recovered: true })
+  const world = await openSimulatedDisk(1, { ...DISK, recovered: true })
   const writes = new Map<number, number>()
   await world.run(guest(world, 3000, writes))
   expect(world.opened.phases).toEqual([0])
@@ -103,7 +75,7 @@ test('a log that was there before keeps its phase', async () => {
 })
 
 /** As many requests as are looked at, in no time. */
-async function guestReads({ opened }: World): Promise<void> {
+async function guestReads({ opened }: SimulatedDisk): Promise<void> {
   for (let first = 0; first < 1000; first += 100) {
     const pages = Array.from({ length: 100 }, (_, index) => 1 + (((first + index) * 7) % (PAGES - 1)))
     await Promise.all(pages.map((page) => opened.disk.read(START + page * PAGE, PAGE, Buffer.alloc(PAGE), 0)))
@@ -111,7 +83,7 @@ async function guestReads({ opened }: World): Promise<void> {
 }
 
 test('a disk changes its phase once, whatever its guest does later', async () => {
-  const world = await newWorld(1)
+  const world = await openSimulatedDisk(1, DISK)
   await world.run(guestReads(world))
   const data = Buffer.alloc(PAGE)
   for (let request = 0; request < 1100; request++)
@@ -120,7 +92,7 @@ test('a disk changes its phase once, whatever its guest does later', async () =>
 })
 
 test('the phase does not change under a read that waits for its origin', async () => {
-  const world = await newWorld(1)
+  const world = await openSimulatedDisk(1, DISK)
   const { opened, origin, scheduler } = world
   await world.run(opened.disk.write(START, stamped(PAGE, 7), false))
   await world.run(opened.disk.invalidate())
@@ -139,7 +111,7 @@ test('the phase does not change under a read that waits for its origin', async (
 })
 
 test('an origin that cannot be flushed leaves the phase as it is, and the guest hears of it', async () => {
-  const world = await newWorld(1)
+  const world = await openSimulatedDisk(1, DISK)
   const { disk, phases } = world.opened
   const { origin } = world
   await world.run(disk.write(START, stamped(PAGE, 1), false))
@@ -155,7 +127,7 @@ test('an origin that cannot be flushed leaves the phase as it is, and the guest 
 test('a device that fails while the phase changes: the disk goes on from its origin, after the epoch was raised', async () => {
   const outcomes = new Set<string>()
   for (let steps = 0; steps < 40; steps += 4) {
-    const world = await newWorld(steps + 1)
+    const world = await openSimulatedDisk(steps + 1, DISK)
     const { opened, device, scheduler } = world
     const writes = new Map<number, number>()
     let left = steps

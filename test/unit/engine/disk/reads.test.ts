@@ -1,22 +1,12 @@
 /** Reads that meet changes: what one request brings in is never older than what another was told. */
 import { expect, test } from 'vitest'
-import { SeededRandom } from '../../../../src/base/random.js'
-import { DiskOnDevice } from '../../../support/disk-on-device.js'
-import { Scheduler } from '../../../support/simulation/scheduler.js'
-import { SimulatedDevice } from '../../../support/simulation/simulated-device.js'
-import { SimulatedOrigin, stampOf, stamped } from '../../../support/simulation/simulated-origin.js'
+import { openSimulatedDisk } from '../../../support/simulation/simulated-disk.js'
+import { stampOf, stamped } from '../../../support/simulation/simulated-origin.js'
 
-const CHUNK_BYTES = 128 * 1024
 const PAGE = 4096
 
 test('D3: parts of a page that were read before it was trimmed are not kept', async () => {
-  const random = new SeededRandom(1)
-  const scheduler = new Scheduler(random)
-  const device = new SimulatedDevice('device', 16 * CHUNK_BYTES, 512, false, scheduler, random)
-  const origin = new SimulatedOrigin(2 ** 24, scheduler, random)
-  const run = <T>(work: Promise<T>): Promise<T> => scheduler.run(work)
-  const { defer } = scheduler
-  const { disk } = await run(DiskOnDevice.open({ origin, device, chunkBytes: CHUNK_BYTES, clock: scheduler, defer }))
+  const { device, origin, disk, run } = await openSimulatedDisk(1, { isBuffered: false })
   await run(disk.setMode('write-back'))
   await run(disk.write(0, stamped(512, 1), false))
   await run(disk.flushOrigin())
