@@ -1,7 +1,7 @@
 /** What the groups of commands are about, for help and manual pages. */
 export const TOPICS: Readonly<Record<string, string>> = {
   cache: 'Make caches out of devices, and serve disks through them.',
-  checkpoint: 'Show and give up what the caches have of the memory of suspended VMs.',
+  checkpoint: 'Show, move and give up what caches and storage have of the memory of suspended VMs.',
   config: 'Show and check the configuration of the engine.',
   device: 'Show the devices of the caches, add, remove and replace them.',
   disk: 'Show and maintain the disks that are served.',

@@ -64,6 +64,7 @@ const CLAIMS: { [O in Operation]?: (request: RequestOf<O>, names: ClaimNames) =>
   // A filter leaves out what others work on, and may wait for long: it is in nobody's way.
   'vm.suspend': (request, names) => (isFilter(request) ? [shared('queue of suspends')] : vms(request, names)),
   'vm.resume': (request, names) => (isFilter(request) ? [shared('queue of resumes')] : vms(request, names)),
+  'checkpoint.move': ({ names }) => names.map((name) => sole(`checkpoint ${name}`)),
   'checkpoint.delete': ({ names }) => names.map((name) => sole(`checkpoint ${name}`)),
   'vm.attach': ({ vm, cache }) => [sole(`vm ${vm}`), shared(`cache ${cache}`)],
   'engine.stop': () => [sole('engine process')],

@@ -99,6 +99,7 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
     state,
     host,
     stateDirectory: values['state-dir'],
+    checkpointDirectory: values['checkpoint-dir'],
     runDirectory: values['run-dir'],
     controlSocket,
     sockets: link.sockets,

@@ -1,6 +1,7 @@
+import type { CheckpointPlace } from '../model/checkpoint.js'
 import type { Progress } from './engine.js'
 
-/** A checkpoint as the engine keeps it: the bytes of one stream, in chunks that nobody else gets until it is deleted. */
+/** A checkpoint as the engine keeps it: the bytes of one stream, in chunks that nobody else gets until it is deleted, or in a file. */
 export interface EngineCheckpoint {
   /** 32 hexadecimal digits. */
   readonly id: string
@@ -10,7 +11,7 @@ export interface EngineCheckpoint {
   readonly name: string
   /** Length of the stream. */
   readonly bytes: number
-  /** Its chunks. */
+  /** What it takes of its place: its chunks, or its file. */
   readonly storedBytes: number
   /** ISO 8601. */
   readonly createdAt: string
@@ -45,7 +46,10 @@ export interface StreamWatch extends CheckpointWatch {
   readonly ready: () => void
 }
 
-/** The part of the engine that keeps checkpoints in the chunks of a cache. `cache` is the name of an open one. */
+/**
+ * The part of the engine that keeps checkpoints: in the chunks of open caches, and in files. A file holds the same object as chunks do, with
+ * the same checksums.
+ */
 export interface CheckpointEngine {
   /**
    * Promises chunks to a VM for its future checkpoint, instead of those that it was promised before; 0 gives them up. Returns the bytes that
@@ -53,21 +57,30 @@ export interface CheckpointEngine {
    * promise is not on record: whoever opens the cache again makes it again.
    */
   reserve(cache: string, holder: string, bytes: number, options: { readonly bestEffort: boolean }): Promise<number>
+  /** Makes a directory for checkpoints, for good; the one above it has to be there. FAILED, DENIED. */
+  makeCheckpointDirectory(directory: string): Promise<void>
   /**
    * Listens at `socket`, takes one connection, and keeps what comes in until its end. Ends when all of it is on stable storage and was read
-   * back from there. Chunks: those reserved for the VM, then free ones, then what logs give up. NO_SPACE, DEVICE_FAILED, CORRUPT (it was not
-   * read back as it was written) or INTERRUPTED: nothing of it is kept, and the connection is closed.
+   * back from there. Chunks: those reserved for the VM, then free ones, then what logs give up. NO_SPACE, DEVICE_FAILED, FAILED, CORRUPT (it
+   * was not read back as it was written) or INTERRUPTED: nothing of it is kept, and the connection is closed.
    */
-  writeCheckpoint(cache: string, source: CheckpointSource, watch: StreamWatch): Promise<EngineCheckpoint>
+  writeCheckpoint(place: CheckpointPlace, source: CheckpointSource, watch: StreamWatch): Promise<EngineCheckpoint>
+  /** Keeps the same checkpoint in another place too. The same promises, and errors of both places. */
+  copyCheckpoint(
+    from: CheckpointPlace,
+    id: string,
+    to: CheckpointPlace,
+    watch: CheckpointWatch,
+  ): Promise<EngineCheckpoint>
   /** Reads all of it. CORRUPT where it is not what was written; NOT_FOUND. */
-  verifyCheckpoint(cache: string, id: string, watch: CheckpointWatch): Promise<EngineCheckpoint>
+  verifyCheckpoint(place: CheckpointPlace, id: string, watch: CheckpointWatch): Promise<EngineCheckpoint>
   /**
    * Listens at `socket` and pours the checkpoint into the first connection; every block was verified before it is sent. CORRUPT: the
    * connection was closed before the end.
    */
-  readCheckpoint(cache: string, id: string, socket: string, watch: StreamWatch): Promise<void>
-  /** Those that are whole by their seal, oldest first. */
-  checkpoints(cache: string): Promise<EngineCheckpoint[]>
-  /** Frees its chunks; ends when that is on stable storage. NOT_FOUND. */
-  deleteCheckpoint(cache: string, id: string): Promise<void>
+  readCheckpoint(place: CheckpointPlace, id: string, socket: string, watch: StreamWatch): Promise<void>
+  /** Those that are whole by their seal, oldest first. FAILED where a directory cannot be read, or not soon. */
+  checkpoints(place: CheckpointPlace): Promise<EngineCheckpoint[]>
+  /** Erases it, and what is left of one that was not finished; ends when that is on stable storage. NOT_FOUND. */
+  deleteCheckpoint(place: CheckpointPlace, id: string): Promise<void>
 }

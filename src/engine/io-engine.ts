@@ -7,8 +7,13 @@ import type { LogLevel, Logger } from '../base/logger.js'
 import { systemRandom } from '../base/random.js'
 import { bootId } from '../base/system-calls.js'
 import type { ChunkHeader } from '../format/chunk-header.js'
+import type { CheckpointPlace } from '../model/checkpoint.js'
 import { MINIMUM_SHARE_CHUNKS, PAGE_BYTES } from '../model/geometry.js'
+import { createCheckpointFiles, type CheckpointFiles } from './checkpoint/checkpoint-files.js'
+import type { CheckpointKeeper } from './checkpoint/checkpoint-keeper.js'
 import { Checkpoints } from './checkpoint/checkpoints.js'
+import { systemCheckpointStorage } from './checkpoint/checkpoint-storage.js'
+import { fromPieces, fromSocket } from './checkpoint/fill.js'
 import type { Giver } from './checkpoint/make-room.js'
 import type { Device } from './device/device.js'
 import { lockDevice, type DeviceLock } from './device/lock-device.js'
@@ -16,7 +21,7 @@ import { openDevice } from './device/open-device.js'
 import { Media } from './device/media.js'
 import { openMedium } from './device/open-medium.js'
 import { destageLog } from './disk/destage-log.js'
-import type { EngineCheckpoint } from './checkpoint.js'
+import type { CheckpointSource, CheckpointWatch, EngineCheckpoint, StreamWatch } from './checkpoint.js'
 import type {
   DestagedLog,
   DeviceIdentity,
@@ -122,12 +127,14 @@ class IoEngine implements Engine {
   readonly #caches = new Map<string, OpenCache>()
   readonly #disks = new Map<string, AttachedDisk>()
   readonly #listeners: EventListener[] = []
+  readonly #files: CheckpointFiles
   #raiseEpoch: (disk: string) => Promise<void> = () =>
     Promise.reject(new VmcacheError('FAILED', 'nobody can raise the epoch of a disk'))
   #stopSampling: () => void = () => undefined
   #closing = false
 
   constructor(readonly options: OpenEngineOptions) {
+    this.#files = createCheckpointFiles({ storage: systemCheckpointStorage, clock: options.clock })
     this.ioThreads = Math.max(1, Math.min(options.ioThreads, availableParallelism() * 4))
     for (let number = 0; number < this.ioThreads; number++) this.#threads.push(this.#startThread(number))
     this.#sampleLater()
@@ -732,24 +739,47 @@ class IoEngine implements Engine {
     return this.#cache(cache).checkpoints.reserve(...rest)
   }
 
-  writeCheckpoint(cache: string, ...rest: Parameters<Checkpoints['writeCheckpoint']>): Promise<EngineCheckpoint> {
-    return this.#cache(cache).checkpoints.writeCheckpoint(...rest)
+  makeCheckpointDirectory(directory: string): Promise<void> {
+    return this.#files.make(directory)
   }
 
-  verifyCheckpoint(cache: string, ...rest: Parameters<Checkpoints['verifyCheckpoint']>): Promise<EngineCheckpoint> {
-    return this.#cache(cache).checkpoints.verifyCheckpoint(...rest)
+  writeCheckpoint(place: CheckpointPlace, source: CheckpointSource, watch: StreamWatch): Promise<EngineCheckpoint> {
+    const createdAt = this.options.clock.now()
+    const fill = fromSocket(source.socket, watch.ready)
+    return this.#keeper(place).keep({ ...source, createdAt, fill }, watch)
   }
 
-  readCheckpoint(cache: string, ...rest: Parameters<Checkpoints['readCheckpoint']>): Promise<void> {
-    return this.#cache(cache).checkpoints.readCheckpoint(...rest)
+  copyCheckpoint(
+    from: CheckpointPlace,
+    id: string,
+    to: CheckpointPlace,
+    watch: CheckpointWatch,
+  ): Promise<EngineCheckpoint> {
+    return this.#keeper(from).lend(id, watch, (checkpoint, pieces) => {
+      const createdAt = Date.parse(checkpoint.createdAt)
+      const fill = fromPieces(pieces, checkpoint.bytes)
+      return this.#keeper(to).keep({ ...checkpoint, createdAt, fill }, watch)
+    })
   }
 
-  checkpoints(cache: string): Promise<EngineCheckpoint[]> {
-    return this.#cache(cache).checkpoints.checkpoints()
+  verifyCheckpoint(place: CheckpointPlace, id: string, watch: CheckpointWatch): Promise<EngineCheckpoint> {
+    return this.#keeper(place).verifyCheckpoint(id, watch)
   }
 
-  deleteCheckpoint(cache: string, id: string): Promise<void> {
-    return this.#cache(cache).checkpoints.deleteCheckpoint(id)
+  readCheckpoint(place: CheckpointPlace, id: string, socket: string, watch: StreamWatch): Promise<void> {
+    return this.#keeper(place).readCheckpoint(id, socket, watch)
+  }
+
+  checkpoints(place: CheckpointPlace): Promise<EngineCheckpoint[]> {
+    return this.#keeper(place).checkpoints()
+  }
+
+  deleteCheckpoint(place: CheckpointPlace, id: string): Promise<void> {
+    return this.#keeper(place).deleteCheckpoint(id)
+  }
+
+  #keeper(place: CheckpointPlace): CheckpointKeeper {
+    return 'cache' in place ? this.#cache(place.cache).checkpoints : this.#files.at(place.directory)
   }
 
   /** The disks of a cache, as who needs chunks of them sees them now. */
@@ -1016,6 +1046,7 @@ class IoEngine implements Engine {
   async close({ drainMilliseconds }: Parameters<Engine['close']>[0]): Promise<void> {
     this.#closing = true
     this.#stopSampling()
+    await this.#files.close()
     const failures: string[] = []
     const close = async ([name, { thread }]: [string, AttachedDisk]): Promise<void> => {
       try {

@@ -19,6 +19,8 @@ export const OBJECT_FLAG = {
 export const OBJECT_BLOCK_BYTES = 64 * 1024
 /** What the data of an object is padded to, at its end and behind its attributes. */
 export const OBJECT_ALIGNMENT_BYTES = 4096
+/** Chunks of an object that is a file, one behind the other. */
+export const CHECKPOINT_FILE_CHUNK_BYTES = 16 * 1024 * 1024
 export const MAXIMUM_ATTRIBUTE_BYTES = 64 * 1024
 export const MAXIMUM_VM_NAME_BYTES = 256
 /** Those of the largest chunk. */

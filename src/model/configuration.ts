@@ -108,6 +108,14 @@ const settings = {
     initial: () => null,
     parse: optional(text(ABSOLUTE_PATH)),
   }),
+  'checkpoint-dir': setting<string | null>({
+    summary:
+      'Directory on storage for the memory of suspended VMs, so that it takes nothing of a cache; hosts may share it. It is not made: it has to be there.',
+    expected: 'an absolute path',
+    environment: 'VMCACHE_CHECKPOINT_DIR',
+    initial: () => null,
+    parse: optional(text(ABSOLUTE_PATH)),
+  }),
   'control-group': setting({
     summary: 'Group that may use the control socket.',
     expected: 'the name of a group',

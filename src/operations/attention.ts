@@ -80,9 +80,9 @@ function ofVmDisk({ inventory }: ControlPlane, { disk, vm }: DiskDocument): Atte
 
 /** A VM that cannot be resumed, and what a cache keeps of one that nobody knows to be suspended. */
 export function attentionOfCheckpoints(checkpoints: readonly CheckpointDocument[]): Attention {
-  return checkpoints.flatMap(({ id, vm, cache, state, damage }): Attention => {
+  return checkpoints.flatMap(({ id, vm, cache, path, state, damage }): Attention => {
     if (state === 'unrecorded') {
-      const reason = `cache ${cache} has memory of VM ${vm}, and nobody knows what became of that`
+      const reason = `${path ?? `cache ${cache}`} has memory of VM ${vm}, and nobody knows what became of that`
       return [{ object: `checkpoint ${id}`, state, reason, mend: `vmcache checkpoint delete ${id} --discard-memory` }]
     }
     return damage === null ? [] : [{ object: `VM ${vm}`, state, reason: damage, mend: `vmcache checkpoint show ${vm}` }]

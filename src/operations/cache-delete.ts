@@ -16,7 +16,9 @@ export function cacheDelete(plane: ControlPlane): Operations['cache.delete'] {
         details: { disks },
       })
     }
-    const suspended = [...inventory.checkpoints.values()].filter(({ cache }) => cache === name)
+    const suspended = [...inventory.checkpoints.values()].filter(({ place, leftover }) =>
+      [place, leftover].some((each) => each !== null && 'cache' in each && each.cache === name),
+    )
     if (suspended.length > 0) {
       const vms = suspended.map(({ vm }) => inventory.vms.get(vm)?.name ?? vm).sort()
       throw new VmcacheError('IN_USE', `cache ${name} has the memory of suspended VMs: ${vms.join(', ')}`, {

@@ -1,27 +1,18 @@
 import { VmcacheError } from '../base/errors.js'
 import { formatSize } from '../base/units.js'
 import type { CheckpointDocument } from '../protocol/control/documents.js'
-import { checkpointDocuments } from './checkpoint-document.js'
-import { checkpointNotFound } from './checkpoint-list.js'
 import type { ControlPlane } from './control-plane.js'
 import { exclusively } from './inventory.js'
 import { dropCheckpoint } from './known-checkpoint.js'
+import { CHECKPOINTS, namedCheckpoints } from './named-checkpoints.js'
 import type { Operations } from './operation.js'
-import { overTargets, type TargetNoun } from './targets.js'
-
-const CHECKPOINTS: TargetNoun = { what: 'checkpoint', notFound: checkpointNotFound }
+import { documentPlace } from './checkpoint-document.js'
+import { overTargets } from './targets.js'
 
 /** Loses the memory of suspended VMs: they can be started then, as after a power cut. Named by VM, or by id. */
 export function checkpointDelete(plane: ControlPlane): Operations['checkpoint.delete'] {
   return async (request, context) => {
-    const all = await checkpointDocuments(plane)
-    // One that is on record is called like its VM; others have only their ids.
-    const byName = new Map(
-      all.map((document) => [document.state === 'unrecorded' ? document.id : document.vm, document]),
-    )
-    const nameOf = (name: string): string =>
-      [...byName].find(([, { id, uuid, state }]) => id === name || (state !== 'unrecorded' && uuid === name))?.[0] ??
-      name
+    const { byName, nameOf } = await namedCheckpoints(plane)
     const targets = { ...request, names: request.names.map(nameOf) }
     return overTargets(
       targets,
@@ -31,7 +22,8 @@ export function checkpointDelete(plane: ControlPlane): Operations['checkpoint.de
         const document = byName.get(name)!
         refuseLoss(name, document, request.discardMemory)
         if (!request.dryRun) await remove(plane, document)
-        return { changed: true, steps: [`lose the memory of VM ${document.vm} (${formatSize(document.bytes)})`] }
+        const what = `the memory of VM ${document.vm} (${formatSize(document.bytes)})`
+        return { changed: true, steps: [`lose ${what}, in ${document.path ?? `cache ${document.cache}`}`] }
       },
       CHECKPOINTS,
     )
@@ -50,8 +42,9 @@ function refuseLoss(name: string, { vm, bytes, createdAt, state }: CheckpointDoc
   )
 }
 
-async function remove(plane: ControlPlane, { id, uuid, vm, cache, state }: CheckpointDocument): Promise<void> {
-  if (state === 'unrecorded') return plane.engine.deleteCheckpoint(cache, id)
+async function remove(plane: ControlPlane, document: CheckpointDocument): Promise<void> {
+  const { id, uuid, vm, state } = document
+  if (state === 'unrecorded') return plane.engine.deleteCheckpoint(documentPlace(document), id)
   await exclusively(plane.inventory, `vm ${vm}`, async () => {
     const checkpoint = plane.inventory.checkpoints.get(uuid)
     if (checkpoint?.id === id) await dropCheckpoint(plane, checkpoint)

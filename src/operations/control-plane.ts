@@ -22,6 +22,8 @@ export interface OperationsDependencies {
   /** `id`: 32 hexadecimal digits, for ever; `name`: its label. */
   readonly host: { readonly id: string; readonly name: string }
   readonly stateDirectory: string
+  /** Where checkpoints go that are to be on storage; null where nothing is. */
+  readonly checkpointDirectory: string | null
   /** Sockets of disks lie in its `disks/`. */
   readonly runDirectory: string
   readonly controlSocket: string

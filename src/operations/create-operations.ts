@@ -7,6 +7,7 @@ import { cacheImport } from './cache-import.js'
 import { cacheList, cacheShow, deviceList } from './cache-list.js'
 import { cacheScrub } from './cache-scrub.js'
 import { checkpointDelete } from './checkpoint-delete.js'
+import { checkpointMove } from './checkpoint-move.js'
 import { checkpointList, checkpointShow } from './checkpoint-list.js'
 import { deviceAdd } from './device-add.js'
 import { deviceRemove } from './device-remove.js'
@@ -160,6 +161,7 @@ function operationsOf(plane: ControlPlane): Operations {
     'vm.start': recordedForEach(journal, 'vm.start', vmStart(plane), 'vm'),
     'vm.suspend': recordedForEach(journal, 'vm.suspend', vmSuspend(plane), 'vm'),
     'vm.resume': recordedForEach(journal, 'vm.resume', vmResume(plane), 'vm'),
+    'checkpoint.move': recordedForEach(journal, 'checkpoint.move', checkpointMove(plane), 'vm'),
     'checkpoint.delete': recordedForEach(journal, 'checkpoint.delete', checkpointDelete(plane), 'vm'),
     'vm.stop': recordedForEach(journal, 'vm.stop', vmStop(plane), 'vm'),
     'vm.attach': recordedForEach(journal, 'cache.attach', vmAttach(plane)),

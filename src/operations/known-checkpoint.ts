@@ -1,5 +1,6 @@
 import { VmcacheError } from '../base/errors.js'
 import { formatSize } from '../base/units.js'
+import { placeText, type CheckpointPlace } from '../model/checkpoint.js'
 import type { CheckpointRecord } from '../state/checkpoint-store.js'
 import type { VmRecord } from '../state/vm-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
@@ -18,10 +19,27 @@ export async function dropCheckpoint(plane: ControlPlane, checkpoint: Checkpoint
   plane.inventory.checkpoints.delete(checkpoint.vm)
 }
 
-/** Frees what a checkpoint holds of its cache; nothing where that holds nothing of it. */
-export async function eraseCheckpoint({ engine }: ControlPlane, { cache, id }: CheckpointRecord): Promise<void> {
+/** Frees what a checkpoint holds, wherever something of it is; nothing where nothing is. */
+export async function eraseCheckpoint(plane: ControlPlane, { id, place, leftover }: CheckpointRecord): Promise<void> {
+  await eraseAt(plane, place, id)
+  if (leftover !== null) await eraseAt(plane, leftover, id)
+}
+
+/** Erases what does not count of a suspended VM's checkpoint, and returns it as it is then on record. */
+export async function eraseLeftover(plane: ControlPlane, checkpoint: CheckpointRecord): Promise<CheckpointRecord> {
+  const { id, leftover } = checkpoint
+  if (leftover === null) return checkpoint
+  // A database that failed may have taken the last change all the same: first of all it says which of both counts.
+  await saveCheckpoint(plane, checkpoint)
+  await eraseAt(plane, leftover, id)
+  const whole = { ...checkpoint, leftover: null }
+  await saveCheckpoint(plane, whole)
+  return whole
+}
+
+async function eraseAt({ engine }: ControlPlane, place: CheckpointPlace, id: string): Promise<void> {
   try {
-    await engine.deleteCheckpoint(cache, id)
+    await engine.deleteCheckpoint(place, id)
   } catch (error) {
     if (asVmcacheError(error).code !== 'NOT_FOUND') throw error
   }
@@ -33,7 +51,7 @@ export function refuseSuspended({ inventory }: ControlPlane, { uuid, name }: VmR
   if (checkpoint === undefined) return
   throw new VmcacheError(
     'WRONG_STATE',
-    `VM ${name} is ${checkpoint.state}: cache ${checkpoint.cache} has its memory (${formatSize(checkpoint.bytes)})`,
+    `VM ${name} is ${checkpoint.state}: ${placeText(checkpoint.place, checkpoint.id)} has its memory (${formatSize(checkpoint.bytes)})`,
     {
       hint: `let it go on: vmcache vm resume ${name}; or lose its memory: vmcache checkpoint delete ${name} --discard-memory`,
       details: { checkpoint: checkpoint.id },

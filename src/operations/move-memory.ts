@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CheckpointSource, EngineCheckpoint } from '../engine/checkpoint.js'
 import type { SavedMemory } from '../hypervisor/driver.js'
+import type { CheckpointPlace } from '../model/checkpoint.js'
 import type { CheckpointRecord } from '../state/checkpoint-store.js'
 import type { VmRecord } from '../state/vm-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
@@ -9,7 +10,7 @@ import type { ControlPlane } from './control-plane.js'
 import { driverOf } from './known-vm.js'
 import type { OperationContext } from './operation.js'
 
-/** The memory of a VM on its way between QEMU and a cache: both ends have to do with it, and where one fails the other is told. */
+/** The memory of a VM on its way between QEMU and a place for checkpoints: both ends have to do with it, and where one fails the other is told. */
 
 type Watch = Pick<OperationContext, 'progress' | 'signal'>
 
@@ -17,7 +18,7 @@ type Watch = Pick<OperationContext, 'progress' | 'signal'>
 export async function writeMemory(
   plane: ControlPlane,
   vm: VmRecord,
-  cache: string,
+  place: CheckpointPlace,
   checkpoint: Pick<CheckpointSource, 'id' | 'attributes' | 'bytes'>,
   { progress, signal }: Watch,
 ): Promise<EngineCheckpoint> {
@@ -26,7 +27,7 @@ export async function writeMemory(
   const source = { ...checkpoint, vm: vm.uuid, name: vm.name, socket }
   return bothEnds(
     signal,
-    (ready, abort) => engine.writeCheckpoint(cache, source, { ready, progress: () => {}, signal: abort }),
+    (ready, abort) => engine.writeCheckpoint(place, source, { ready, progress: () => {}, signal: abort }),
     (abort) =>
       driverOf(plane, vm).save(vm, socket, {
         clock,
@@ -40,7 +41,7 @@ export async function writeMemory(
 export async function readMemory(
   plane: ControlPlane,
   vm: VmRecord,
-  { cache, id, definition }: CheckpointRecord,
+  { place, id, definition }: CheckpointRecord,
   prepare: SavedMemory['prepare'],
   { progress, signal }: Watch,
 ): Promise<void> {
@@ -48,19 +49,19 @@ export async function readMemory(
   const socket = await socketFor(plane, vm)
   await bothEnds(
     signal,
-    (ready, abort) => engine.readCheckpoint(cache, id, socket, { ready, progress, signal: abort }),
+    (ready, abort) => engine.readCheckpoint(place, id, socket, { ready, progress, signal: abort }),
     (abort) =>
       driverOf(plane, vm).restore(vm, { socket, definition, prepare }, { clock, signal: abort, progress: () => {} }),
   )
 }
 
 /**
- * Waits for both ends; that of QEMU begins when the other says that it is ready. Where one fails the other is cancelled. The cache says more
+ * Waits for both ends; that of QEMU begins when the other says that it is ready. Where one fails the other is cancelled. The engine says more
  * about what went wrong than QEMU, which sees a connection that ends.
  */
 async function bothEnds<Result>(
   signal: AbortSignal,
-  ofCache: (ready: () => void, abort: AbortSignal) => Promise<Result>,
+  ofEngine: (ready: () => void, abort: AbortSignal) => Promise<Result>,
   ofQemu: (abort: AbortSignal) => Promise<void>,
 ): Promise<Result> {
   const abort = new AbortController()
@@ -78,7 +79,7 @@ async function bothEnds<Result>(
     moving = cancelsOther(ofQemu(either))
     moving.catch(() => {})
   }
-  const [kept] = await Promise.allSettled([cancelsOther(ofCache(ready, either))])
+  const [kept] = await Promise.allSettled([cancelsOther(ofEngine(ready, either))])
   const [moved] = await Promise.allSettled([moving])
   const failures = [kept, moved].flatMap((end) => (end.status === 'rejected' ? [asVmcacheError(end.reason)] : []))
   const failure = failures.find(({ code }) => code !== 'INTERRUPTED') ?? failures[0]

@@ -4,7 +4,7 @@ import type { CheckpointRecord } from '../state/checkpoint-store.js'
 import type { VmRecord } from '../state/vm-store.js'
 import type { ControlPlane } from './control-plane.js'
 import { inBackground } from './inventory.js'
-import { dropCheckpoint, eraseCheckpoint, saveCheckpoint } from './known-checkpoint.js'
+import { dropCheckpoint, eraseCheckpoint, eraseLeftover, saveCheckpoint } from './known-checkpoint.js'
 import { disksOfVm, driverOf } from './known-vm.js'
 import { reconcileReservation } from './reservation.js'
 import { comeThroughCache } from './vm-disks.js'
@@ -17,6 +17,7 @@ import { comeThroughCache } from './vm-disks.js'
  * | suspending | is stopped, or runs | the checkpoint is nobody's: it is erased, then the VM goes on |
  * | suspending | is off | it died with its memory: the checkpoint is erased, as nobody knows whether it had gone on |
  * | suspended | is as its memory was saved | it had only to end: it is ended |
+ * | suspended, with a leftover | is anything | it was on its way: what does not count is erased |
  * | resuming | is stopped | nothing of the guest has run: it is ended, and suspended again |
  * | resuming | is off | suspended again |
  * | consumed | is stopped | it has its memory: it goes on, and the checkpoint is erased |
@@ -48,9 +49,19 @@ async function settle(plane: ControlPlane, vm: VmRecord, checkpoint: CheckpointR
       else await letGoOn(plane, vm, checkpoint)
       return record(state === 'off' ? 'checkpoint.erase' : 'vm.continue')
     case 'suspended':
-      if (monitor === null || !(await isSaved(monitor))) return
-      await driver.destroy(vm)
-      return record('vm.end')
+      if (monitor !== null && (await isSaved(monitor))) {
+        await driver.destroy(vm)
+        await record('vm.end')
+      }
+      if (checkpoint.leftover === null) return
+      await eraseLeftover(plane, checkpoint)
+      return plane.journal.record({
+        what: 'checkpoint.move',
+        who: 'engine',
+        why: 'what it left is erased',
+        result: 'ok',
+        vm: vm.name,
+      })
     case 'resuming':
       if (state === 'running') return dropCheckpoint(plane, checkpoint)
       await driver.destroy(vm)

@@ -1,4 +1,5 @@
 import type { VmState } from '../model/vm.js'
+import { shownPlace } from '../model/checkpoint.js'
 import { observeVm, type ObservedVm } from '../hypervisor/observe-vm.js'
 import type { DeclaredVm } from '../hypervisor/driver.js'
 import type { VmDiskDocument, VmDocument } from '../protocol/control/documents.js'
@@ -40,8 +41,8 @@ function resumesAt({ clock }: ControlPlane, { policy: { resumeAt, timeZone } }: 
   return at === null ? null : new Date(at).toISOString()
 }
 
-function shownCheckpoint({ cache, bytes, createdAt }: CheckpointRecord): VmDocument['checkpoint'] {
-  return { cache, location: 'local', bytes, createdAt }
+function shownCheckpoint({ id, place, bytes, createdAt }: CheckpointRecord): VmDocument['checkpoint'] {
+  return { ...shownPlace(place, id), bytes, createdAt }
 }
 
 interface Look {

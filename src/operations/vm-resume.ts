@@ -2,6 +2,7 @@ import { VmcacheError } from '../base/errors.js'
 import type { VmMonitor } from '../hypervisor/driver.js'
 import { qemuIdentity, type QemuIdentity } from '../hypervisor/memory-stream.js'
 import { observeVm } from '../hypervisor/observe-vm.js'
+import { placeText } from '../model/checkpoint.js'
 import type { CheckpointRecord } from '../state/checkpoint-store.js'
 import type { VmRecord } from '../state/vm-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
@@ -78,7 +79,7 @@ async function resume(
   context: OperationContext,
 ): Promise<void> {
   const { engine, inventory } = plane
-  const { cache, id, disks } = checkpoint
+  const { place, id, disks } = checkpoint
   const driver = driverOf(plane, vm)
   // Somebody may have run it without its memory: what it wrote then, its storage has to have before that is looked at.
   for (const disk of disksOfVm(inventory, vm)) {
@@ -86,7 +87,7 @@ async function resume(
   }
   await refuseIncompleteDisks(plane, vm)
   await refuseChangedDisks(plane, vm, disks)
-  await engine.verifyCheckpoint(cache, id, context)
+  await engine.verifyCheckpoint(place, id, context)
   // That took long.
   await refuseChangedDisks(plane, vm, disks)
   await saveCheckpoint(plane, { ...checkpoint, state: 'resuming' })
@@ -134,9 +135,9 @@ function refuseOtherQemu({ name }: VmRecord, then: QemuIdentity, now: QemuIdenti
   )
 }
 
-function stepsOf({ inventory }: ControlPlane, vm: VmRecord, { cache }: CheckpointRecord): string[] {
+function stepsOf({ inventory }: ControlPlane, vm: VmRecord, { place, id }: CheckpointRecord): string[] {
   return [
-    `verify the memory of VM ${vm.name} in cache ${cache}, and that its disks are as they were`,
+    `verify the memory of VM ${vm.name} in ${placeText(place, id)}, and that its disks are as they were`,
     `start VM ${vm.name}, stopped`,
     ...disksOfVm(inventory, vm).map((disk) => `send the requests of ${disk.vm.target} through cache ${disk.cache}`),
     `load its memory, and let it go on`,

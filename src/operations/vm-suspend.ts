@@ -5,11 +5,12 @@ import { qemuIdentity, whyNotSaved } from '../hypervisor/memory-stream.js'
 import { openConsoles } from '../hypervisor/open-consoles.js'
 import { observeVm } from '../hypervisor/observe-vm.js'
 import type { VmMonitor } from '../hypervisor/driver.js'
+import { type CheckpointDestination, type CheckpointPlace } from '../model/checkpoint.js'
 import type { RequestOf } from '../protocol/control/routes.js'
 import type { CheckpointRecord } from '../state/checkpoint-store.js'
 import type { VmRecord } from '../state/vm-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
-import { cacheFor } from './checkpoint-cache.js'
+import { isAt, placeFor, storageDirectory } from './checkpoint-place.js'
 import type { ControlPlane } from './control-plane.js'
 import { exclusively, isBusy } from './inventory.js'
 import { refuseSuspended, saveCheckpoint } from './known-checkpoint.js'
@@ -31,9 +32,11 @@ const MAXIMUM_DEFINITION_BYTES = MAXIMUM_ATTRIBUTE_BYTES * 0.75
 /** The guest stands still when QEMU has drained its requests. */
 const STOP_MILLISECONDS = 30_000
 
-/** Suspends VMs: their memory goes to the cache, and they end. A filter leaves out what cannot be suspended; a name insists. */
+/** Suspends VMs: their memory goes to the cache, or to storage, and they end. A filter leaves out what cannot be suspended; a name insists. */
 export function vmSuspend(plane: ControlPlane): Operations['vm.suspend'] {
   return async (request, context) => {
+    // Else a filter would leave out all of them without a word.
+    if (request.to === 'storage') storageDirectory(plane)
     const { names, unknown } = selectVms(plane, request)
     const fits = await Promise.all(names.map((name) => isMeant(plane, request, name)))
     const chosen = [...names.filter((_, index) => fits[index]), ...unknown]
@@ -53,7 +56,7 @@ async function isMeant(plane: ControlPlane, request: Request, name: string): Pro
   if (isBusy(inventory, `vm ${name}`) || inventory.checkpoints.has(vm.uuid)) return false
   if (idleSeconds !== null && (idleSecondsOf(plane, vm) ?? -1) < idleSeconds) return false
   try {
-    const { monitor } = await suspendable(plane, vm)
+    const { monitor } = await suspendable(plane, vm, request.to)
     // Who has opened a console since that was looked at does not see it end.
     return idleSeconds === null || (await openConsoles(monitor)).length === 0
   } catch {
@@ -64,14 +67,17 @@ async function isMeant(plane: ControlPlane, request: Request, name: string): Pro
 async function suspendInTurn(plane: ControlPlane, vm: VmRecord, request: Request, context: OperationContext) {
   const unchanged = { changed: false, steps: [] }
   const { inventory, suspendQueue } = plane
-  if (inventory.checkpoints.get(vm.uuid)?.state === 'suspended') return unchanged
+  const before = inventory.checkpoints.get(vm.uuid)
+  if (before?.state === 'suspended' && (request.to === undefined || isAt(before.place, request.to))) return unchanged
   refuseSuspended(plane, vm)
-  const { cache } = await suspendable(plane, vm)
-  if (request.dryRun) return { changed: true, steps: stepsOf(plane, vm, cache) }
+  const { place } = await suspendable(plane, vm, request.to)
+  if (request.dryRun) return { changed: true, steps: stepsOf(plane, vm, place) }
   return suspendQueue.suspend(request.perHour, context.signal, async () => {
     // It may have woken while it waited.
     if (!(await isMeant(plane, request, vm.name))) return unchanged
-    await exclusively(inventory, `vm ${vm.name}`, () => suspend(plane, vm, whyOf(plane, vm, request, context), context))
+    await exclusively(inventory, `vm ${vm.name}`, () =>
+      suspend(plane, vm, { to: request.to, why: whyOf(plane, vm, request, context) }, context),
+    )
     return { changed: true, steps: [] }
   })
 }
@@ -85,12 +91,16 @@ interface Suspendable {
   readonly monitor: VmMonitor
   /** What it consists of, where that may change. */
   readonly definition: string | null
-  /** The cache that will have its memory. */
-  readonly cache: string
+  /** The place that will have its memory. */
+  readonly place: CheckpointPlace
 }
 
 /** What is needed of a VM that can be suspended now; throws why it cannot be. */
-async function suspendable(plane: ControlPlane, vm: VmRecord): Promise<Suspendable> {
+async function suspendable(
+  plane: ControlPlane,
+  vm: VmRecord,
+  to: CheckpointDestination = 'local',
+): Promise<Suspendable> {
   const { name } = vm
   const driver = driverOf(plane, vm)
   const monitor = await driver.monitor(vm)
@@ -104,7 +114,7 @@ async function suspendable(plane: ControlPlane, vm: VmRecord): Promise<Suspendab
   await observeDisksOf(plane, vm)
   const definition = await driver.lastingDefinition(vm)
   refuseLongDefinition(vm, definition)
-  return { monitor, definition, cache: cacheFor(plane, vm) }
+  return { monitor, definition, place: placeFor(plane, vm, to) }
 }
 
 /** A checkpoint keeps it beside the stream, with what else has to be known of the VM. */
@@ -118,15 +128,22 @@ function refuseLongDefinition({ name }: VmRecord, definition: string | null): vo
 }
 
 /**
- * The VM is stopped, its origins get what they lack, and its memory goes to the cache. It ends only when a checkpoint that is whole is on
+ * The VM is stopped, its origins get what they lack, and its memory goes to its place. It ends only when a checkpoint that is whole is on
  * record; whatever fails before that, it goes on. What an engine that dies in between leaves, settle-checkpoints.ts brings to an end.
  */
-async function suspend(plane: ControlPlane, vm: VmRecord, why: string, context: OperationContext): Promise<void> {
-  const { clock, host, random } = plane
+async function suspend(
+  plane: ControlPlane,
+  vm: VmRecord,
+  { to, why }: { readonly to: CheckpointDestination | undefined; readonly why: string },
+  context: OperationContext,
+): Promise<void> {
+  const { clock, engine, host, random } = plane
   const driver = driverOf(plane, vm)
-  const { monitor, definition, cache } = await suspendable(plane, vm)
+  const { monitor, definition, place } = await suspendable(plane, vm, to)
+  if ('directory' in place) await engine.makeCheckpointDirectory(place.directory)
   const begun: CheckpointRecord = {
-    ...{ id: random.id(), host: host.id, vm: vm.uuid, cache, state: 'suspending', bytes: 0, storedBytes: 0 },
+    ...{ id: random.id(), host: host.id, vm: vm.uuid, place, leftover: null, state: 'suspending' },
+    ...{ bytes: 0, storedBytes: 0 },
     ...{
       createdAt: new Date(clock.now()).toISOString(),
       why,
@@ -142,7 +159,7 @@ async function suspend(plane: ControlPlane, vm: VmRecord, why: string, context: 
     const disks = await observeDisksOf(plane, vm)
     const attributes = JSON.stringify({ qemu: begun.qemu, definition, disks })
     const source = { id: begun.id, attributes, bytes: null }
-    const { bytes, storedBytes } = await writeMemory(plane, vm, cache, source, context)
+    const { bytes, storedBytes } = await writeMemory(plane, vm, place, source, context)
     await saveCheckpoint(plane, { ...begun, state: 'suspended', bytes, storedBytes, disks })
   } catch (error) {
     await letGoOn(plane, vm, begun).catch(() => {})
@@ -165,11 +182,12 @@ async function completeOrigins(plane: ControlPlane, vm: VmRecord, context: Opera
   }
 }
 
-function stepsOf({ inventory }: ControlPlane, vm: VmRecord, cache: string): string[] {
+function stepsOf({ inventory }: ControlPlane, vm: VmRecord, place: CheckpointPlace): string[] {
+  const to = 'cache' in place ? `cache ${place.cache}` : `directory ${place.directory}`
   return [
     `stop VM ${vm.name}`,
     ...disksOfVm(inventory, vm).map(({ name }) => `write what the origin of ${name} lacks`),
-    `write its memory to cache ${cache}`,
+    `write its memory to ${to}`,
     `end VM ${vm.name}`,
   ]
 }

@@ -1,5 +1,5 @@
 import type { Kysely, Selectable } from 'kysely'
-import type { CheckpointState } from '../model/checkpoint.js'
+import type { CheckpointPlace, CheckpointState } from '../model/checkpoint.js'
 import type { Schema } from './schema.js'
 
 /** A disk of a suspended VM, as its storage was seen after the last write. */
@@ -15,18 +15,21 @@ export interface SuspendedDisk {
   readonly modifiedAt: string | null
 }
 
-/** The memory of a VM in the chunks of a cache. */
+/** The memory of a VM in the chunks of a cache, or in a file. */
 export interface CheckpointRecord {
-  /** 32 hexadecimal digits: what the cache calls it. */
+  /** 32 hexadecimal digits: what its place calls it. */
   readonly id: string
   readonly host: string
   /** UUID. */
   readonly vm: string
-  readonly cache: string
+  /** Where it is, and counts. */
+  readonly place: CheckpointPlace
+  /** Where something of it may be that does not count, and is to be erased; null where nothing is. */
+  readonly leftover: CheckpointPlace | null
   readonly state: CheckpointState
   /** Length of the stream; 0 until it is whole. */
   readonly bytes: number
-  /** What it takes of the cache. */
+  /** What it takes of its place. */
   readonly storedBytes: number
   readonly createdAt: string
   /** For people: `idle 1 h (policy)`. */
@@ -49,8 +52,15 @@ export interface CheckpointStore {
 export function checkpointStore(db: Kysely<Schema>): CheckpointStore {
   return {
     async save(checkpoint) {
-      const { qemu, disks } = checkpoint
-      const row = { ...checkpoint, qemu: JSON.stringify(qemu), disks: JSON.stringify(disks) }
+      const { place, leftover, qemu, disks, ...plain } = checkpoint
+      const row = {
+        ...plain,
+        cache: 'cache' in place ? place.cache : NO_CACHE,
+        directory: 'directory' in place ? place.directory : null,
+        leftover: leftover === null ? null : JSON.stringify(leftover),
+        qemu: JSON.stringify(qemu),
+        disks: JSON.stringify(disks),
+      }
       await db
         .insertInto('checkpoint')
         .values(row)
@@ -67,9 +77,14 @@ export function checkpointStore(db: Kysely<Schema>): CheckpointStore {
   }
 }
 
-function recordOf(row: Selectable<Schema['checkpoint']>): CheckpointRecord {
+/** The column is older than checkpoints that are in no cache. */
+const NO_CACHE = ''
+
+function recordOf({ cache, directory, ...row }: Selectable<Schema['checkpoint']>): CheckpointRecord {
   return {
     ...row,
+    place: directory === null ? { cache } : { directory },
+    leftover: row.leftover === null ? null : (JSON.parse(row.leftover) as CheckpointPlace),
     state: row.state as CheckpointState,
     qemu: JSON.parse(row.qemu) as CheckpointRecord['qemu'],
     disks: JSON.parse(row.disks) as SuspendedDisk[],

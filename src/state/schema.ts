@@ -66,7 +66,11 @@ export interface Schema {
     id: string
     host: string
     vm: string
+    /** Empty where it is in a file. */
     cache: string
+    /** Of its file; null where it is in a cache. */
+    directory: string | null
+    leftover: string | null
     state: string
     bytes: number
     storedBytes: number

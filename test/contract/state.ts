@@ -98,7 +98,8 @@ const checkpoint: CheckpointRecord = {
   id: 'k1',
   host: 'h1',
   vm: 'u1',
-  cache: 'fast',
+  place: { cache: 'fast' },
+  leftover: null,
   state: 'suspended',
   bytes: 2 ** 41,
   storedBytes: 2 ** 40,
@@ -208,6 +209,19 @@ export function stateContract(newUrl: () => Promise<string>): void {
     await state.vms.delete('h1', 'u1')
     expect((await state.load('h1')).vms).toEqual([domain])
     expect((await state.load('h2')).vms).toEqual([{ ...vm, host: 'h2' }])
+  })
+
+  test('a checkpoint is in a cache or in a directory, and something of it may be left in the other', async () => {
+    const moving: CheckpointRecord = { ...checkpoint, leftover: { directory: '/srv/checkpoints/h1' } }
+    const moved: CheckpointRecord = {
+      ...checkpoint,
+      place: { directory: '/srv/checkpoints/h1' },
+      leftover: { cache: 'fast' },
+    }
+    for (const record of [moving, moved, { ...moved, leftover: null }, checkpoint]) {
+      await state.checkpoints.save(record)
+      expect((await state.load('h1')).checkpoints).toEqual([record])
+    }
   })
 
   test('a VM has one checkpoint', async () => {

@@ -112,7 +112,7 @@ async function write(engine: Engine, stream: Buffer, bytes: number | null = stre
       .on('error', () => undefined)
       .resume()
       .end(stream)
-  return (await engine.writeCheckpoint('fast', source, { ...WATCH, ready })).storedBytes / MIB
+  return (await engine.writeCheckpoint({ cache: 'fast' }, source, { ...WATCH, ready })).storedBytes / MIB
 }
 
 async function read(engine: Engine): Promise<Buffer> {
@@ -125,7 +125,7 @@ async function read(engine: Engine): Promise<Buffer> {
       'close',
     )
   }
-  await engine.readCheckpoint('fast', ID, socket, { ...WATCH, ready })
+  await engine.readCheckpoint({ cache: 'fast' }, ID, socket, { ...WATCH, ready })
   await closed
   return Buffer.concat(parts)
 }
@@ -163,7 +163,7 @@ test('logs make room for a checkpoint, dirty ones too, while their guests go on;
   expect(chunks).toMatchObject({ total: 60, checkpoint: 31, reserved: 0 })
   expect(chunks.free + chunks.disk + chunks.checkpoint).toBe(60)
   expect((await read(engine)).equals(stream)).toBe(true)
-  await engine.deleteCheckpoint('fast', ID)
+  await engine.deleteCheckpoint({ cache: 'fast' }, ID)
   await until('disks to have the room again', () => engine.caches()[0]!.chunks.disk > 40)
   isDone = true
   await Promise.all(guests)
@@ -206,7 +206,7 @@ test('a checkpoint that lost a chunk is reported when its cache is opened, and n
   expect(events).toEqual([`checkpoint.damaged: checkpoint ${ID} of VM web01: 1 of its 11 chunks are missing`])
   expect(engine.caches()[0]!.chunks).toMatchObject({ free: 9, checkpoint: 11 })
   await expect(read(engine)).rejects.toMatchObject({ code: 'CORRUPT' })
-  await engine.deleteCheckpoint('fast', ID)
+  await engine.deleteCheckpoint({ cache: 'fast' }, ID)
   expect(engine.caches()[0]!.chunks).toMatchObject({ free: 20, checkpoint: 0 })
 })
 
@@ -243,7 +243,7 @@ test('killed while a checkpoint is written the cache has all of it, or free chun
     const engine = await openEngine({ ioThreads: 1, clock: systemClock, logger })
     await engine.openCache({ name: 'fast', devices: ${JSON.stringify(paths)} }, { allowMissing: false })
     const source = { id: '${ID}', vm: '${VM}', name: 'web01', attributes: '', bytes: null, socket: ${JSON.stringify(socket)} }
-    await engine.writeCheckpoint('fast', source, {
+    await engine.writeCheckpoint({ cache: 'fast' }, source, {
       ready: () => console.log('ready'),
       progress: (done, total) => console.log(total === null ? 'streaming' : 'verifying'),
       signal: new AbortController().signal,
@@ -274,7 +274,7 @@ test('killed while a checkpoint is written the cache has all of it, or free chun
     await exited
     await rm(socket, { force: true })
     await engine.openCache({ name: 'fast', devices: paths }, { allowMissing: false })
-    const found = await engine.checkpoints('fast')
+    const found = await engine.checkpoints({ cache: 'fast' })
     const { chunks } = engine.caches()[0]!
     if (output.includes('sealed')) expect(found).toHaveLength(1)
     if (found.length === 0) expect(chunks).toMatchObject({ free: 40, checkpoint: 0 })
@@ -282,7 +282,7 @@ test('killed while a checkpoint is written the cache has all of it, or free chun
       expect(found).toMatchObject([{ id: ID, vm: VM, bytes: stream.length, damage: null }])
       expect(chunks).toMatchObject({ free: 9, checkpoint: 31 })
       expect((await read(engine)).equals(stream)).toBe(true)
-      await engine.deleteCheckpoint('fast', ID)
+      await engine.deleteCheckpoint({ cache: 'fast' }, ID)
     }
     await engine.closeCache('fast')
   }

@@ -15,6 +15,7 @@ import type {
   FoundLog,
 } from '../../src/engine/engine.js'
 import type { DiskStatsDocument } from '../../src/protocol/control/documents.js'
+import { checkpointPath, type CheckpointPlace } from '../../src/model/checkpoint.js'
 import { VmcacheError, type ErrorCode } from '../../src/base/errors.js'
 import { SeededRandom, type Random } from '../../src/base/random.js'
 import type { EngineCheckpoint } from '../../src/engine/checkpoint.js'
@@ -49,7 +50,12 @@ export interface FakeLog extends FoundLog {
 export interface FakeStorage {
   readonly devices: Map<string, FakeDevice>
   readonly logs: Map<string, FakeLog>
+  /** In caches, by id. */
   readonly checkpoints: Map<string, FakeCheckpoint>
+  /** In files, by path. */
+  readonly checkpointFiles: Map<string, FakeCheckpoint>
+  /** Directories for them that are there. */
+  readonly directories: Set<string>
   /** Bytes of the next stream that becomes a checkpoint. */
   streamBytes: number
   /** Sizes of origins that are no files (NBD URIs), or that replace the size of a file. */
@@ -68,6 +74,7 @@ export function createFakeStorage(seed = 1): FakeStorage {
   const random = new SeededRandom(seed)
   return {
     ...{ devices: new Map(), logs: new Map(), checkpoints: new Map(), origins: new Map(), random },
+    ...{ checkpointFiles: new Map(), directories: new Set() },
     streamBytes: 64 * 2 ** 20,
   }
 }
@@ -132,7 +139,9 @@ const CHANGES: readonly Method[] = [
   'flush',
   'invalidate',
   'change',
+  'makeCheckpointDirectory',
   'writeCheckpoint',
+  'copyCheckpoint',
   'readCheckpoint',
   'deleteCheckpoint',
   'close',
@@ -218,9 +227,38 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
   const reservedIn = (name: string): number =>
     [...(reserved.get(name)?.values() ?? [])].reduce((sum, chunks) => sum + chunks, 0)
 
-  function checkpointIn(name: string, id: string): FakeCheckpoint {
-    const found = checkpointsIn(openCacheNamed(name)).find((checkpoint) => checkpoint.id === id)
-    return found ?? fail('NOT_FOUND', `cache ${name} has no checkpoint ${id}`)
+  function checkpointIn(place: CheckpointPlace, id: string): FakeCheckpoint {
+    if ('directory' in place) {
+      const path = checkpointPath(place.directory, id)
+      if (!storage.directories.has(place.directory)) fail('FAILED', `directory ${place.directory} is not there`)
+      return storage.checkpointFiles.get(path) ?? fail('NOT_FOUND', `${path} is not there`)
+    }
+    const found = checkpointsIn(openCacheNamed(place.cache)).find((checkpoint) => checkpoint.id === id)
+    return found ?? fail('NOT_FOUND', `cache ${place.cache} has no checkpoint ${id}`)
+  }
+
+  /** Keeps a checkpoint of so many bytes. */
+  function keep(
+    place: CheckpointPlace,
+    checkpoint: Omit<EngineCheckpoint, 'storedBytes' | 'damage'>,
+  ): EngineCheckpoint {
+    const { id, vm, bytes } = checkpoint
+    if ('directory' in place) {
+      if (!storage.directories.has(place.directory)) fail('FAILED', `directory ${place.directory} is not there`)
+      const kept = { ...checkpoint, storedBytes: bytes + 4096, damage: null, cacheId: '', chunks: 0 }
+      storage.checkpointFiles.set(checkpointPath(place.directory, id), kept)
+      return shown(kept)
+    }
+    const cache = openCacheNamed(place.cache)
+    const { chunkBytes, cacheId } = cache.superblock
+    const chunks = Math.ceil(bytes / chunkBytes)
+    const own = reserved.get(place.cache)?.get(vm) ?? 0
+    if (chunks > cacheDocument(place.cache, cache).chunks.free + own) fail('NO_SPACE', `cache ${place.cache} is full`)
+    const left = Math.max(0, own - chunks)
+    if (own > 0) reserved.get(place.cache)!.set(vm, left)
+    const kept = { ...checkpoint, storedBytes: chunks * chunkBytes, damage: null, cacheId, chunks }
+    storage.checkpoints.set(id, kept)
+    return shown(kept)
   }
 
   /** What the engine tells of it. */
@@ -555,50 +593,62 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
       return granted * chunkBytes
     },
 
-    async writeCheckpoint(name, { id, vm, name: label, attributes }, { ready, signal }) {
-      enter('writeCheckpoint', name, id)
-      const cache = openCacheNamed(name)
-      const { chunkBytes, cacheId } = cache.superblock
-      const bytes = storage.streamBytes
-      const chunks = Math.ceil(bytes / chunkBytes)
+    async makeCheckpointDirectory(directory) {
+      enter('makeCheckpointDirectory', directory)
+      storage.directories.add(directory)
+    },
+
+    async writeCheckpoint(place, { id, vm, name, attributes }, { ready, signal }) {
+      enter('writeCheckpoint', place, id)
       ready()
       await new Promise((resolve) => setImmediate(resolve))
       if (signal.aborted) fail('INTERRUPTED', 'cancelled')
-      const own = reserved.get(name)?.get(vm) ?? 0
-      if (chunks > cacheDocument(name, cache).chunks.free + own) fail('NO_SPACE', `cache ${name} is full`)
-      const left = Math.max(0, own - chunks)
-      if (own > 0) reserved.get(name)!.set(vm, left)
-      const checkpoint = {
-        ...{ id, vm, name: label, bytes, storedBytes: chunks * chunkBytes, attributes, damage: null, cacheId, chunks },
+      return keep(place, {
+        id,
+        vm,
+        name,
+        bytes: storage.streamBytes,
+        attributes,
         createdAt: '2026-01-01T00:00:00.000Z',
-      }
-      storage.checkpoints.set(id, checkpoint)
-      return shown(checkpoint)
+      })
     },
 
-    async verifyCheckpoint(name, id) {
-      enter('verifyCheckpoint', name, id)
-      const checkpoint = checkpointIn(name, id)
+    async copyCheckpoint(from, id, to) {
+      enter('copyCheckpoint', from, id, to)
+      const checkpoint = checkpointIn(from, id)
+      if (checkpoint.isCorrupt === true) fail('CORRUPT', `checkpoint ${id} does not verify`)
+      return keep(to, shown(checkpoint))
+    },
+
+    async verifyCheckpoint(place, id) {
+      enter('verifyCheckpoint', place, id)
+      const checkpoint = checkpointIn(place, id)
       if (checkpoint.isCorrupt === true) fail('CORRUPT', `checkpoint ${id} does not verify`)
       return shown(checkpoint)
     },
 
-    async readCheckpoint(name, id, socket, { ready }) {
-      enter('readCheckpoint', name, id, socket)
-      const checkpoint = checkpointIn(name, id)
+    async readCheckpoint(place, id, socket, { ready }) {
+      enter('readCheckpoint', place, id, socket)
+      const checkpoint = checkpointIn(place, id)
       ready()
       if (checkpoint.isCorrupt === true) fail('CORRUPT', `checkpoint ${id} does not verify`)
     },
 
-    async checkpoints(name) {
-      enter('checkpoints', name)
-      return checkpointsIn(openCacheNamed(name)).map(shown)
+    async checkpoints(place) {
+      enter('checkpoints', place)
+      if ('cache' in place) return checkpointsIn(openCacheNamed(place.cache)).map(shown)
+      const { directory } = place
+      if (!storage.directories.has(directory)) fail('FAILED', `directory ${directory} is not there`)
+      return [...storage.checkpointFiles].flatMap(([path, checkpoint]) =>
+        path === checkpointPath(directory, checkpoint.id) ? [shown(checkpoint)] : [],
+      )
     },
 
-    async deleteCheckpoint(name, id) {
-      enter('deleteCheckpoint', name, id)
-      checkpointIn(name, id)
-      storage.checkpoints.delete(id)
+    async deleteCheckpoint(place, id) {
+      enter('deleteCheckpoint', place, id)
+      checkpointIn(place, id)
+      if ('cache' in place) storage.checkpoints.delete(id)
+      else storage.checkpointFiles.delete(checkpointPath(place.directory, id))
     },
 
     async closeCache(name) {

@@ -9,7 +9,7 @@ export function checkpointTable(checkpoints: readonly CheckpointDocument[], scre
   const columns: Column<CheckpointDocument>[] = [
     { head: 'VM', value: ({ vm }) => vm },
     { head: 'STATE', value: (checkpoint) => stateOf(checkpoint, screen) },
-    { head: 'CACHE', value: ({ cache }) => cache },
+    { head: 'CACHE', value: ({ cache }) => cache ?? '(storage)' },
     { head: 'MEMORY', value: ({ bytes }) => formatSize(bytes) },
     { head: 'TAKES', value: ({ storedBytes }) => formatSize(storedBytes), spare: 2 },
     { head: 'SINCE', value: ({ createdAt }) => localTime(createdAt) },
@@ -20,7 +20,7 @@ export function checkpointTable(checkpoints: readonly CheckpointDocument[], scre
 
 /** `vmcache checkpoint show`. */
 export function checkpointProperties(checkpoint: CheckpointDocument, screen: Screen): string {
-  const { vm, uuid, id, host, cache, bytes, storedBytes, createdAt, why, qemu, disks, damage } = checkpoint
+  const { vm, uuid, id, host, cache, path, bytes, storedBytes, createdAt, why, qemu, disks, damage } = checkpoint
   return renderProperties(
     [
       ['vm', `${screen.paint.strong(vm)} (${uuid})`],
@@ -29,7 +29,11 @@ export function checkpointProperties(checkpoint: CheckpointDocument, screen: Scr
       ['damage', damage],
       ['because', why],
       ['since', localTime(createdAt)],
-      ['memory', `${formatSize(bytes)}, takes ${formatSize(storedBytes)} of cache ${cache} on ${host}`],
+      [
+        'memory',
+        `${formatSize(bytes)}, takes ${formatSize(storedBytes)} of ${cache === null ? 'storage' : `cache ${cache}`} on ${host}`,
+      ],
+      ['file', path],
       ['written by', orNone(qemu, ({ version, machine }) => `QEMU ${version}, ${machine}`)],
       ['disks', disks.length === 0 ? NONE : disks.map(({ target, path }) => `${target} ${path}`).join(', ')],
     ],

@@ -90,8 +90,8 @@ function checkpointText({ bytes, createdAt }: Checkpoint): string {
   return `${formatSize(bytes)}, ${weekdayTime(createdAt)}`
 }
 
-function checkpointPlace({ bytes, cache, createdAt }: Checkpoint): string {
-  return `${formatSize(bytes)} in cache ${orNone(cache)}, since ${localTime(createdAt)}`
+function checkpointPlace({ bytes, cache, path, createdAt }: Checkpoint): string {
+  return `${formatSize(bytes)} in ${path ?? `cache ${cache}`}, since ${localTime(createdAt)}`
 }
 
 /** Null where it does not run, or was awake within the last minute. */

@@ -3,12 +3,12 @@ import { checkpointTable } from '../../cli/views/checkpoint-view.js'
 import type { CheckpointDocument } from '../../protocol/control/documents.js'
 
 export default class CheckpointList extends VmcacheCommand {
-  static override summary = 'List the checkpoints: what the caches have of the memory of suspended VMs.'
+  static override summary = 'List the checkpoints: what caches and storage have of the memory of suspended VMs.'
   static override examples = [
     '<%= config.bin %> checkpoint list',
     {
       description: 'What they take of the caches, in bytes',
-      command: `<%= config.bin %> checkpoint list --json | jq '[.checkpoints[].storedBytes] | add'`,
+      command: `<%= config.bin %> checkpoint list --json | jq '[.checkpoints[] | select(.location == "cache").storedBytes] | add'`,
     },
   ]
 

@@ -1,13 +1,16 @@
+import { option } from '@oclif/core/flags'
 import { ChangeCommand } from '../../cli/base-command.js'
 import { durationFlag } from '../../cli/flags.js'
 import { paceFlags, paceOf } from '../../cli/pace-flags.js'
 import { chosenTargets } from '../../cli/targets.js'
 import { targetsText } from '../../cli/views/targets-view.js'
 import { vmArguments, vmFlags, type VmResults } from '../../cli/vm-command.js'
+import { CHECKPOINT_DESTINATIONS } from '../../model/checkpoint.js'
 import type { JobDocument } from '../../protocol/control/documents.js'
 
 export default class VmSuspend extends ChangeCommand {
-  static override summary = 'Suspend VMs: their memory goes to the cache, where it is locked, and they end.'
+  static override summary =
+    'Suspend VMs: their memory goes to the cache, where it is locked, or to storage, and they end.'
   static override description =
     'A VM ends only when its memory is on stable storage and was verified; where anything fails before that, it goes on. Its origins get what they ' +
     'lack first. A VM is idle when it leaves its processor, its disks and its consoles alone: "vm show" says what keeps one awake. Globs, --all and ' +
@@ -28,6 +31,11 @@ export default class VmSuspend extends ChangeCommand {
     ...vmFlags,
     idle: durationFlag({ summary: 'Only those that have been idle for so long.' }),
     ...paceFlags,
+    to: option({
+      options: CHECKPOINT_DESTINATIONS,
+      summary:
+        'Their memory goes to a cache of this host (local, where not given), or to a file of checkpoint-dir (storage).',
+    })(),
   }
 
   async run(): Promise<VmResults | JobDocument> {
@@ -36,6 +44,7 @@ export default class VmSuspend extends ChangeCommand {
       ...chosenTargets(args.vm, flags, 'vm'),
       idleSeconds: flags.idle ?? null,
       ...paceOf(flags),
+      ...(flags.to === undefined ? {} : { to: flags.to }),
       dryRun: this.options.dryRun,
     }
     return this.change('vm.suspend', request, ({ results }) => targetsText(results, 'suspended'))

@@ -1,38 +1,30 @@
 /**
- * engine/checkpoint/: the checkpoints of a cache: objects that hold what a hypervisor wrote of a VM, streamed through unix sockets; and the chunks
- * that are promised to them. Words: a *reservation* is what a VM was promised for its next checkpoint; a *claim* is what one that is being
+ * engine/checkpoint/: checkpoints: objects that hold what a hypervisor wrote of a VM, streamed through unix sockets, in the chunks of a cache or
+ * in files; and the chunks that are promised to them. Words: a *reservation* is what a VM was promised for its next checkpoint; a *claim* is what one that is being
  * written is promised still.
  */
 import type { Clock } from '../../base/clock.js'
 import { VmcacheError } from '../../base/errors.js'
 import { formatSize } from '../../base/units.js'
-import { MAXIMUM_ATTRIBUTE_BYTES, MAXIMUM_VM_NAME_BYTES } from '../../format/object-header.js'
-import type {
-  CheckpointEngine,
-  CheckpointSource,
-  CheckpointWatch,
-  EngineCheckpoint,
-  StreamWatch,
-} from '../checkpoint.js'
+import type { CheckpointSource, CheckpointWatch, EngineCheckpoint, StreamWatch } from '../checkpoint.js'
 import type { Device } from '../device/device.js'
 import type { Chunk } from '../log/chunk-source.js'
-import { completeObject } from '../object/complete-object.js'
 import { freeObject } from '../object/free-object.js'
 import { readAttributes, readStream } from '../object/read-object.js'
 import { chunksFor, type ObjectChunk, type StoredObject } from '../object/stored-object.js'
 import { ObjectWriter, type ObjectTarget } from '../object/write-object.js'
 import type { Pool } from '../pool/pool.js'
+import type { Borrow, CheckpointKeeper, FilledSource } from './checkpoint-keeper.js'
 import { acceptOne, interrupted } from './checkpoint-socket.js'
+import { attributesOf, completeCheckpoint } from './complete-checkpoint.js'
+import { describeCheckpoint } from './describe-checkpoint.js'
+import { fromSocket } from './fill.js'
 import { makeRoom, type Giver } from './make-room.js'
-import { receiveStream } from './receive-stream.js'
 import { sendStream } from './send-stream.js'
+import { createUnderWay } from './under-way.js'
 
 /** Room is made so many chunks ahead of a stream. */
 const AHEAD_CHUNKS = 16
-/** Between two words about progress. */
-const PROGRESS_BYTES = 8 * 1024 * 1024
-
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 /** The cache as its checkpoints see it. */
 export interface CheckpointHost {
@@ -51,29 +43,21 @@ export interface CheckpointHost {
   freed(): void
 }
 
-type Operations = {
-  [K in keyof CheckpointEngine]: CheckpointEngine[K] extends (cache: string, ...rest: infer R) => infer T
-    ? (...rest: R) => T
-    : never
-}
-
 /** The checkpoints of one open cache. */
-export class Checkpoints implements Operations {
+export class Checkpoints implements CheckpointKeeper {
   readonly #attributes = new Map<string, string>()
   /** Checkpoints that are being read, and by how many. */
   readonly #readers = new Map<string, number>()
   readonly #writing = new Set<string>()
-  readonly #underWay = new Set<Promise<unknown>>()
-  readonly #closing = new AbortController()
+  readonly #underWay = createUnderWay()
   /** How many make room now. */
   #collectors = 0
 
   constructor(readonly host: CheckpointHost) {}
 
   /** Cancels what is under way and waits for its end. */
-  async close(): Promise<void> {
-    this.#closing.abort()
-    await Promise.allSettled(this.#underWay)
+  close(): Promise<void> {
+    return this.#underWay.close()
   }
 
   // ------------------------------------------------------------------------------------------------------ reservations
@@ -109,23 +93,21 @@ export class Checkpoints implements Operations {
   // ----------------------------------------------------------------------------------------------------------- writing
 
   writeCheckpoint(source: CheckpointSource, watch: StreamWatch): Promise<EngineCheckpoint> {
-    return this.#run(watch, (signal) => this.#write(source, { ...watch, signal }))
+    const createdAt = this.host.clock.now()
+    return this.keep({ ...source, createdAt, fill: fromSocket(source.socket, watch.ready) }, watch)
   }
 
-  async #write(source: CheckpointSource, watch: StreamWatch): Promise<EngineCheckpoint> {
+  keep(source: FilledSource, watch: CheckpointWatch): Promise<EngineCheckpoint> {
+    return this.#underWay.run(watch.signal, (signal) => this.#keep(source, { ...watch, signal }))
+  }
+
+  async #keep(source: FilledSource, watch: CheckpointWatch): Promise<EngineCheckpoint> {
     const { id, vm } = source
     const { pool } = this.host
     if (pool.objects.has(id) || this.#writing.has(id)) {
       throw new VmcacheError('IN_USE', `cache ${this.host.name} has a checkpoint ${id} already`)
     }
-    if (!UUID.test(vm)) throw new VmcacheError('USAGE', `${vm} is not the UUID of a VM`)
-    const attributes = Buffer.from(source.attributes)
-    if (attributes.length > MAXIMUM_ATTRIBUTE_BYTES) {
-      throw new VmcacheError(
-        'USAGE',
-        `the attributes of a checkpoint have ${attributes.length} bytes, at most ${MAXIMUM_ATTRIBUTE_BYTES} are kept`,
-      )
-    }
+    const attributes = attributesOf(source)
     const { reservations, chunkBytes } = pool
     const expected = source.bytes === null ? 0 : chunksFor(attributes.length, source.bytes, chunkBytes)
     const reserved = reservations.of(vm)
@@ -149,28 +131,20 @@ export class Checkpoints implements Operations {
   }
 
   async #stream(
-    { id, vm, name, socket: path }: CheckpointSource,
+    source: FilledSource,
     attributes: Buffer,
     claim: string,
-    { ready, progress, signal }: StreamWatch,
+    watch: CheckpointWatch,
   ): Promise<StoredObject> {
-    const { pool, clock } = this.host
+    const { pool } = this.host
+    const { id, createdAt } = source
     const ended = new AbortController()
-    const untilEnd = AbortSignal.any([signal, ended.signal])
+    const untilEnd = AbortSignal.any([watch.signal, ended.signal])
     const target = this.#target(() => this.#take(claim, untilEnd))
-    const writer = new ObjectWriter(target, { id, createdAt: clock.now(), attributes })
+    const writer = new ObjectWriter(target, { id, createdAt, attributes })
     try {
-      await this.#prepare(claim, signal)
-      const connection = await acceptOne(path, ready, signal)
-      const tell = everySoOften((done) => progress(done, null, 'bytes'))
-      await receiveStream(connection, writer, { received: () => tell(writer.streamBytes), signal })
-      let verified = 0
-      const { streamBytes } = writer
-      const whose = { vm: vm.replaceAll('-', '').toLowerCase(), name: cutText(name, MAXIMUM_VM_NAME_BYTES) }
-      const object = await completeObject(writer, whose, (bytes) => {
-        if (signal.aborted) throw interrupted('it was cancelled')
-        progress((verified += bytes), streamBytes, 'bytes', 'reading back')
-      })
+      await this.#prepare(claim, watch.signal)
+      const object = await completeCheckpoint(writer, source, watch)
       pool.keepObject(object)
       return object
     } catch (error) {
@@ -290,12 +264,19 @@ export class Checkpoints implements Operations {
     })
   }
 
+  lend<Result>(id: string, watch: CheckpointWatch, use: Borrow<Result>): Promise<Result> {
+    return this.#read(id, watch, async (object) => {
+      const attributes = await this.#attributesOf(object)
+      return use(this.#describe(object, attributes), readStream(object, this.#place))
+    })
+  }
+
   #read<T>(
     id: string,
     watch: CheckpointWatch,
     work: (object: StoredObject, signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
-    return this.#run(watch, async (signal) => {
+    return this.#underWay.run(watch.signal, async (signal) => {
       const object = this.#object(id)
       this.#readers.set(id, (this.#readers.get(id) ?? 0) + 1)
       try {
@@ -335,8 +316,7 @@ export class Checkpoints implements Operations {
   // ---------------------------------------------------------------------------------------------------------- deleting
 
   deleteCheckpoint(id: string): Promise<void> {
-    const signal = this.#closing.signal
-    return this.#run({ signal }, () => this.#delete(id))
+    return this.#underWay.run(null, () => this.#delete(id))
   }
 
   async #delete(id: string): Promise<void> {
@@ -367,17 +347,7 @@ export class Checkpoints implements Operations {
   }
 
   #describe(object: StoredObject, attributes: string): EngineCheckpoint {
-    const { id, seal, chunks, damage } = object
-    return {
-      id,
-      vm: withDashes(seal?.vm ?? '0'.repeat(32)),
-      name: seal?.name ?? '',
-      bytes: seal?.streamBytes ?? 0,
-      storedBytes: chunks.length * this.host.pool.chunkBytes,
-      createdAt: new Date(chunks[0]!.header.createdAt).toISOString(),
-      attributes,
-      damage,
-    }
+    return describeCheckpoint(object, attributes, object.chunks.length * this.host.pool.chunkBytes)
   }
 
   get #place(): Pick<ObjectTarget, 'chunkBytes' | 'medium'> {
@@ -388,35 +358,4 @@ export class Checkpoints implements Operations {
   #target(take: () => Promise<Chunk>): ObjectTarget {
     return { ...this.#place, cacheId: this.host.pool.cacheId, take }
   }
-
-  /** Runs an operation that also ends when the cache is closed. */
-  async #run<T>({ signal }: { readonly signal: AbortSignal }, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const running = work(AbortSignal.any([signal, this.#closing.signal]))
-    this.#underWay.add(running)
-    try {
-      return await running
-    } finally {
-      this.#underWay.delete(running)
-    }
-  }
-}
-
-function everySoOften(tell: (done: number) => void): (done: number) => void {
-  let told = 0
-  return (done) => {
-    if (done - told < PROGRESS_BYTES) return
-    told = done
-    tell(done)
-  }
-}
-
-/** As much of a text as fits, in whole characters. */
-function cutText(text: string, bytes: number): string {
-  let cut = text
-  while (Buffer.byteLength(cut) > bytes) cut = [...cut].slice(0, -1).join('')
-  return cut
-}
-
-function withDashes(id: string): string {
-  return [id.slice(0, 8), id.slice(8, 12), id.slice(12, 16), id.slice(16, 20), id.slice(20)].join('-')
 }

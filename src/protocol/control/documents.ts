@@ -4,7 +4,7 @@
  * These types are the JSON contract of the command line too. Every key is always present, `null` where unknown; sizes are
  * bytes, times are RFC 3339 UTC, ratios are 0..1. Adding keys is free, changing them is not.
  */
-import type { CheckpointState } from '../../model/checkpoint.js'
+import type { CheckpointState, ShownPlace } from '../../model/checkpoint.js'
 import type { DiskPhase } from '../../model/phase.js'
 import type { Mode, ModeState } from '../../model/mode.js'
 import type { DriverName, ImageFormat, VmDefinition, VmState } from '../../model/vm.js'
@@ -328,28 +328,25 @@ export interface VmDocument {
    */
   onEngineLoss: 'continues' | 'stops' | 'io-error'
   reservation: { cache: string; bytes: number } | null
-  checkpoint: { cache: string | null; location: string; bytes: number; createdAt: string } | null
+  checkpoint: (ShownPlace & { bytes: number; createdAt: string }) | null
   /** When its schedule resumes it; null where it is not suspended, or has none. */
   resumesAt: string | null
   policy: VmPolicy
 }
 
 /** The memory of a suspended VM. */
-export interface CheckpointDocument {
+export interface CheckpointDocument extends ShownPlace {
   /** 32 hexadecimal digits. */
   id: string
   /** What the VM is called; of one that is not known any more what it was called. */
   vm: string
   uuid: string
   host: string
-  cache: string
-  /** `local`: in a cache of its host. */
-  location: 'local'
-  /** `unrecorded`: a cache has it, but nobody knows what became of its VM, so that it is not resumed. */
+  /** `unrecorded`: it is there, but nobody knows what became of its VM, so that it is not resumed. */
   state: CheckpointState | 'unrecorded'
   /** What is loaded when the VM is resumed. */
   bytes: number
-  /** What it takes of the cache. */
+  /** What it takes of the cache, or of the storage. */
   storedBytes: number
   createdAt: string
   why: string | null

@@ -1,3 +1,4 @@
+import type { CheckpointDestination } from '../../model/checkpoint.js'
 import type { RapidSuspend } from '../../model/vm-policy.js'
 import type { DiskPart, WriteBackSettings } from '../../model/write-back.js'
 import type * as documents from './documents.js'
@@ -101,7 +102,11 @@ export interface Routes {
    * `idleSeconds`: only those that have been idle for so long; null for all. `perHour`: so many begin in an hour; `atOnce`: so many at a
    * time; null for what is usual.
    */
-  'vm.suspend': Post<Changing<documents.Targets & { idleSeconds: number | null } & Pace>, Results>
+  /** `to`: where their memory goes, `local` where it is left out. */
+  'vm.suspend': Post<
+    Changing<documents.Targets & { idleSeconds: number | null; to?: CheckpointDestination } & Pace>,
+    Results
+  >
   /** What is wanted of a VM; a key that is absent stays. */
   'vm.set': Post<
     Changing<{
@@ -116,6 +121,7 @@ export interface Routes {
   >
   'vm.resume': Post<Changing<documents.Targets & Pace>, Results>
   /** Of VMs, by name, or by id. Without `discardMemory` it is refused. */
+  'checkpoint.move': Post<Changing<documents.Targets & { to: CheckpointDestination }>, Results>
   'checkpoint.delete': Post<Changing<documents.Targets & { discardMemory: boolean }>, Results>
   /** Attaches disks of a VM, live where it runs; `results` are disks. */
   'vm.attach': Post<documents.AttachVmRequest, Results & { disks: documents.DiskDocument[] }>

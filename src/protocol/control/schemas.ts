@@ -2,6 +2,7 @@ import * as z from 'zod'
 import { VmcacheError } from '../../base/errors.js'
 import { MODES } from '../../model/mode.js'
 import { ACCELERATORS, IMAGE_FORMATS } from '../../model/vm.js'
+import { CHECKPOINT_DESTINATIONS } from '../../model/checkpoint.js'
 import { RAPID_SUSPEND } from '../../model/vm-policy.js'
 import { DEFAULT_WRITE_BACK, DESTAGE_BARRIERS, DESTAGE_ORDERS, DISK_PARTS } from '../../model/write-back.js'
 import { methodOf, type Operation, type RequestOf } from './routes.js'
@@ -149,6 +150,7 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
   'vm.suspend': z.strictObject({
     ...targets,
     idleSeconds: z.number().int().min(0).nullable().default(null),
+    to: z.enum(CHECKPOINT_DESTINATIONS).optional(),
     ...pace,
     dryRun: flag,
   }),
@@ -162,6 +164,7 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
     dryRun: flag,
   }),
   'vm.resume': z.strictObject({ ...targets, ...pace, dryRun: flag }),
+  'checkpoint.move': z.strictObject({ ...targets, to: z.enum(CHECKPOINT_DESTINATIONS), dryRun: flag }),
   'checkpoint.delete': z.strictObject({ ...targets, discardMemory: flag, dryRun: flag }),
   'vm.attach': z.strictObject({ vm: name, targets: texts.default([]), ...attachment }),
   'job.cancel': z.strictObject({ id: name }),

@@ -50,6 +50,8 @@ export interface TestHost {
   failSockets: Error | null
   failSocketClose: Error | null
   failLocks: Error | null
+  /** Where checkpoints go that are to be on storage, from the next start on. */
+  checkpointDirectory: string | null
   /** Is shown the engine of the next start before anything else happens to it. */
   prepare: (engine: FakeEngine) => void
   /** Milliseconds by which the clock is ahead of the machine's. */
@@ -116,6 +118,7 @@ export async function testHost(options: TestHostOptions = {}): Promise<TestHost>
     locks,
     jobs,
     drivers: { qemu: createFakeVmDriver('qemu', sizeOf), libvirt: createFakeVmDriver('libvirt', sizeOf) },
+    checkpointDirectory: '/storage/checkpoints',
     prepare: () => {},
     ahead: 0,
     aheadMonotonic: 0,
@@ -144,6 +147,7 @@ export async function testHost(options: TestHostOptions = {}): Promise<TestHost>
         state: host.state,
         host: { id, name },
         stateDirectory: directory,
+        checkpointDirectory: host.checkpointDirectory,
         runDirectory,
         controlSocket: join(runDirectory, 'control.sock'),
         sockets: {

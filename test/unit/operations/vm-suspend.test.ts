@@ -84,7 +84,7 @@ describe.each(['qemu', 'libvirt'] as const)('of %s:', (kind) => {
       expect(await show()).toMatchObject({
         state: 'suspended',
         reason: 'asked for (root (uid 0))',
-        checkpoint: { cache: 'fast', location: 'local', bytes: 64 * MIB },
+        checkpoint: { cache: 'fast', location: 'cache', path: null, bytes: 64 * MIB },
       })
       expect(await disk()).toMatchObject({ dirtyBytes: 0, lacksWrites: false, mode: { inForce: 'write-through' } })
       expect(host.locks.size).toBe(0)
