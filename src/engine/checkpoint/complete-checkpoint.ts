@@ -3,7 +3,7 @@ import { MAXIMUM_ATTRIBUTE_BYTES, MAXIMUM_VM_NAME_BYTES } from '../../format/obj
 import type { CheckpointWatch } from '../checkpoint.js'
 import { completeObject } from '../object/complete-object.js'
 import type { StoredObject } from '../object/stored-object.js'
-import { ObjectWriter } from '../object/write-object.js'
+import type { ObjectWriter } from '../object/write-object.js'
 import type { FilledSource } from './checkpoint-keeper.js'
 import { interrupted } from './checkpoint-socket.js'
 

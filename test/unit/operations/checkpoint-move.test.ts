@@ -172,7 +172,9 @@ describe('checkpoint move', () => {
     'where the state database fails at its call %i, one counts, and it is whole',
     async (call) => {
       host.state.fail(call)
-      await move('storage')
+      const { results } = await move('storage')
+      // Only what is on record has been done.
+      expect(results).toMatchObject(call <= 2 ? [{ ok: false, changed: false }] : [{ ok: true, changed: true }])
       host.state.mend()
       for (let look = 0; look < 2; look++) await host.handle.reconcileVms(null)
       const [{ place, leftover }] = (await recorded()) as [{ place: object; leftover: object | null }]
@@ -182,6 +184,25 @@ describe('checkpoint move', () => {
       expect(copies()).toEqual([])
     },
   )
+})
+
+test('a state database that took a change although it says that it failed, and is away then: nothing is erased', async () => {
+  await suspend()
+  const save = host.state.checkpoints.save.bind(host.state.checkpoints)
+  let calls = 0
+  host.state.checkpoints.save = async (checkpoint) => {
+    if (++calls <= 2) await save(checkpoint)
+    if (calls >= 2) throw new VmcacheError('FAILED', 'the connection is gone')
+  }
+  expect(await move('storage')).toMatchObject({ results: [{ ok: false, error: { code: 'FAILED' } }] })
+  await host.handle.reconcileVms(null)
+  expect([inCache(), inFiles()]).toEqual([1, 1])
+  host.state.checkpoints.save = save
+  await host.start(await host.kill())
+  expect(await checkpoints()).toMatchObject([{ location: 'storage', damage: null }])
+  await host.handle.reconcileVms(null)
+  expect([inCache(), inFiles()]).toEqual([0, 1])
+  expect(await resume()).toMatchObject({ changed: true })
 })
 
 describe('S3: an engine dies while it moves one', () => {
