@@ -89,7 +89,7 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
   let vmLoop: VmLoop | null = null
   const onChange = (vm: string | null): void => vmLoop?.wake(vm)
   const drivers = {
-    qemu: createQemuDriver({ runDirectory: values['run-dir'], clock, onChange }),
+    qemu: createQemuDriver({ runDirectory: values['run-dir'], clock, random, onChange }),
     libvirt: createLibvirtDriver({ runDirectory: values['run-dir'], qemuGroup: groups.disk, clock, random, onChange }),
   }
   closers.push(() => Promise.all(Object.values(drivers).map((driver) => driver.close())))

@@ -114,6 +114,11 @@ export interface VmDriver {
    * off as before.
    */
   restore(vm: VmIdentity, memory: SavedMemory, watch: MemoryWatch): Promise<void>
+  /**
+   * Has the agent of a running guest set its clock to that of this host. False where the VM has no agent; HYPERVISOR where that does not do it
+   * before `signal` is raised.
+   */
+  setGuestClock(vm: VmIdentity, signal: AbortSignal): Promise<boolean>
   /** Presses its power button; what the guest does then is its own business. */
   powerDown(vm: VmIdentity): Promise<void>
   /** Ends it at once, as a power cut would. */

@@ -6,6 +6,7 @@ import type { ControlPlane } from './control-plane.js'
 import { inBackground } from './inventory.js'
 import { dropCheckpoint, eraseCheckpoint, eraseLeftover, saveCheckpoint } from './known-checkpoint.js'
 import { disksOfVm, driverOf } from './known-vm.js'
+import { setGuestClock } from './set-guest-clock.js'
 import { reconcileReservation } from './reservation.js'
 import { comeThroughCache } from './vm-disks.js'
 
@@ -71,6 +72,7 @@ async function settle(plane: ControlPlane, vm: VmRecord, checkpoint: CheckpointR
       if (state === 'paused') {
         await driver.resume(vm)
         await record('vm.continue')
+        await setGuestClock(plane, vm)
       }
       return dropCheckpoint(plane, checkpoint)
   }

@@ -15,6 +15,7 @@ import type { OperationContext, Operations } from './operation.js'
 import { reconcileDisks } from './reconcile-vms.js'
 import { refuseIncompleteDisks } from './refuse-incomplete.js'
 import { reconcileReservation } from './reservation.js'
+import { setGuestClock } from './set-guest-clock.js'
 import { refuseChangedDisks } from './suspended-disks.js'
 import { settleDisk } from './vm-disks.js'
 
@@ -103,10 +104,12 @@ async function resume(
     throw asVmcacheError(error)
   }
   await driver.resume(vm)
+  const clockIsSet = setGuestClock(plane, vm)
   // Where it is not erased now, it is later.
   await dropCheckpoint(plane, checkpoint).catch(() => {})
   // It runs already; what cannot be promised now may be later.
   await reconcileReservation(plane, vm).catch(() => {})
+  await clockIsSet
 }
 
 /** Nothing of the guest has run: it is suspended as before. Where that cannot be done now, it is done later. */

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { systemClock } from '../../src/base/clock.js'
+import { systemRandom } from '../../src/base/random.js'
 import type { DeclaredDisk, VmIdentity } from '../../src/hypervisor/driver.js'
 import { createQemuDriver } from '../../src/hypervisor/qemu/qemu-driver.js'
 import { whyNoGuest } from '../support/guest/kernel.js'
@@ -31,7 +32,7 @@ describeWith(
   'the driver of QEMU',
   () => {
     vmDriverContract(async (directory, onChange) => ({
-      driver: createQemuDriver({ runDirectory: directory, clock: systemClock, onChange }),
+      driver: createQemuDriver({ runDirectory: directory, clock: systemClock, random: systemRandom, onChange }),
       connect: null,
       define: async (vm) => identity(vm),
       stop: async () => {},
@@ -40,7 +41,7 @@ describeWith(
     test('words of a QEMU that does not start are passed on', async () => {
       const runDirectory = mkdtempSync(join(tmpdir(), 'vmcache-vm-'))
       onTestFinished(() => rmSync(runDirectory, { recursive: true, force: true }))
-      const driver = createQemuDriver({ runDirectory, clock: systemClock, onChange: () => {} })
+      const driver = createQemuDriver({ runDirectory, clock: systemClock, random: systemRandom, onChange: () => {} })
       const definition = {
         ...{ memoryBytes: 2 ** 26, cpus: 1, accelerator: 'tcg' as const, disks: [], qemuArguments: ['--frobnicate'] },
         ...{ kernel: null, initrd: null, append: null },
@@ -70,7 +71,7 @@ describeWith(
   'disks without a raw layer, with I/O threads',
   () => {
     vmDriverContract(async (directory, onChange) => {
-      const driver = createQemuDriver({ runDirectory: directory, clock: systemClock, onChange })
+      const driver = createQemuDriver({ runDirectory: directory, clock: systemClock, random: systemRandom, onChange })
       const plain: DeclaredDisk[] = []
       return {
         driver: {

@@ -35,6 +35,8 @@ export interface FakeVm {
   readonly drives: Map<string, string>
   /** What it has done since it was started. */
   load: VmLoad
+  /** What the agent of its guest does about the clock; null where it has none. */
+  agent: ((signal: AbortSignal) => Promise<void>) | null
   /** Whether somebody looks at its console. */
   isWatched: boolean
 }
@@ -169,7 +171,7 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
         ...{ uuid, name, state: 'off', disks, blocked: [], isTransient: false, description: '' },
         qemu: { version: [7, 2, 22], machine: 'pc-q35-7.2' },
         ...{ nodes: new Map(), drives: new Map() },
-        ...{ load: { cpuSeconds: 0, diskRequests: 0 }, isWatched: false },
+        ...{ load: { cpuSeconds: 0, diskRequests: 0 }, isWatched: false, agent: null },
       }
       vms.set(uuid, vm)
       return vm
@@ -204,6 +206,13 @@ export function createFakeVmDriver(driver: DriverName, sizeOf: (path: string) =>
     async resume(vm) {
       log.push('cont')
       known(vm).state = 'running'
+    },
+    async setGuestClock(vm, signal) {
+      const { agent } = known(vm)
+      if (agent === null) return false
+      await agent(signal)
+      log.push('set clock')
+      return true
     },
     async powerDown(vm) {
       log.push('power-down')

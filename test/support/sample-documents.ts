@@ -213,7 +213,13 @@ export const vms: VmDocument[] = [
     awake: [],
     onEngineLoss: 'continues',
     reservation: null,
-    checkpoint: { cache: 'fast', location: 'cache', path: null, bytes: 2.1 * GIB, createdAt: '2026-11-16T02:13:00.000Z' },
+    checkpoint: {
+      cache: 'fast',
+      location: 'cache',
+      path: null,
+      bytes: 2.1 * GIB,
+      createdAt: '2026-11-16T02:13:00.000Z',
+    },
     resumesAt: '2026-11-24T07:30:00.000Z',
     policy: {
       ...{ rapidSuspend: 'on', idleTimeoutSeconds: 3600, suspendAt: null },

@@ -1,4 +1,5 @@
 import type { DeclaredDisk, DeclaredVm } from '../driver.js'
+import { AGENT_PORT } from '../guest-agent.js'
 import { elementsAt, parseXml, type Element } from './xml.js'
 
 const UNIT_BYTES: Readonly<Record<string, number>> = {
@@ -26,6 +27,12 @@ export function parseDomain(text: string): DeclaredVm {
     memoryBytes: Number(memory?.text ?? 0) * unit,
     disks: elementsAt(domain, 'devices', 'disk').map(diskOf),
   }
+}
+
+/** Whether a domain has a port for the agent of its guest. */
+export function hasAgentPort(text: string): boolean {
+  const ports = elementsAt(parseXml(text), 'devices', 'channel', 'target')
+  return ports.some(({ attributes }) => attributes['name'] === AGENT_PORT)
 }
 
 function diskOf(disk: Element): DeclaredDisk {

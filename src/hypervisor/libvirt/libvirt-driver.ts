@@ -3,13 +3,13 @@ import { join } from 'node:path'
 import { assert } from '../../base/assert.js'
 import type { Clock } from '../../base/clock.js'
 import type { Random } from '../../base/random.js'
-import { VmcacheError } from '../../base/errors.js'
+import { messageOf, VmcacheError } from '../../base/errors.js'
 import type { VmLoad } from '../../model/idleness.js'
 import type { VmDriver, VmIdentity, VmListener, VmMonitor } from '../driver.js'
 import { saveMemory } from '../memory-stream.js'
 import { vmsDirectory } from '../vms-directory.js'
 import { decodeMessage, encodeCommand } from '../../protocol/qmp/message.js'
-import { parseDomain } from './domain.js'
+import { hasAgentPort, parseDomain } from './domain.js'
 import { freeReaders, loadThroughFifo } from './load-through-fifo.js'
 import { parseLoads } from './loads.js'
 import { readsOfStart, savedDomain, savedImageStart, type SavedDomain } from './saved-image.js'
@@ -31,6 +31,8 @@ export const DEFAULT_CONNECTION = 'qemu:///system'
 
 /** Starting a domain prepares its network and storage. */
 const START_MILLISECONDS = 60_000
+/** Until an agent is asked again that was not there yet: libvirt hears a moment later that the port of a restored guest is open. */
+const AGENT_AGAIN_MILLISECONDS = 250
 /** The name of what libvirtd reads memory from. */
 const FIFO = 'restore'
 
@@ -136,6 +138,18 @@ export function createLibvirtDriver(options: LibvirtDriverOptions): VmDriver {
       await virsh(vm, ['resume', vm.uuid]).catch(async (error: unknown) => {
         if ((await stateOf(vm)) !== 'running') throw error
       })
+    },
+    async setGuestClock(vm, signal) {
+      if (!hasAgentPort(await virsh(vm, ['dumpxml', vm.uuid]))) return false
+      for (;;) {
+        try {
+          await virsh(vm, ['domtime', vm.uuid, '--now'], signal)
+          return true
+        } catch (error) {
+          if (signal.aborted || !/agent is not connected/.test(messageOf(error))) throw error
+          await new Promise<void>((resolve) => clock.after(AGENT_AGAIN_MILLISECONDS, resolve))
+        }
+      }
     },
     async powerDown(vm) {
       await virsh(vm, ['shutdown', vm.uuid])

@@ -2,20 +2,24 @@ import { mkdir, readFile, rm, stat } from 'node:fs/promises'
 import { execa } from 'execa'
 import { assert } from '../../base/assert.js'
 import type { Clock } from '../../base/clock.js'
+import type { Random } from '../../base/random.js'
 import { messageOf, VmcacheError } from '../../base/errors.js'
 import type { VmLoad } from '../../model/idleness.js'
 import type { VmDefinition } from '../../model/vm.js'
 import type { VmDriver, VmIdentity, VmListener, VmMonitor } from '../driver.js'
 import { loadMemory, saveMemory } from '../memory-stream.js'
+import { agentSocket } from './agent-socket.js'
 import { processSeconds } from './process-seconds.js'
 import { qemuArguments } from './qemu-arguments.js'
 import { connectQmp, type QmpClient } from './qmp-client.js'
+import { setGuestTime } from './set-guest-time.js'
 import { vmPaths } from './vm-paths.js'
 
 export interface QemuDriverOptions {
   /** Monitors of VMs lie in its `vms/`. */
   readonly runDirectory: string
   readonly clock: Clock
+  readonly random: Random
   readonly onChange: VmListener
 }
 
@@ -34,7 +38,7 @@ interface Connection {
 const TELLING = new Set(['STOP', 'RESUME', 'SHUTDOWN', 'RESET', 'BLOCK_IO_ERROR', 'DEVICE_DELETED'])
 
 /** VMs that vmcache runs itself. Each is a process of its own that ends when its VM does, not when the engine does. */
-export function createQemuDriver({ runDirectory, clock, onChange }: QemuDriverOptions): VmDriver {
+export function createQemuDriver({ runDirectory, clock, random, onChange }: QemuDriverOptions): VmDriver {
   const connections = new Map<string, Promise<Connection>>()
 
   async function open(uuid: string): Promise<Connection> {
@@ -158,6 +162,12 @@ export function createQemuDriver({ runDirectory, clock, onChange }: QemuDriverOp
     startPaused: (vm) => start(vm, { awaitsMemory: false }),
     async resume(vm) {
       await (await running(vm)).execute('cont')
+    },
+    async setGuestClock(vm, signal) {
+      const path = agentSocket(definitionOf(vm).qemuArguments)
+      if (path === null) return false
+      await setGuestTime(path, { now: () => clock.now(), id: random.below(2 ** 31), signal })
+      return true
     },
     async powerDown(vm) {
       await (await running(vm)).execute('system_powerdown')

@@ -81,7 +81,7 @@ describe('checkpoint move', () => {
     const seen: unknown[] = []
     const { copyCheckpoint, deleteCheckpoint } = host.engine
     const note = async (what: string): Promise<void> => {
-      const [{ place, leftover }] = (await recorded()) as [{ place: object; leftover: object | null }]
+      const { place, leftover } = (await recorded())[0]!
       seen.push([what, place, leftover])
     }
     host.engine.copyCheckpoint = async (...args) => {
@@ -177,7 +177,7 @@ describe('checkpoint move', () => {
       expect(results).toMatchObject(call <= 2 ? [{ ok: false, changed: false }] : [{ ok: true, changed: true }])
       host.state.mend()
       for (let look = 0; look < 2; look++) await host.handle.reconcileVms(null)
-      const [{ place, leftover }] = (await recorded()) as [{ place: object; leftover: object | null }]
+      const { place, leftover } = (await recorded())[0]!
       expect(leftover).toBeNull()
       expect([inCache(), inFiles()]).toEqual('cache' in place ? [1, 0] : [0, 1])
       expect(await resume()).toMatchObject({ changed: true })

@@ -259,6 +259,36 @@ describe.each(['qemu', 'libvirt'] as const)('of %s:', (kind) => {
       expect(await resume()).toMatchObject({ changed: false, results: [{ ok: true }] })
     })
 
+    test('the clock of its guest is set once it runs; what an agent does not do is an event, and nobody waits long', async () => {
+      const clockEvents = async () => {
+        const { events } = await host.operations['event.list']({ sinceAt: null, vm: 'web01', disk: null }, context)
+        return events.filter(({ what }) => what === 'vm.clock').map(({ result, why }) => [result, why])
+      }
+      await resume()
+      expect(await clockEvents()).toEqual([])
+      web.agent = async () => expect(web.state).toBe('running')
+      await suspend()
+      expect(await resume()).toMatchObject({ changed: true })
+      expect(driver.log.slice(-2)).toContain('set clock')
+      expect(await clockEvents()).toEqual([['ok', 'it had stood still']])
+      web.agent = () => Promise.reject(new VmcacheError('HYPERVISOR', 'the agent is not connected'))
+      await suspend()
+      expect(await resume()).toMatchObject({ changed: true, results: [{ ok: true }] })
+      let isCancelled = false
+      web.agent = (signal) =>
+        new Promise(() => signal.addEventListener('abort', () => void (isCancelled = true), { once: true }))
+      await suspend()
+      const began = performance.now()
+      expect(await resume()).toMatchObject({ changed: true, results: [{ ok: true }] })
+      expect(performance.now() - began).toBeLessThan(4000)
+      expect(isCancelled).toBe(true)
+      expect((await clockEvents()).slice(1)).toEqual([
+        ['HYPERVISOR', 'the agent is not connected'],
+        ['HYPERVISOR', 'no agent of the guest answers within 2 s'],
+      ])
+      expect(await show()).toMatchObject({ state: 'running', checkpoint: null })
+    })
+
     test('the engine that follows knows it', async () => {
       await host.start(await host.kill())
       expect(await show()).toMatchObject({ state: 'suspended' })
