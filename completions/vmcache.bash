@@ -10,7 +10,7 @@ _vmcache_names() {
 _vmcache_verbs() {
   case $1 in
     cache) echo 'attach check create delete detach import list recover scrub show' ;;
-    checkpoint) echo 'delete list show' ;;
+    checkpoint) echo 'delete list move show' ;;
     config) echo 'check show' ;;
     device) echo 'add list remove replace' ;;
     disk) echo 'flush invalidate list resolve show' ;;
@@ -38,6 +38,7 @@ _vmcache_flags() {
     'cache show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'checkpoint delete') echo '--all --config --discard-memory --dry-run --exclude --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'checkpoint list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'checkpoint move') echo '--all --config --dry-run --exclude --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --to --user --yes --help' ;;
     'checkpoint show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'config check') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'config show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
@@ -78,7 +79,7 @@ _vmcache_flags() {
     'vm show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'vm start') echo '--all --config --dry-run --exclude --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'vm stop') echo '--all --config --dry-run --exclude --force --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
-    'vm suspend') echo '--all --at-once --config --dry-run --exclude --host --idle --json --no-color --no-wait --quiet --rate --run-dir --state-dir --timeout --user --yes --help' ;;
+    'vm suspend') echo '--all --at-once --config --dry-run --exclude --host --idle --json --no-color --no-wait --quiet --rate --run-dir --state-dir --timeout --to --user --yes --help' ;;
   esac
 }
 
@@ -96,6 +97,7 @@ _vmcache_value() {
     --device) _vmcache_files -f ;;
     --exclude) _vmcache_names disk ;;
     --disk) _vmcache_names disk ;;
+    --to) _vmcache_words 'local storage' ;;
     --keep) _vmcache_words 'cache origin' ;;
     --root) _vmcache_files -d ;;
     --rapid-suspend) _vmcache_words 'off on best-effort' ;;
@@ -119,6 +121,7 @@ _vmcache_argument() {
     'cache scrub:'0) _vmcache_names cache ;;
     'cache show:'0) _vmcache_names cache ;;
     'checkpoint delete:'*) _vmcache_names checkpoint ;;
+    'checkpoint move:'*) _vmcache_names checkpoint ;;
     'checkpoint show:'0) _vmcache_names checkpoint ;;
     'config check:'0) _vmcache_files -f ;;
     'device add:'0) _vmcache_names cache ;;
@@ -150,7 +153,7 @@ _vmcache_argument() {
 
 _vmcache_takes_value() {
   case $1 in
-    --accel|--append|--at-once|--block-size|--chunk-size|--config|--connect|--cpus|--destage|--destage-barrier|--device|--dirty-age|--dirty-high|--dirty-low|--disk|--exclude|--hold|--host|--idle|--idle-timeout|--initrd|--keep|--kernel|--max|--memory|--min|--mode|--name|--rapid-suspend|--rate|--replacement|--resume-at|--root|--run-dir|--shares|--since|--state-dir|--suspend-at|--target|--time-zone|--timeout|--vm|--window) return 0 ;;
+    --accel|--append|--at-once|--block-size|--chunk-size|--config|--connect|--cpus|--destage|--destage-barrier|--device|--dirty-age|--dirty-high|--dirty-low|--disk|--exclude|--hold|--host|--idle|--idle-timeout|--initrd|--keep|--kernel|--max|--memory|--min|--mode|--name|--rapid-suspend|--rate|--replacement|--resume-at|--root|--run-dir|--shares|--since|--state-dir|--suspend-at|--target|--time-zone|--timeout|--to|--vm|--window) return 0 ;;
     *) return 1 ;;
   esac
 }

@@ -10,7 +10,7 @@ function __vmcache_words
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --accel --append --at-once --block-size --chunk-size --config --connect --cpus --destage --destage-barrier --device --dirty-age --dirty-high --dirty-low --disk --exclude --hold --host --idle --idle-timeout --initrd --keep --kernel --max --memory --min --mode --name --rapid-suspend --rate --replacement --resume-at --root --run-dir --shares --since --state-dir --suspend-at --target --time-zone --timeout --vm --window
+        else if contains -- $word --accel --append --at-once --block-size --chunk-size --config --connect --cpus --destage --destage-barrier --device --dirty-age --dirty-high --dirty-low --disk --exclude --hold --host --idle --idle-timeout --initrd --keep --kernel --max --memory --min --mode --name --rapid-suspend --rate --replacement --resume-at --root --run-dir --shares --since --state-dir --suspend-at --target --time-zone --timeout --to --vm --window
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -39,7 +39,7 @@ end
 
 complete -c vmcache -f
 complete -c vmcache -n '__vmcache_at' -a cache -d 'Make caches out of devices, and serve disks through them.'
-complete -c vmcache -n '__vmcache_at' -a checkpoint -d 'Show and give up what the caches have of the memory of suspended VMs.'
+complete -c vmcache -n '__vmcache_at' -a checkpoint -d 'Show, move and give up what caches and storage have of the memory of suspended VMs.'
 complete -c vmcache -n '__vmcache_at' -a config -d 'Show and check the configuration of the engine.'
 complete -c vmcache -n '__vmcache_at' -a device -d 'Show the devices of the caches, add, remove and replace them.'
 complete -c vmcache -n '__vmcache_at' -a disk -d 'Show and maintain the disks that are served.'
@@ -63,7 +63,8 @@ complete -c vmcache -n '__vmcache_at cache' -a recover -d 'Write what a cache ho
 complete -c vmcache -n '__vmcache_at cache' -a scrub -d 'Read everything that is cached back, and repair what is bad.'
 complete -c vmcache -n '__vmcache_at cache' -a show -d 'Show one cache with its devices.'
 complete -c vmcache -n '__vmcache_at checkpoint' -a delete -d 'Lose the memory of suspended VMs; they can be started then.'
-complete -c vmcache -n '__vmcache_at checkpoint' -a list -d 'List the checkpoints: what the caches have of the memory of suspended VMs.'
+complete -c vmcache -n '__vmcache_at checkpoint' -a list -d 'List the checkpoints: what caches and storage have of the memory of suspended VMs.'
+complete -c vmcache -n '__vmcache_at checkpoint' -a move -d 'Move the memory of suspended VMs between a cache and storage.'
 complete -c vmcache -n '__vmcache_at checkpoint' -a show -d 'Show the checkpoint of one suspended VM.'
 complete -c vmcache -n '__vmcache_at config' -a check -d 'Check a configuration file before an engine starts with it (offline: needs no engine).'
 complete -c vmcache -n '__vmcache_at config' -a show -d 'Show the configuration of the engine, and where each value comes from.'
@@ -101,7 +102,7 @@ complete -c vmcache -n '__vmcache_at vm' -a resume -d 'Let suspended VMs go on w
 complete -c vmcache -n '__vmcache_at vm' -a show -d 'Show one VM: its state, where the requests of its disks go, and why.'
 complete -c vmcache -n '__vmcache_at vm' -a start -d 'Start VMs through the cache.'
 complete -c vmcache -n '__vmcache_at vm' -a stop -d 'Shut VMs down, and write what their origins lack.'
-complete -c vmcache -n '__vmcache_at vm' -a suspend -d 'Suspend VMs: their memory goes to the cache, where it is locked, and they end.'
+complete -c vmcache -n '__vmcache_at vm' -a suspend -d 'Suspend VMs: their memory goes to the cache, where it is locked, or to storage, and they end.'
 complete -c vmcache -n '__vmcache_in cache attach' -l config -r -F -d 'Configuration file (/etc/vmcache/config.yaml, if there).'
 complete -c vmcache -n '__vmcache_in cache attach' -l destage -r -f -a 'ordered relaxed' -d 'Write-back: whether the origin gets what is dirty in the order of the guest, barrier by barrier.'
 complete -c vmcache -n '__vmcache_in cache attach' -l destage-barrier -r -f -a 'flush answer' -d 'Write-back: whether the origin is flushed at each barrier, or only answers (and is flushed every second).'
@@ -275,6 +276,22 @@ complete -c vmcache -n '__vmcache_in checkpoint list' -l run-dir -r -f -a '(__fi
 complete -c vmcache -n '__vmcache_in checkpoint list' -l state-dir -r -f -a '(__fish_complete_directories)' -d 'Directory of the state (/var/lib/vmcache).'
 complete -c vmcache -n '__vmcache_in checkpoint list' -l timeout -r -f -d 'Wait no longer than this (30s, 10m, 1h); what was begun goes on.'
 complete -c vmcache -n '__vmcache_in checkpoint list' -l user -d 'Use a private engine of this user, for trying things out.'
+complete -c vmcache -n '__vmcache_in checkpoint move' -l all -d 'All of them.'
+complete -c vmcache -n '__vmcache_in checkpoint move' -l config -r -F -d 'Configuration file (/etc/vmcache/config.yaml, if there).'
+complete -c vmcache -n '__vmcache_in checkpoint move' -l dry-run -d 'Say what would be done, and do nothing.'
+complete -c vmcache -n '__vmcache_in checkpoint move' -l exclude -r -f -a '(__vmcache_names disk)' -d 'All but this one (name or quoted glob; may be given several times).'
+complete -c vmcache -n '__vmcache_in checkpoint move' -l host -r -f -d 'The host that the command is about; this one where not given.'
+complete -c vmcache -n '__vmcache_in checkpoint move' -l json -d 'Print one JSON document on standard output.'
+complete -c vmcache -n '__vmcache_in checkpoint move' -l no-color -d 'Print no colours (also: NO_COLOR).'
+complete -c vmcache -n '__vmcache_in checkpoint move' -l no-wait -d 'Print the job and do not wait for its end.'
+complete -c vmcache -n '__vmcache_in checkpoint move' -l quiet -d 'Say nothing but results and errors.'
+complete -c vmcache -n '__vmcache_in checkpoint move' -l run-dir -r -f -a '(__fish_complete_directories)' -d 'Directory of the sockets (/run/vmcache).'
+complete -c vmcache -n '__vmcache_in checkpoint move' -l state-dir -r -f -a '(__fish_complete_directories)' -d 'Directory of the state (/var/lib/vmcache).'
+complete -c vmcache -n '__vmcache_in checkpoint move' -l timeout -r -f -d 'Wait no longer than this (30s, 10m, 1h); what was begun goes on.'
+complete -c vmcache -n '__vmcache_in checkpoint move' -l to -r -f -a 'local storage' -d 'To a cache of this host (local), or to checkpoint-dir (storage).'
+complete -c vmcache -n '__vmcache_in checkpoint move' -l user -d 'Use a private engine of this user, for trying things out.'
+complete -c vmcache -n '__vmcache_in checkpoint move' -l yes -d 'Answer yes to questions that lose no data.'
+complete -c vmcache -n '__vmcache_in checkpoint move' -f -a '(__vmcache_names checkpoint)'
 complete -c vmcache -n '__vmcache_in checkpoint show' -l config -r -F -d 'Configuration file (/etc/vmcache/config.yaml, if there).'
 complete -c vmcache -n '__vmcache_in checkpoint show' -l host -r -f -d 'The host that the command is about; this one where not given.'
 complete -c vmcache -n '__vmcache_in checkpoint show' -l json -d 'Print one JSON document on standard output.'
@@ -803,6 +820,7 @@ complete -c vmcache -n '__vmcache_in vm suspend' -l rate -r -f -d 'Begin with so
 complete -c vmcache -n '__vmcache_in vm suspend' -l run-dir -r -f -a '(__fish_complete_directories)' -d 'Directory of the sockets (/run/vmcache).'
 complete -c vmcache -n '__vmcache_in vm suspend' -l state-dir -r -f -a '(__fish_complete_directories)' -d 'Directory of the state (/var/lib/vmcache).'
 complete -c vmcache -n '__vmcache_in vm suspend' -l timeout -r -f -d 'Wait no longer than this (30s, 10m, 1h); what was begun goes on.'
+complete -c vmcache -n '__vmcache_in vm suspend' -l to -r -f -a 'local storage' -d 'Their memory goes to a cache of this host (local, where not given), or to a file of checkpoint-dir (storage).'
 complete -c vmcache -n '__vmcache_in vm suspend' -l user -d 'Use a private engine of this user, for trying things out.'
 complete -c vmcache -n '__vmcache_in vm suspend' -l yes -d 'Answer yes to questions that lose no data.'
 complete -c vmcache -n '__vmcache_in vm suspend' -f -a '(__vmcache_names vm)'

@@ -56,6 +56,7 @@ const views: Record<string, (screen: Screen) => string | Promise<string>> = {
   'vm-show-unknown': (screen) => vmText(sample.vms[2]!, screen),
   'vm-show-suspended': (screen) => vmText(sample.vms[1]!, screen),
   'checkpoint-list': (screen) => checkpointTable(sample.checkpoints, screen),
+  'checkpoint-show-storage': (screen) => checkpointProperties(sample.checkpoints[1]!, screen),
   'checkpoint-show': (screen) => checkpointProperties(sample.checkpoints[0]!, screen),
   'policy-show-of-a-vm': (screen) =>
     vmPolicy({ ...sample.vms[1]!, reservation: { cache: 'fast', bytes: 2.2 * 2 ** 30 } }, screen),

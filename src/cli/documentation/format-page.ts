@@ -17,6 +17,7 @@ import {
 } from '../../format/frame.js'
 import {
   MAXIMUM_ATTRIBUTE_BYTES,
+  CHECKPOINT_FILE_CHUNK_BYTES,
   OBJECT_ALIGNMENT_BYTES,
   OBJECT_BLOCK_BYTES,
   OBJECT_FLAG,
@@ -293,6 +294,12 @@ export function formatPage(): string {
           'again with the flag. So one header with the flag proves the whole object, and an object none of whose chunks has it is nothing: ' +
           'its chunks are freed when the cache is opened. A chunk that a sealed object lacks is damage, and the object stays. An object is deleted by the ' +
           'deleted flag in one of its chunks, which is freed when all others are.',
+      ),
+    ),
+    paragraph(
+      text(
+        `A checkpoint on storage is a file with the same chunks, one behind the other, of ${CHECKPOINT_FILE_CHUNK_BYTES / 2 ** 20} MiB each but the last, which ends with the payload. ` +
+          'Its cacheId is the id of the object, its generation 1. It is sealed before it has the name ID.checkpoint.',
       ),
     ),
     subsection('Header'),
