@@ -2,9 +2,9 @@
  * S7: a resumed VM continues where it was suspended, with the same disk; a checkpoint is never resumed twice, nor against a disk that has
  * changed since. With a real guest, by the commands that people use.
  */
-import { open, readFile, rename } from 'node:fs/promises'
+import { open, readdir, readFile, rename } from 'node:fs/promises'
 import { createConnection, type Socket } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { SeededRandom } from '../../../src/base/random.js'
 import type { DriverName } from '../../../src/model/vm.js'
@@ -12,6 +12,7 @@ import type {
   CacheDocument,
   CheckpointDocument,
   DiskDocument,
+  EventDocument,
   TargetResult,
   VmDocument,
 } from '../../../src/protocol/control/documents.js'
@@ -31,6 +32,20 @@ const STAMPED = { first: 256, blocks: 101 }
 const KILLS = Number(process.env['VMCACHE_TEST_KILLS'] ?? 4)
 const SEED = Number(process.env['VMCACHE_TEST_SEED'] ?? 4711)
 const noGuest = await whyNoGuest()
+
+/** As much of QEMU's guest agent as sets a clock. */
+const AGENT = `
+exec 4<>$(ls /dev/vport*p2)
+while :; do
+  while IFS= read -r line <&4; do
+    seconds=$(echo "$line" | sed -n 's/.*"time":\\([0-9]*\\)[0-9]\\{9\\}}.*/\\1/p')
+    id=$(echo "$line" | sed -n 's/.*"id":\\([0-9]*\\).*/\\1/p')
+    if [ -n "$seconds" ]; then date -s "@$seconds" >/dev/null; echo '{"return": {}}' >&4
+    elif [ -n "$id" ]; then printf '\\377{"return": %s}\\n' "$id" >&4; fi
+  done
+  usleep 100000
+done
+`
 
 type Results = { changed: boolean; results: TargetResult[] }
 
@@ -222,6 +237,67 @@ describe.each<[DriverName, readonly Program[], string | null]>([
         })
         expect(await vm()).toMatchObject({ state: 'suspended' })
       })
+
+      test(
+        'goes on from storage, where its memory was put at once or moved to; its clock is right again',
+        { timeout: TIMEOUT },
+        async (context) => {
+          if (driver === 'libvirt') return context.skip('what the engine does is the same for both')
+          const agent = join(host.directory, 'agent')
+          await host.define(
+            ...['web01', '-chardev', `socket,id=agent,path=${agent},server=on,wait=off`, '-device'],
+            'virtserialport,chardev=agent,name=org.qemu.guest_agent.0,nr=2',
+          )
+          await host.cli.ask('vm', 'start', 'web01')
+          const guest = await host.booted('web01')
+          guest.start(AGENT)
+          const { output: boot } = await guest.start('cat /proc/sys/kernel/random/boot_id').ended
+          await guest.start('date -s @1000000000').ended
+          const chunks = async () => (await host.cli.ask<CacheDocument>('cache', 'show', 'fast')).chunks.checkpoint
+          const show = () => host.cli.ask<CheckpointDocument>('checkpoint', 'show', 'web01')
+
+          await suspend('web01', '--to', 'storage')
+          const { path } = await show()
+          expect(await chunks()).toBe(0)
+          await host.reboot()
+          await host.cli.ask('checkpoint', 'move', 'web01', '--to', 'local')
+          expect(await show()).toMatchObject({ location: 'cache', path: null, damage: null })
+          expect(await chunks()).toBeGreaterThan(3)
+          expect(await readdir(dirname(path!))).toEqual([])
+
+          // Killed in the middle of the way back: one of both is left, and it is whole.
+          const moving = host.attempt('checkpoint', 'move', 'web01', '--to', 'storage').catch(() => null)
+          await until('a copy', async () => (await readdir(dirname(path!))).length > 0)
+          await killEngine(host.directory)
+          await moving
+          await until('one that counts, and no other', async () => {
+            const { location, damage } = await show()
+            const left = (await readdir(dirname(path!))).length
+            return damage === null && (location === 'cache' ? left === 0 : (await chunks()) === 0 && left === 1)
+          })
+          await host.cli.ask('checkpoint', 'move', 'web01', '--to', 'storage')
+          expect(await show()).toMatchObject({ location: 'storage', path, damage: null })
+
+          const file = await open(path!, 'r+')
+          const byte = Buffer.alloc(1)
+          await file.read(byte, 0, 1, 9 * MIB)
+          const flip = () => file.write(Buffer.of((byte[0]! ^= 1)), 0, 1, 9 * MIB)
+          await flip()
+          expect(await host.attempt('vm', 'resume', 'web01')).toMatchObject({
+            document: { error: { code: 'CORRUPT' } },
+          })
+          await flip()
+          await file.close()
+          await resume('web01')
+          const again = await host.again('web01')
+          expect((await again.start('cat /proc/sys/kernel/random/boot_id').ended).output).toBe(boot)
+          const { output: time } = await again.start('date +%s').ended
+          expect(Math.abs(Number(time) - Date.now() / 1000)).toBeLessThan(5)
+          expect(await readdir(dirname(path!))).toEqual([])
+          const { events } = await host.cli.ask<{ events: EventDocument[] }>('event', 'list', '--vm', 'web01')
+          expect(events.filter(({ what }) => what === 'vm.clock')).toMatchObject([{ result: 'ok' }])
+        },
+      )
 
       test(
         'goes on, once, whenever the engine is killed while it is suspended or resumed',

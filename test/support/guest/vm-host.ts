@@ -1,4 +1,4 @@
-import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { DriverName } from '../../../src/model/vm.js'
@@ -43,7 +43,11 @@ export async function startVmHost(cacheBytes: number, driver: DriverName = 'qemu
   const path = (name: string): string => join(directory, name)
   const cli = commandLine(ROOT, directory, () => {}, { VMCACHE_CONFIG: path('config.yaml') })
   // An emulated guest that does nothing does something: with the devices that libvirt gives it more than ours.
-  await writeFile(path('config.yaml'), `idle-processor-percent: ${driver === 'qemu' ? 3 : 20}\n`)
+  await mkdir(path('checkpoints'))
+  await writeFile(
+    path('config.yaml'),
+    `idle-processor-percent: ${driver === 'qemu' ? 3 : 20}\ncheckpoint-dir: ${path('checkpoints')}\n`,
+  )
   const device = path('ssd.img')
   const connections: GuestCommands[] = []
   let libvirt: Libvirt | null = null
