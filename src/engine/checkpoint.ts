@@ -15,7 +15,7 @@ export interface EngineCheckpoint {
   readonly storedBytes: number
   /** ISO 8601. */
   readonly createdAt: string
-  /** JSON of whoever wrote it; means nothing to the engine. Empty where it cannot be read any more. */
+  /** JSON of whoever wrote it; means nothing to the engine. Empty where it cannot be read any more, and in lists of files. */
   readonly attributes: string
   /** What is known to be wrong with it, in words; null where nothing is. Whether its bytes are right is known once they were read. */
   readonly damage: string | null

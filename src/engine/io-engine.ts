@@ -10,7 +10,7 @@ import type { ChunkHeader } from '../format/chunk-header.js'
 import type { CheckpointPlace } from '../model/checkpoint.js'
 import { MINIMUM_SHARE_CHUNKS, PAGE_BYTES } from '../model/geometry.js'
 import { createCheckpointFiles, type CheckpointFiles } from './checkpoint/checkpoint-files.js'
-import type { CheckpointKeeper } from './checkpoint/checkpoint-keeper.js'
+import type { Borrow, CheckpointKeeper } from './checkpoint/checkpoint-keeper.js'
 import { Checkpoints } from './checkpoint/checkpoints.js'
 import { systemCheckpointStorage } from './checkpoint/checkpoint-storage.js'
 import { fromPieces, fromSocket } from './checkpoint/fill.js'
@@ -749,17 +749,24 @@ class IoEngine implements Engine {
     return this.#keeper(place).keep({ ...source, createdAt, fill }, watch)
   }
 
-  copyCheckpoint(
+  async copyCheckpoint(
     from: CheckpointPlace,
     id: string,
     to: CheckpointPlace,
     watch: CheckpointWatch,
   ): Promise<EngineCheckpoint> {
-    return this.#keeper(from).lend(id, watch, (checkpoint, pieces) => {
+    // Where the first place hangs, the copy is not to be finished when it no longer does.
+    const ended = new AbortController()
+    const untilEnd = { ...watch, signal: AbortSignal.any([watch.signal, ended.signal]) }
+    const copy: Borrow<EngineCheckpoint> = (checkpoint, pieces) => {
       const createdAt = Date.parse(checkpoint.createdAt)
-      const fill = fromPieces(pieces, checkpoint.bytes)
-      return this.#keeper(to).keep({ ...checkpoint, createdAt, fill }, watch)
-    })
+      return this.#keeper(to).keep({ ...checkpoint, createdAt, fill: fromPieces(pieces, checkpoint.bytes) }, untilEnd)
+    }
+    try {
+      return await this.#keeper(from).lend(id, watch, copy)
+    } finally {
+      ended.abort()
+    }
   }
 
   verifyCheckpoint(place: CheckpointPlace, id: string, watch: CheckpointWatch): Promise<EngineCheckpoint> {

@@ -30,12 +30,6 @@ export function placeText(place: CheckpointPlace, id: string): string {
   return 'cache' in place ? `cache ${place.cache}` : `file ${checkpointPath(place.directory, id)}`
 }
 
-export function isSamePlace(one: CheckpointPlace, other: CheckpointPlace): boolean {
-  return 'cache' in one
-    ? 'cache' in other && one.cache === other.cache
-    : 'directory' in other && one.directory === other.directory
-}
-
 /** The file of a checkpoint that is in a directory. */
 export function checkpointPath(directory: string, id: string): string {
   return `${directory}/${id}.checkpoint`

@@ -31,6 +31,7 @@ export function doctor(plane: ControlPlane): Operations['doctor.run'] {
       stateDatabaseCheck(plane),
       freeSpaceCheck(plane),
       runDirectoryCheck(plane),
+      checkpointDirectoryCheck(plane),
       ...['vmcache', 'kvm'].map((group) => groupCheck(plane, group)),
       unitCheck(plane),
       ...caches.map((cache) => cacheCheck(plane, cache)),
@@ -139,6 +140,21 @@ function runDirectoryCheck({ machine, runDirectory }: ControlPlane) {
         ? { state: 'ok', seen: 'writable' }
         : { state: 'failure', seen: 'missing or not writable' },
     'vmcache engine restart',
+  )
+}
+
+/** Null where none is wanted. */
+function checkpointDirectoryCheck({ machine, checkpointDirectory }: ControlPlane) {
+  if (checkpointDirectory === null) return null
+  return check(
+    'checkpoint-directory',
+    checkpointDirectory,
+    'is there, and can be written',
+    async () =>
+      (await machine.isWritable(checkpointDirectory))
+        ? { state: 'ok', seen: 'writable' }
+        : { state: 'failure', seen: 'missing or not writable' },
+    'mount its storage, or name another one as checkpoint-dir',
   )
 }
 

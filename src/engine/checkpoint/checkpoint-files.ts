@@ -16,9 +16,12 @@ import { attributesOf, completeCheckpoint } from './complete-checkpoint.js'
 import { describeCheckpoint } from './describe-checkpoint.js'
 import { sendStream } from './send-stream.js'
 import { createUnderWay } from './under-way.js'
+import { watchCalls } from './watch-calls.js'
 
-/** How long a storage may take for names and headers: one that hangs holds nobody up. */
+/** How long a storage may take to change names: one that hangs holds nobody up. */
 const NAMES_MILLISECONDS = 10_000
+/** How long it may take to say what is there, when somebody looks at a screen. */
+const LIST_MILLISECONDS = 3000
 
 /** Checkpoints in files: the first chunk of such an object begins with its file, and each next one follows the one before. */
 export interface CheckpointFiles {
@@ -43,6 +46,8 @@ export function createCheckpointFiles({
   const underWay = createUnderWay()
   /** What was found in files once, by path: to look again costs a read of each. */
   const known = new Map<string, EngineCheckpoint>()
+  /** Looks that are under way, by directory. */
+  const lists = new Map<string, Promise<EngineCheckpoint[]>>()
 
   /** FAILED where the directory is not there: what is in it is then away, not gone. */
   async function idsIn(directory: string): Promise<string[]> {
@@ -65,23 +70,32 @@ export function createCheckpointFiles({
     if ((await inTime(directory, idsIn(directory))).includes(id)) {
       throw new VmcacheError('IN_USE', `${path} is there already`)
     }
-    const device = await inTime(part, storage.create(part))
+    const { device, unlessHung } = watchCalls(await inTime(part, storage.create(part)), clock, watch.signal)
     const writer = new ObjectWriter(targetIn(device, id), { id, createdAt, attributes })
-    try {
-      // What has that name is whole: it is on stable storage, and was read back from there.
-      const object = await completeCheckpoint(writer, source, watch)
-      await storage.rename(part, path)
-      await storage.syncDirectory(directory)
-      const described = describeCheckpoint(object, source.attributes, fileBytesOf(object))
-      known.set(path, described)
-      return described
-    } catch (error) {
+    const completing = completeCheckpoint(writer, source, watch)
+    const release = async (): Promise<void> => {
+      writer.release()
+      // What counts was committed.
+      await device.close().catch(() => undefined)
+    }
+    const giveUp = async (): Promise<void> => {
+      await completing.catch(() => undefined)
       await writer.settled()
       for (const name of [part, path]) await storage.remove(name).catch(() => undefined)
+      await release()
+    }
+    try {
+      const object = await unlessHung(completing)
+      // What has that name is whole: it is on stable storage, and was read back from there.
+      await inTime(path, storage.rename(part, path))
+      await inTime(path, storage.syncDirectory(directory))
+      await release()
+      known.set(path, describeCheckpoint(object, '', fileBytesOf(object)))
+      return describeCheckpoint(object, source.attributes, fileBytesOf(object))
+    } catch (error) {
+      // A VM may stand still until it hears of this: what hangs is left to itself.
+      await inTime(path, giveUp()).catch(() => undefined)
       throw fileError(path, error)
-    } finally {
-      writer.release()
-      await device.close().catch(() => undefined)
     }
   }
 
@@ -93,13 +107,13 @@ export function createCheckpointFiles({
   ): Promise<Result> {
     const path = checkpointPath(directory, id)
     return underWay.run(watch.signal, async (signal) => {
-      const device = await inTime(path, storage.open(path))
+      const { device, unlessHung } = watchCalls(await inTime(path, storage.open(path)), clock, signal)
+      const using = objectIn(device, id).then((object) => use(object, signal))
+      using.then(device.close, device.close).catch(() => undefined)
       try {
-        return await use(await objectIn(device, id), signal)
+        return await unlessHung(using)
       } catch (error) {
         throw fileError(path, error)
-      } finally {
-        await device.close()
       }
     })
   }
@@ -114,7 +128,9 @@ export function createCheckpointFiles({
     if (found !== undefined) return found
     try {
       const watch = { progress: () => undefined, signal: new AbortController().signal }
-      const described = await read(directory, id, watch, describe)
+      const described = await read(directory, id, watch, async (object) =>
+        describeCheckpoint(object, '', fileBytesOf(object)),
+      )
       known.set(path, described)
       return described
     } catch (error) {
@@ -122,7 +138,14 @@ export function createCheckpointFiles({
     }
   }
 
-  async function list(directory: string): Promise<EngineCheckpoint[]> {
+  /** Who asks while a directory hangs asks with those who wait for it. */
+  function list(directory: string): Promise<EngineCheckpoint[]> {
+    const listing = lists.get(directory) ?? find(directory).finally(() => lists.delete(directory))
+    lists.set(directory, listing)
+    return inTime(directory, listing, LIST_MILLISECONDS)
+  }
+
+  async function find(directory: string): Promise<EngineCheckpoint[]> {
     const found = await Promise.all((await idsIn(directory)).map((id) => look(directory, id)))
     return found.sort((a, b) => (a.createdAt < b.createdAt ? -1 : 1))
   }
@@ -137,11 +160,15 @@ export function createCheckpointFiles({
   }
 
   /** What a directory answers; FAILED where it does not in time. */
-  async function inTime<Result>(path: string, work: Promise<Result>): Promise<Result> {
+  async function inTime<Result>(
+    path: string,
+    work: Promise<Result>,
+    milliseconds = NAMES_MILLISECONDS,
+  ): Promise<Result> {
     let cancel = (): void => undefined
     const late = new Promise<never>((_, reject) => {
       const error = new VmcacheError('FAILED', `${path} does not answer`, { hint: 'see whether its storage is there' })
-      cancel = clock.after(NAMES_MILLISECONDS, () => reject(error))
+      cancel = clock.after(milliseconds, () => reject(error))
     })
     try {
       return await Promise.race([work, late])
@@ -174,7 +201,7 @@ export function createCheckpointFiles({
         }),
       lend: (id, watch, use) =>
         read(directory, id, watch, async (object) => use(await describe(object), readStream(object, PLACE))),
-      checkpoints: () => inTime(directory, list(directory)),
+      checkpoints: () => list(directory),
       deleteCheckpoint: (id) => underWay.run(null, () => inTime(directory, erase(directory, id))),
     }),
     close: () => underWay.close(),

@@ -20,6 +20,7 @@ export function fromPieces(pieces: AsyncIterable<Buffer>, total: number): Filled
   return async (writer, { progress, signal }) => {
     const tell = everySoOften((done) => progress(done, total, 'bytes'))
     for await (const piece of pieces) {
+      if (signal.aborted) throw interrupted('it was cancelled')
       for (let at = 0; at < piece.length;) {
         await room(writer, signal)
         const count = piece.copy(writer.space, 0, at)

@@ -11,6 +11,8 @@ let web: FakeVm
 
 beforeEach(async () => {
   host = await testHost()
+  host.checkpointDirectory = '/storage/checkpoints'
+  await host.start(await host.kill())
   host.storage.devices.set('/cache/a', { sizeBytes: 4 * GIB, content: 'empty', gone: false })
   await host.operations['cache.create'](createRequest(), context)
   web = await running('web01')

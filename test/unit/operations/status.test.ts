@@ -143,6 +143,17 @@ describe('doctor', () => {
     for (const check of checks) expect([check.seen, check.expected, check.object]).not.toContain('')
   })
 
+  test('looks at the directory of checkpoints where one is wanted', async () => {
+    const host = await hostWithDisk()
+    host.checkpointDirectory = '/storage/checkpoints'
+    const verdict = async (isWritable: boolean) => {
+      await host.start(await host.close(), { isWritable: async (path) => isWritable || path !== '/storage/checkpoints' })
+      return (await doctor(host)).find(({ id }) => id === 'checkpoint-directory')
+    }
+    expect(await verdict(true)).toMatchObject({ state: 'ok' })
+    expect(await verdict(false)).toMatchObject({ state: 'failure', object: '/storage/checkpoints' })
+  })
+
   test.each([
     ['node-version', { nodeVersion: 'v18.20.0' }, 'failure'],
     ['node-version', { nodeVersion: 'v20.18.3' }, 'failure'],

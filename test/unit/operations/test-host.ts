@@ -118,7 +118,7 @@ export async function testHost(options: TestHostOptions = {}): Promise<TestHost>
     locks,
     jobs,
     drivers: { qemu: createFakeVmDriver('qemu', sizeOf), libvirt: createFakeVmDriver('libvirt', sizeOf) },
-    checkpointDirectory: '/storage/checkpoints',
+    checkpointDirectory: null,
     prepare: () => {},
     ahead: 0,
     aheadMonotonic: 0,

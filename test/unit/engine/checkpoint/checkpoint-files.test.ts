@@ -84,7 +84,7 @@ describe('a checkpoint in a file', () => {
       expect(readdirSync(directory)).toEqual([`${ID}.checkpoint`])
       expect(statSync(path()).mode & 0o777).toBe(0o600)
       for (let engine = 0; engine < 2; engine++) {
-        expect(await keeper.checkpoints()).toEqual([kept])
+        expect(await keeper.checkpoints()).toEqual([{ ...kept, attributes: '' }])
         expect(await keeper.verifyCheckpoint(ID, WATCH)).toEqual(kept)
         expect((await read(keeper)).equals(stream)).toBe(true)
         use(systemCheckpointStorage)
@@ -261,6 +261,61 @@ describe('a checkpoint in a file', () => {
     for (const call of calls) {
       expect(await call).toMatchObject({ code: 'FAILED', message: expect.stringContaining('does not answer') })
     }
+  })
+
+  test.each(['write', 'commit', 'read'] as const)(
+    'whose storage hangs at a %s: given up after a minute',
+    async (call) => {
+      const clock = manualClock()
+      const ended: (() => void)[] = []
+      let isHung = false
+      const hanging: CheckpointStorage = {
+        ...systemCheckpointStorage,
+        create: async (name) => {
+          const file = await systemCheckpointStorage.create(name)
+          const hang = async (...args: never[]): Promise<void> => {
+            isHung = true
+            await new Promise<void>((resolve) => ended.push(resolve))
+            await (file[call] as (...args: never[]) => Promise<void>)(...args)
+          }
+          return { ...file, [call]: hang }
+        },
+      }
+      use(hanging, clock)
+      const kept = keep(keeper, stamped(30 * MIB, 1)).catch((error: unknown) => error)
+      await expect.poll(() => isHung).toBe(true)
+      await clock.advance(60_000)
+      await clock.advance(10_000)
+      expect(await kept).toMatchObject({ code: 'FAILED', message: expect.stringContaining('does not answer for 60 s') })
+      expect(existsSync(path())).toBe(false)
+      // It answers at last: nothing is left, and nothing gets its name.
+      const release = setInterval(() => ended.splice(0).forEach((end) => end()), 5)
+      await expect.poll(() => readdirSync(directory)).toEqual([])
+      clearInterval(release)
+    },
+  )
+
+  test('that hangs while it is read is given up as well, and at once where nobody waits any longer', async () => {
+    await keep(keeper, stamped(3 * MIB, 1))
+    const clock = manualClock()
+    const ended: (() => void)[] = []
+    const hanging: CheckpointStorage = {
+      ...systemCheckpointStorage,
+      open: async (name) => ({
+        ...(await systemCheckpointStorage.open(name)),
+        read: () => new Promise((_, reject) => ended.push(() => reject(new Error('too late')))),
+      }),
+    }
+    use(hanging, clock)
+    const abort = new AbortController()
+    const cancelled = keeper.verifyCheckpoint(ID, { ...WATCH, signal: abort.signal }).catch((error: unknown) => error)
+    const waiting = keeper.verifyCheckpoint(ID, WATCH).catch((error: unknown) => error)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    abort.abort()
+    expect(await cancelled).toMatchObject({ code: 'INTERRUPTED' })
+    await clock.advance(60_000)
+    expect(await waiting).toMatchObject({ code: 'FAILED', message: expect.stringContaining(path()) })
+    for (const end of ended) end()
   })
 
   test('holds the same bytes for ever', async () => {
