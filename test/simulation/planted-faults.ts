@@ -680,8 +680,8 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
     edits: [
       {
         file: 'engine/disk/destage.ts',
-        find: `if (times < REFUSALS_UNTIL_STUCK) waiting`,
-        replace: `if (times > 0) waiting`,
+        find: `if (pages.size > 0 && !(await flushes(origin))) throw refused`,
+        replace: `if (pages.size > 0) throw refused`,
       },
     ],
   },
