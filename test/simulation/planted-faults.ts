@@ -638,19 +638,6 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
     ],
   },
   {
-    name: 'a log that knows of lost pages is given back',
-    seed: 50010,
-    edits: [
-      {
-        file: 'engine/disk/disk.ts',
-        find: `    if (badPages.size === 0) return
-`,
-        replace: `    if (badPages.size >= 0) return
-`,
-      },
-    ],
-  },
-  {
     name: 'a relocated page gets a new checksum, unread',
     seed: 13,
     edits: [
