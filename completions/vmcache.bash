@@ -77,7 +77,7 @@ _vmcache_flags() {
     'vm release') echo '--all --config --dry-run --exclude --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'vm resume') echo '--all --at-once --config --dry-run --exclude --host --json --no-color --no-wait --quiet --rate --run-dir --state-dir --timeout --user --yes --help' ;;
     'vm show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
-    'vm start') echo '--all --config --dry-run --exclude --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
+    'vm start') echo '--all --best-effort --config --dry-run --exclude --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'vm stop') echo '--all --config --dry-run --exclude --force --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'vm suspend') echo '--all --at-once --config --dry-run --exclude --host --idle --json --no-color --no-wait --quiet --rate --run-dir --state-dir --timeout --to --user --yes --help' ;;
   esac

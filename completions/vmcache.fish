@@ -775,6 +775,7 @@ complete -c vmcache -n '__vmcache_in vm show' -l timeout -r -f -d 'Wait no longe
 complete -c vmcache -n '__vmcache_in vm show' -l user -d 'Use a private engine of this user, for trying things out.'
 complete -c vmcache -n '__vmcache_in vm show; and __vmcache_argument 0' -f -a '(__vmcache_names vm)'
 complete -c vmcache -n '__vmcache_in vm start' -l all -d 'All of them.'
+complete -c vmcache -n '__vmcache_in vm start' -l best-effort -d 'Start them also where a cache has no room for what their disks are promised (--min).'
 complete -c vmcache -n '__vmcache_in vm start' -l config -r -F -d 'Configuration file (/etc/vmcache/config.yaml, if there).'
 complete -c vmcache -n '__vmcache_in vm start' -l dry-run -d 'Say what would be done, and do nothing.'
 complete -c vmcache -n '__vmcache_in vm start' -l exclude -r -f -a '(__vmcache_names disk)' -d 'All but this one (name or quoted glob; may be given several times).'

@@ -53,7 +53,7 @@ export interface CacheSettings {
 
 /** The status that the engine itself knows; names of hosts, leases and VMs are added by the caller. */
 export type EngineCache = Omit<CacheDocument, 'host' | 'scope' | 'disks'>
-export type EngineDisk = Omit<DiskDocument, 'vm' | 'target' | 'lease' | 'uri' | 'lacksWrites'>
+export type EngineDisk = Omit<DiskDocument, 'vm' | 'target' | 'lease' | 'uri' | 'lacksWrites' | 'allocation'>
 
 /** What a device says of itself; null where it is not a vmcache device. */
 export interface DeviceIdentity {

@@ -40,12 +40,14 @@ import type { StoredObject } from './object/stored-object.js'
 import { openOrigin } from './origin/open-origin.js'
 import { ChunkSupply } from './pool/chunk-supply.js'
 import { emptyDevice, type Vacated } from './pool/empty-device.js'
+import { Demand } from './pool/demand.js'
 import { partsOf } from './pool/parts.js'
 import { PoolChunks } from './pool/pool-chunks.js'
 import { Pool, chunksOf, formatDevices, type FoundChunkPlace } from './pool/pool.js'
 import { closePrepared, planDevices, prepareDevices } from './pool/prepare-devices.js'
 import { eraseSuperblocks, readSuperblock } from './pool/superblocks.js'
 import { watchDevice } from './pool/watch-device.js'
+import { weightsOf } from './pool/weights.js'
 import { whoGives, type Tenant } from './pool/who-gives.js'
 import { scrubDisks } from './scrub/scrub-disks.js'
 import { DiskCounters, sumOf } from './statistics/disk-counters.js'
@@ -102,6 +104,7 @@ interface AttachedDisk {
   /** What each thread that serves it counts, by the thread's number. */
   readonly counters: ReadonlyMap<number, DiskCounters>
   readonly windows: DiskWindows
+  readonly demand: Demand
   status: ThreadDiskStatus
 }
 
@@ -705,13 +708,21 @@ class IoEngine implements Engine {
       // A log that was opened keeps no chunks from others any more.
       cache.supply.serve()
       await this.#refresh()
-      const { chunkBytes, sharedChunks } = cache.pool
-      const tenant = ({ settings }: { readonly settings: DiskSettings }): Tenant => ({
-        shares: settings.shares,
-        minChunks: settings.minBytes / chunkBytes,
-      })
-      const holders = this.#disksOf(cache).map((disk) => ({ ...tenant(disk), chunks: disk.status.chunks, disk }))
-      const opening = [...this.#opening].filter((disk) => disk.cache === cache).map(tenant)
+      const { sharedChunks } = cache.pool
+      const now = this.options.clock.monotonic()
+      const disks = this.#disksOf(cache)
+      const weights = weightsOf(
+        disks.map(({ settings: { shares }, demand }) => ({ shares, gain: demand.gain, isIdle: demand.isIdle(now) })),
+      )
+      const holders = disks.map((disk, index) => ({
+        disk,
+        chunks: disk.status.chunks,
+        weight: weights[index]!,
+        minChunks: promisedChunks(cache, disk.settings),
+      }))
+      const opening = [...this.#opening]
+        .filter((disk) => disk.cache === cache)
+        .map(({ settings }): Tenant => ({ weight: settings.shares, minChunks: promisedChunks(cache, settings) }))
       const giver = whoGives(holders, opening, sharedChunks)
       if (giver !== undefined) {
         const { settings, thread } = giver.disk
@@ -837,7 +848,8 @@ class IoEngine implements Engine {
       return thread.calls.call('attach', wanted, ports)
     })
     const windows = new DiskWindows([...counters.values()], this.options.clock)
-    const attached = { settings, cache, thread, counters, windows, status }
+    const demand = new Demand(this.options.clock.monotonic())
+    const attached = { settings, cache, thread, counters, windows, demand, status }
     this.#disks.set(settings.name, attached)
     return describeDisk(attached)
   }
@@ -1044,9 +1056,20 @@ class IoEngine implements Engine {
     this.#stopSampling = this.options.clock.after(SAMPLE_MILLISECONDS, () => {
       for (const { windows } of this.#disks.values()) windows.sample()
       // Tells of pages that were found bad, whether or not anybody asks.
-      void this.#refresh().catch(() => undefined)
+      this.#refresh().then(
+        () => this.#noteDemands(),
+        () => undefined,
+      )
       this.#sampleLater()
     })
+  }
+
+  #noteDemands(): void {
+    const now = this.options.clock.monotonic()
+    for (const disk of this.#disks.values()) {
+      const { returns, chunks } = disk.status
+      disk.demand.note({ requests: requestsOf(disk), returns, chunks }, now)
+    }
   }
 
   /** Ends service everywhere. A disk that cannot be closed cleanly is left as a kill would leave it, and the error is passed on. */

@@ -63,6 +63,17 @@ function ofDisk(plane: ControlPlane, disk: DiskDocument): Attention {
   if (state === 'serving' && disk.reason !== null && disk.dirtyBytes > 0) {
     return [{ object, state, reason: disk.reason, mend: `mend the origin ${disk.origin}: it is tried again` }]
   }
+  if (disk.allocation === 'best-effort') {
+    const what = `cache ${disk.cache} has no room for its min`
+    return [
+      {
+        object,
+        state,
+        reason: what,
+        mend: `lower the min of a disk, stop a VM, or: vmcache device add ${disk.cache} PATH`,
+      },
+    ]
+  }
   if (disk.badPages > 0) {
     return [{ object, state, reason: `${disk.badPages} of its cached pages were bad`, mend: mendBadPages(disk) }]
   }

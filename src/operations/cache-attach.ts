@@ -2,13 +2,14 @@ import { join } from 'node:path'
 import { VmcacheError } from '../base/errors.js'
 import { loadReplacement } from '../engine/replacement/modules.js'
 import { checkedDiskName, defaultDiskName } from '../model/names.js'
-import type { AttachRequest } from '../protocol/control/documents.js'
+import type { Allocation, AttachRequest } from '../protocol/control/documents.js'
 import type { ResponseOf } from '../protocol/control/routes.js'
 import type { CacheRecord } from '../state/cache-store.js'
 import type { DiskRecord, OwningVm } from '../state/disk-store.js'
+import { sharesBeside } from './allocation.js'
 import type { ControlPlane } from './control-plane.js'
 import { diskDocument } from './disk-document.js'
-import { disksOf, exclusively, knownCache } from './inventory.js'
+import { exclusively, knownCache } from './inventory.js'
 import { leaseKey } from './lease.js'
 import { checkLimits } from './limits.js'
 import { checkedMode } from './disk-set.js'
@@ -31,6 +32,7 @@ export async function attachOrigin(
   plane: ControlPlane,
   request: AttachRequest,
   vm: OwningVm | null,
+  allocation: Allocation = 'full',
 ): Promise<ResponseOf<'cache.attach'>> {
   const { inventory } = plane
   const cache = knownCache(inventory, request.cache)
@@ -47,19 +49,21 @@ export async function attachOrigin(
   const devices = await devicePaths(plane)
   // From here to the claim of the name nothing is waited for: of two attachments at once each sees what the other was promised.
   refuseUsedOrigin(plane, seen, devices)
-  refuseFullCache(plane, request)
   const record = newRecord(plane, cache, name, seen, request, vm)
+  refuseFullCache(plane, record, allocation)
   if (request.dryRun) {
     return { changed: true, dryRun: true, steps: stepsOf(record, seen), disk: null }
   }
   await exclusively(inventory, `disk ${name}`, async () => {
     inventory.disks.set(name, record)
     inventory.identities.set(name, seen.identity)
+    inventory.allocations.set(name, allocation)
     await withUndo(async (undo) => {
       undo('the name', async () => {
         inventory.disks.delete(name)
         inventory.identities.delete(name)
         inventory.epochs.delete(name)
+        inventory.allocations.delete(name)
       })
       await serveDisk(plane, record, seen, undo, {
         isNew: true,
@@ -153,10 +157,14 @@ function refuseUsedOrigin({ inventory }: ControlPlane, seen: ObservedOrigin, dev
   })
 }
 
-function refuseFullCache(plane: ControlPlane, { cache: name, minBytes }: AttachRequest): void {
-  refuseClosedCache(plane, name)
-  const open = plane.engine.caches().find((cache) => cache.name === name)
-  if (open !== undefined) checkPromisedSpace(open, disksOf(plane.inventory, name), minBytes)
+/** What a disk is promised that rests now it must be possible to promise at all; besides what others are promised there is at least the least share. */
+function refuseFullCache(plane: ControlPlane, record: DiskRecord, allocation: Allocation): void {
+  refuseClosedCache(plane, record.cache)
+  const open = plane.engine.caches().find((cache) => cache.name === record.cache)
+  if (open === undefined) return
+  const isResting = allocation === 'resting'
+  if (isResting) checkPromisedSpace(open, [], record)
+  checkPromisedSpace(open, sharesBeside(plane.inventory, record.cache), isResting ? { ...record, minBytes: 0 } : record)
 }
 
 function newRecord(

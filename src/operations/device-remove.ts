@@ -2,10 +2,11 @@ import { VmcacheError } from '../base/errors.js'
 import { formatSize } from '../base/units.js'
 import type { CacheDocument, DeviceDocument } from '../protocol/control/documents.js'
 import { cacheDocument } from './cache-document.js'
+import { sharesBeside } from './allocation.js'
 import type { ControlPlane } from './control-plane.js'
 import { refuseUnopened } from './device-add.js'
 import { drainDisk } from './drain-disk.js'
-import { disksOf, exclusively, knownCache } from './inventory.js'
+import { exclusively, knownCache } from './inventory.js'
 import { saveCache } from './open-cache.js'
 import type { OperationContext, Operations } from './operation.js'
 import { checkRemainingSpace } from './promised-space.js'
@@ -69,7 +70,7 @@ function refuseWithout({ inventory }: ControlPlane, cache: CacheDocument, device
     })
   }
   const left = others.reduce((sum, { chunks }) => sum + chunks, 0)
-  checkRemainingSpace(cache, disksOf(inventory, cache.name), left)
+  checkRemainingSpace(cache, sharesBeside(inventory, cache.name), left)
 }
 
 export function removalSteps(

@@ -1,9 +1,10 @@
 import { VmcacheError } from '../base/errors.js'
 import { cacheDocument } from './cache-document.js'
+import { sharesBeside } from './allocation.js'
 import type { ControlPlane } from './control-plane.js'
 import { addDevice, refuseUnopened } from './device-add.js'
 import { namedDevice, removalSteps, removeDevice } from './device-remove.js'
-import { disksOf, exclusively, knownCache } from './inventory.js'
+import { exclusively, knownCache } from './inventory.js'
 import type { Operations } from './operation.js'
 import { checkRemainingSpace } from './promised-space.js'
 import { realPath } from './real-path.js'
@@ -26,7 +27,7 @@ export function deviceReplace(plane: ControlPlane): Operations['device.replace']
       if (dryRun) return { changed: true, dryRun, steps: [...added, ...removalSteps(cache, old)], cache }
       const others = cache.devices.filter(({ id, state }) => id !== old.id && state === 'ok')
       const left = others.reduce((sum, { chunks }) => sum + chunks, 0)
-      checkRemainingSpace(cache, disksOf(inventory, name), left)
+      checkRemainingSpace(cache, sharesBeside(inventory, name), left)
       await removeDevice(plane, name, old, context)
       return { changed: true, cache: cacheDocument(plane, name) }
     })

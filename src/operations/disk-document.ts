@@ -3,6 +3,7 @@ import type { ModeState } from '../model/mode.js'
 import type { DiskDocument } from '../protocol/control/documents.js'
 import type { DiskRecord } from '../state/disk-store.js'
 import type { ControlPlane } from './control-plane.js'
+import { allocationOf } from './allocation.js'
 import { knownDisk } from './inventory.js'
 import { lacksWrites } from './origin-guard.js'
 
@@ -26,6 +27,9 @@ function joined(plane: ControlPlane, record: DiskRecord, served: EngineDisk | un
     vm: record.vm === null ? null : (plane.inventory.vms.get(record.vm.uuid)?.name ?? record.vm.uuid),
     target: record.vm?.target ?? null,
     uri: nbdUri(record.name, record.socket),
+    minBytes: record.minBytes,
+    shares: record.shares,
+    allocation: allocationOf(plane.inventory, record.name),
     lacksWrites: lacksWrites(plane, record.name),
     lease: { host: plane.host.name, epoch: plane.inventory.epochs.get(record.name) ?? 0 },
   }

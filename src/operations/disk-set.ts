@@ -3,10 +3,11 @@ import { loadReplacement } from '../engine/replacement/modules.js'
 import { isMode, MODES, type Mode } from '../model/mode.js'
 import type { RequestOf } from '../protocol/control/routes.js'
 import type { DiskRecord } from '../state/disk-store.js'
+import { shareOf, sharesBeside } from './allocation.js'
 import type { ControlPlane } from './control-plane.js'
 import { diskDocument } from './disk-document.js'
 import { drainDisk } from './drain-disk.js'
-import { disksOf, exclusively, knownCache, knownDisk } from './inventory.js'
+import { exclusively, knownCache, knownDisk } from './inventory.js'
 import { checkLimits } from './limits.js'
 import type { Operations } from './operation.js'
 import { grantedMode, releaseIfComplete } from './origin-guard.js'
@@ -41,10 +42,10 @@ export function diskSet(plane: ControlPlane): Operations['disk.set'] {
           const mode = served.state === 'direct' ? after.mode : await grantedMode(plane, changed)
           inventory.changingModes.set(name, mode)
           await drainDisk(plane, name, context, null, (draining) =>
-            engine.change(name, { ...after, mode }, draining),
+            engine.change(name, { ...after, ...shareOf(inventory, changed), mode }, draining),
           ).finally(() => inventory.changingModes.delete(name))
           undo(`set disk ${name} back`, async () =>
-            engine.change(name, { ...before, mode: await grantedMode(plane, record) }),
+            engine.change(name, { ...before, ...shareOf(inventory, record), mode: await grantedMode(plane, record) }),
           )
         }
         await state.disks.save(changed)
@@ -94,6 +95,6 @@ async function check(plane: ControlPlane, record: DiskRecord, after: Settings): 
   if (after.replacement !== record.replacement) await loadReplacement(after.replacement)
   const open = engine.caches().find((cache) => cache.name === record.cache)
   if (open === undefined || after.minBytes <= record.minBytes) return
-  const others = disksOf(inventory, record.cache).filter((disk) => disk.name !== record.name)
-  checkPromisedSpace(open, others, after.minBytes)
+  const { minBytes } = shareOf(inventory, { ...record, ...after })
+  checkPromisedSpace(open, sharesBeside(inventory, record.cache, record.name), { name: record.name, minBytes })
 }

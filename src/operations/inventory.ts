@@ -1,6 +1,7 @@
 import { VmcacheError } from '../base/errors.js'
 import type { Activity } from '../model/idleness.js'
 import type { Mode } from '../model/mode.js'
+import type { Allocation } from '../protocol/control/documents.js'
 import type { CacheRecord } from '../state/cache-store.js'
 import type { CheckpointRecord } from '../state/checkpoint-store.js'
 import type { DiskRecord } from '../state/disk-store.js'
@@ -61,6 +62,8 @@ export interface Inventory {
   readonly activities: Map<string, Activity>
   /** Disks of VMs whose requests come through the engine now. */
   readonly throughCache: Set<string>
+  /** What disks have of their caches; one that is not here has all that is wanted of it. */
+  readonly allocations: Map<string, Allocation>
   /** Why attached disks of running VMs are direct, by disk. */
   readonly whyDirect: Map<string, string>
   /** Objects that are being changed: `cache fast`, `disk web01/vda`, `vm web01`. */
@@ -89,6 +92,7 @@ export function createInventory(): Inventory {
     reservations: new Map(),
     activities: new Map(),
     throughCache: new Set(),
+    allocations: new Map(),
     whyDirect: new Map(),
     busy: new Set(),
     inBackground: new Map(),

@@ -5,6 +5,7 @@ import { completeExchange, renewDisk } from '../hypervisor/exchange-disk.js'
 import { observeVm, type ObservedDisk, type ObservedVm } from '../hypervisor/observe-vm.js'
 import type { VmRecord } from '../state/vm-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
+import { rest } from './allocation.js'
 import type { ControlPlane } from './control-plane.js'
 import { exclusively, inBackground } from './inventory.js'
 import { disksOfVm, driverOf, type VmDisk } from './known-vm.js'
@@ -12,7 +13,7 @@ import { lacksWrites } from './origin-guard.js'
 import { reconcileReservation } from './reservation.js'
 import { servedDisk } from './served-disk.js'
 import { settleCheckpoint } from './settle-checkpoints.js'
-import { putThroughCache, settleDisk } from './vm-disks.js'
+import { comeToWork, putThroughCache, settleDisk } from './vm-disks.js'
 
 /** Compares what is wanted of a VM, by name or UUID, or of all (null), with what is, and makes it so. Returns whether to try again soon. */
 export type VmReconciler = (vm: string | null) => Promise<boolean>
@@ -148,12 +149,15 @@ async function reconcileDisk(
   const { name } = disk
   const now = disks.find((other) => other.target === disk.vm.target)
   if (state === 'off' || monitor === null) {
-    if (!inventory.throughCache.has(name) && !lacksWrites(plane, name)) return null
+    if (!inventory.throughCache.has(name) && !lacksWrites(plane, name)) {
+      await rest(plane, disk)
+      return null
+    }
     await settleDisk(plane, disk, { progress: () => {}, signal: new AbortController().signal })
     return 'vm.settle'
   }
   if (now?.path.kind === 'cached' && now.path.socket === disk.socket) {
-    inventory.throughCache.add(name)
+    await comeToWork(plane, disk)
     inventory.whyDirect.delete(name)
     if (state !== 'io-error') {
       await completeExchange(monitor, now)

@@ -2,6 +2,7 @@ import { VmcacheError } from '../base/errors.js'
 import type { FoundLog } from '../engine/engine.js'
 import type { DiskRecord } from '../state/disk-store.js'
 import type { TenureRecord } from '../state/tenure-store.js'
+import { shareOf } from './allocation.js'
 import type { ControlPlane } from './control-plane.js'
 import { leaseKey, refuseForeignWriter, releaseLease, takeLease, type LeasedDisk } from './lease.js'
 import type { ObservedOrigin } from './observe-origin.js'
@@ -90,10 +91,11 @@ export async function serveDisk(
 
   const listenDescriptor = await sockets.listen(record.socket)
   undoNew('close the socket', () => sockets.close(record.socket))
-  const { logId, cache, origin, replacement, minBytes, maxBytes, shares, readOnly, blockBytes, socket } = record
-  const settings = { name, logId, cache, origin, replacement, minBytes, maxBytes, shares, readOnly, blockBytes }
+  const { logId, cache, origin, replacement, maxBytes, readOnly, blockBytes, socket } = record
+  const settings = { name, logId, cache, origin, replacement, maxBytes, readOnly, blockBytes }
   const served = await engine.attach({
     ...settings,
+    ...shareOf(inventory, record),
     mode: granted,
     epoch,
     listenDescriptor,
@@ -142,6 +144,7 @@ export async function forgetDisk({ host, inventory, state }: ControlPlane, name:
   inventory.stampedLacking.delete(name)
   inventory.withheldModes.delete(name)
   inventory.throughCache.delete(name)
+  inventory.allocations.delete(name)
   inventory.whyDirect.delete(name)
 }
 

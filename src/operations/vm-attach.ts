@@ -74,8 +74,9 @@ async function attach(
   }
   if (now !== null) refuseUnsafeMode(settings.mode, { name }, now)
   const inserts = now !== null && now.path.kind === 'direct'
+  const allocation = monitor === null ? 'resting' : 'full'
   const owner = { uuid: vm.uuid, target }
-  const result = await attachOrigin(plane, { ...settings, origin: path, name, readOnly: false }, owner)
+  const result = await attachOrigin(plane, { ...settings, origin: path, name, readOnly: false }, owner, allocation)
   const steps = [...(result.steps ?? []), ...(inserts ? [`send the requests of ${target} through cache`] : [])]
   if (!request.dryRun && inserts) {
     try {

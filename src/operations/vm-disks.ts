@@ -5,6 +5,7 @@ import type { VmMonitor } from '../hypervisor/driver.js'
 import { DEFAULT_MODE } from '../model/mode.js'
 import type { VmRecord } from '../state/vm-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
+import { rest, takeShares } from './allocation.js'
 import type { ControlPlane } from './control-plane.js'
 import { drainDisk } from './drain-disk.js'
 import { driverOf, type VmDisk } from './known-vm.js'
@@ -40,7 +41,7 @@ export async function putThroughCache(
   refuseUnsafeMode(mode, disk, observed)
   if (served.state === 'serving') await engine.invalidate(name)
   await insertDisk(monitor, observed, { socket: disk.socket, sizeBytes: served.sizeBytes })
-  inventory.throughCache.add(name)
+  await comeToWork(plane, disk)
   inventory.whyDirect.delete(name)
   await takeUpMode(plane, disk)
 }
@@ -101,13 +102,20 @@ export async function settleDisk(
   plane.inventory.throughCache.delete(disk.name)
   plane.inventory.whyDirect.delete(disk.name)
   await leaveWriteBack(plane, disk, reason, context)
+  await rest(plane, disk)
+}
+
+/** The requests of a disk come through the engine. Whoever has started its VM: it has its share. */
+export async function comeToWork(plane: ControlPlane, disk: VmDisk): Promise<void> {
+  plane.inventory.throughCache.add(disk.name)
+  await takeShares(plane, [disk], { isBestEffort: true })
 }
 
 /** A disk that was settled, and whose VM goes on after all, has its mode again where its requests come through the engine. */
 export async function comeThroughCache(plane: ControlPlane, vm: VmRecord, disk: VmDisk): Promise<void> {
   const found = await findDisk(plane, vm, disk)
   if (found?.observed.path.kind !== 'cached') return
-  plane.inventory.throughCache.add(disk.name)
+  await comeToWork(plane, disk)
   await takeUpMode(plane, disk)
 }
 

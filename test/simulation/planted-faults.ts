@@ -638,19 +638,6 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
     ],
   },
   {
-    name: 'a log that knows of lost pages is given back',
-    seed: 50010,
-    edits: [
-      {
-        file: 'engine/disk/disk.ts',
-        find: `    if (badPages.size === 0) return
-`,
-        replace: `    if (badPages.size >= 0) return
-`,
-      },
-    ],
-  },
-  {
     name: 'a relocated page gets a new checksum, unread',
     seed: 13,
     edits: [
@@ -680,8 +667,8 @@ export const PLANTED_FAULTS: readonly PlantedFault[] = [
     edits: [
       {
         file: 'engine/disk/destage.ts',
-        find: `if (times < REFUSALS_UNTIL_STUCK) waiting`,
-        replace: `if (times > 0) waiting`,
+        find: `if (pages.size > 0 && !(await flushes(origin))) throw refused`,
+        replace: `if (pages.size > 0) throw refused`,
       },
     ],
   },

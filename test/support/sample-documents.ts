@@ -87,6 +87,7 @@ export const web: DiskDocument = {
   minBytes: 0,
   maxBytes: null,
   shares: 100,
+  allocation: 'full',
   writeBack: DEFAULT_WRITE_BACK,
   allocatedBytes: 6 * GIB,
   cachedBytes: 5.5 * GIB,

@@ -1,7 +1,13 @@
 import { formatDuration, formatSize } from '../../base/units.js'
 import type { DiskPhase, PhaseSource } from '../../model/phase.js'
 import type { DestageBarrier } from '../../model/write-back.js'
-import type { ChangeResult, DiskDocument, DiskStatsDocument, ResolvedDisk } from '../../protocol/control/documents.js'
+import type {
+  Allocation,
+  ChangeResult,
+  DiskDocument,
+  DiskStatsDocument,
+  ResolvedDisk,
+} from '../../protocol/control/documents.js'
 import type { Screen } from '../screen.js'
 import { renderProperties, renderTable, type Column } from '../table.js'
 import { age, count, dirty, NONE, orNone, ratio, state } from './text.js'
@@ -50,6 +56,12 @@ function phase({ sectors, source }: DiskPhase): string {
   return `${sectors} ${sectors === 1 ? 'sector' : 'sectors'}${PHASE_SOURCES[source]}`
 }
 
+const SHARES: Readonly<Record<Allocation, string | null>> = {
+  full: null,
+  'best-effort': 'without its min, for which there is no room',
+  resting: 'none while its VM is off: others take what it has when they need it',
+}
+
 /** `vmcache disk show`. */
 export function diskProperties(disk: DiskDocument, screen: Screen): string {
   const { paint } = screen
@@ -67,6 +79,7 @@ export function diskProperties(disk: DiskDocument, screen: Screen): string {
       ['size', `${formatSize(disk.sizeBytes)}${disk.readOnly ? ', read-only' : ''}`],
       ['cache', disk.cache],
       ['cached', `${formatSize(disk.cachedBytes)} in ${formatSize(disk.allocatedBytes)} of chunks`],
+      ['share', SHARES[disk.allocation]],
       ['dirty', `${dirty(disk.dirtyBytes, paint)}${oldest}${toFlush}`],
       ['stuck pages', disk.stuckPages === 0 ? null : paint.bad(`${disk.stuckPages}, refused by the origin`)],
       [

@@ -26,8 +26,9 @@ const LONGEST_RETRY_MILLISECONDS = 10_000
 const SILENT_MILLISECONDS = 5000
 /** Who wanted nothing for so long is idle. */
 const IDLE_MILLISECONDS = 100
-/** A write that the origin refused so often while it took others is *stuck*. */
-const REFUSALS_UNTIL_STUCK = 3
+/** What the origin refused of a span is tried again so often, page by page, before it is *stuck*; the pauses between begin with the first one and double. */
+const TRIES_OF_REFUSED = 3
+const FIRST_PAUSE_MILLISECONDS = 50
 /** How often what is stuck is tried again. */
 const STUCK_RETRY_MILLISECONDS = 30_000
 /** With barriers that only wait for answers, the origin is flushed this often. */
@@ -65,6 +66,13 @@ export interface DestageOptions {
   readonly onDamage: (error: Error) => void
 }
 
+/** What the origin did not take. */
+interface Refused {
+  readonly start: number
+  readonly data: Buffer
+  readonly error: Error
+}
+
 interface Waiter {
   readonly lsn: number
   readonly resolve: () => void
@@ -97,8 +105,7 @@ export class Destage {
   #isSilent = false
   #stopListening: (() => void) | undefined
   #bytesPerSecond = FIRST_BYTES_PER_SECOND
-  /** Pages that the origin refused, and how often; those that are stuck, and when they are tried again. */
-  readonly #refusals = new Map<number, number>()
+  /** Pages that are stuck, and when they are tried again. */
   readonly #stuck = new Map<number, number>()
   /** Where the log has stuck pages again. */
   #asides: (SetAside & { readonly page: number })[] = []
@@ -351,7 +358,6 @@ export class Destage {
     if (!log.hasDirty || this.#isAllStuck) {
       // What else was refused is at the origin, or something newer is.
       const pages = new Set(this.#asides.map(({ page }) => page))
-      for (const page of this.#refusals.keys()) if (!pages.has(page)) this.#refusals.delete(page)
       for (const page of this.#stuck.keys()) if (!pages.has(page)) this.#stuck.delete(page)
     }
     const seconds = Math.max(0.001, (clock.monotonic() - startedAt) / 1000)
@@ -365,7 +371,7 @@ export class Destage {
   }
 
   async #send(span: Span): Promise<void> {
-    const { origin, phaseBytes, fills, clock } = this.#options
+    const { origin, phaseBytes, fills } = this.#options
     const limit = origin.description.sizeBytes
     for (const { page, count, trim } of span.zeroes) {
       const start = Math.max(0, page * PAGE_BYTES - phaseBytes)
@@ -375,20 +381,20 @@ export class Destage {
       this.#listen()
       await this.#zero(start, end - start, trim)
     }
-    const refused: { start: number; data: Buffer; error: Error }[] = []
+    let refused: Refused[] = []
     const taken = new Set<number>()
     const write = async (start: number, data: Buffer): Promise<void> => {
       const first = Math.floor(start / PAGE_BYTES)
       const last = Math.floor((start + data.length - 1) / PAGE_BYTES)
       fills.cancel(first, last)
-      if (first === last && (this.#stuck.get(first) ?? 0) > clock.monotonic()) {
+      if (first === last && this.#isStuck(start)) {
         refused.push({ start, data, error: new OriginError('the origin refused it before') })
         return
       }
       try {
         await origin.write(start - phaseBytes, data)
         this.#listen()
-        if (this.#refusals.size > 0) for (let page = first; page <= last; page++) taken.add(page)
+        if (this.#stuck.size > 0) for (let page = first; page <= last; page++) taken.add(page)
       } catch (error) {
         refused.push({ start, data, error: error as Error })
       }
@@ -403,37 +409,26 @@ export class Destage {
       inFlight.add(written)
     }
     await Promise.all(inFlight)
-    // An origin that takes nothing at all is waited for.
-    if (refused.length > 0 && !(await flushes(origin))) throw refused[0]!.error
-    // A run that was refused is tried page by page: one bad place must not hold its neighbours.
-    for (const { start, data } of refused.splice(0)) {
-      for (let at = start; at < start + data.length;) {
-        const end = Math.min(start + data.length, (Math.floor(at / PAGE_BYTES) + 1) * PAGE_BYTES)
-        await write(at, data.subarray(at - start, end - start))
-        at = end
-      }
+    for (let tries = 0; tries < TRIES_OF_REFUSED && refused.length > 0; tries++) {
+      // An origin that takes nothing at all is waited for.
+      if (!(await flushes(origin))) throw refused[0]!.error
+      if (tries > 0 && !refused.every(({ start }) => this.#isStuck(start)))
+        await this.#sleep(FIRST_PAUSE_MILLISECONDS * 2 ** (tries - 1))
+      const again = refused
+      refused = []
+      // One bad place must not hold its neighbours.
+      for (const { start, data } of again) for (const part of pagesOf(start, data)) await write(part.start, part.data)
     }
     // A page that was refused in part is refused.
     const pages = new Map(refused.map(({ start, error }) => [Math.floor(start / PAGE_BYTES), error]))
-    for (const page of taken) {
-      if (pages.has(page)) continue
-      this.#refusals.delete(page)
-      this.#stuck.delete(page)
-    }
-    await this.#setRefusedAside(pages, span)
+    for (const page of taken) if (!pages.has(page)) this.#stuck.delete(page)
+    if (pages.size > 0 && !(await flushes(origin))) throw refused[0]!.error
+    for (const [page, error] of pages) if (!(await this.#setAside(page, span))) throw error
   }
 
-  /** Sets pages aside that the origin refused often enough while it took others; throws while there is one that it did not. */
-  async #setRefusedAside(pages: ReadonlyMap<number, Error>, span: Span): Promise<void> {
-    const works = pages.size > 0 && (await flushes(this.#options.origin))
-    let waiting: Error | undefined
-    for (const [page, error] of pages) {
-      const times = (this.#refusals.get(page) ?? 0) + (works ? 1 : 0)
-      this.#refusals.set(page, times)
-      if (times < REFUSALS_UNTIL_STUCK) waiting ??= error
-    }
-    if (waiting !== undefined) throw waiting
-    for (const [page, error] of pages) if (!(await this.#setAside(page, span))) throw error
+  /** Whether the turn of what was set aside, by a place in it, has not come. */
+  #isStuck(start: number): boolean {
+    return (this.#stuck.get(Math.floor(start / PAGE_BYTES)) ?? 0) > this.#options.clock.monotonic()
   }
 
   /** An origin that does not trim or zero a range is given the zeroes themselves. */
@@ -483,6 +478,15 @@ export class Destage {
     const lost = pages.filter(({ page, location }) => log.table.find(page) === location)
     for (const { page, location } of lost) await log.recordBad(page, location)
     if (lost.length > 0) await log.commit()
+  }
+}
+
+/** Neighbouring bytes, divided into pages. */
+function* pagesOf(start: number, data: Buffer): Generator<{ readonly start: number; readonly data: Buffer }> {
+  for (let at = start; at < start + data.length;) {
+    const end = Math.min(start + data.length, (Math.floor(at / PAGE_BYTES) + 1) * PAGE_BYTES)
+    yield { start: at, data: data.subarray(at - start, end - start) }
+    at = end
   }
 }
 

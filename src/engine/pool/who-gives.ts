@@ -1,6 +1,7 @@
 /** What a log may expect of the pool that it shares with others. */
 export interface Tenant {
-  readonly shares: number
+  /** How much it counts beside others. */
+  readonly weight: number
   readonly minChunks: number
 }
 
@@ -10,7 +11,7 @@ export interface Holder extends Tenant {
 }
 
 /**
- * Who gives a chunk up when none is free: the one that is furthest above its part by shares, where somebody has less than its own, or is being
+ * Who gives a chunk up when none is free: the one that is furthest above its part by weight, where somebody has less than its own, or is being
  * opened and has none yet. Undefined where nobody should.
  */
 export function whoGives<H extends Holder>(
@@ -18,9 +19,9 @@ export function whoGives<H extends Holder>(
   opening: readonly Tenant[],
   usableChunks: number,
 ): H | undefined {
-  const shares = [...holders, ...opening].reduce((sum, tenant) => sum + tenant.shares, 0)
-  const above = (holder: H): number =>
-    holder.chunks - Math.max((usableChunks * holder.shares) / shares, holder.minChunks)
+  const weight = [...holders, ...opening].reduce((sum, tenant) => sum + tenant.weight, 0)
+  const above = ({ chunks, weight: own, minChunks }: H): number =>
+    chunks - Math.max(own > 0 ? (usableChunks * own) / weight : 0, minChunks)
   let most: H | undefined
   let isWanted = opening.length > 0
   for (const holder of holders) {

@@ -112,6 +112,7 @@ const GHOSTS_PER_PAGE = 0.4
  * are missed, two where frequent ones are. The order within a list is that of the log, not of the last use.
  */
 class LaidArc extends BudgetedReplacement {
+  returns = 0
   readonly #recentGhosts: Ghosts
   readonly #frequentGhosts: Ghosts
   #capacityPages: number
@@ -131,6 +132,7 @@ class LaidArc extends BudgetedReplacement {
     else if (this.#frequentGhosts.take(page)) {
       this.#idlePages = Math.min(MOST_IDLE_LAPS * this.#capacityPages, this.#idlePages + MOST_IDLE_LAPS)
     } else return 0
+    this.returns++
     return FREQUENT_BIT
   }
 

@@ -20,6 +20,8 @@ export interface ExactReplacement {
 }
 
 export interface LaidReplacement {
+  /** Pages that came back soon after they had left, so far: with more room they would have been hits. Absent where it remembers none that left. */
+  readonly returns?: number
   /** Heat of a page that enters the cache by a fill or a guest's write. */
   inserted(page: number): number
   /** New heat of a cached page that was read or overwritten. */

@@ -120,6 +120,7 @@ const GHOSTS_PER_PAGE = 0.75
  * stays. New pages hold their slots for a lap rather than for a tenth of the room: that is what the one log costs.
  */
 class LaidS3Fifo extends BudgetedReplacement {
+  returns = 0
   readonly #ghosts: Ghosts
 
   constructor(capacityPages: number) {
@@ -128,7 +129,9 @@ class LaidS3Fifo extends BudgetedReplacement {
   }
 
   override inserted(page: number): number {
-    return this.#ghosts.take(page) ? PROVEN_BIT | RETURNED_LAPS : 0
+    if (!this.#ghosts.take(page)) return 0
+    this.returns++
+    return PROVEN_BIT | RETURNED_LAPS
   }
 
   override hit(heat: number): number {

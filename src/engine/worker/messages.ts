@@ -52,6 +52,8 @@ export interface ThreadDiskStatus {
   readonly state: DiskState
   readonly reason: string | null
   readonly chunks: number
+  /** Pages that came back soon after they had left, since its log or its replacement is another; undefined where that is not known. */
+  readonly returns: number | undefined
   readonly cachedBytes: number
   readonly indexBytes: number
   readonly badPages: number

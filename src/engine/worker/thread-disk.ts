@@ -146,6 +146,7 @@ export class ThreadDisk {
       state: disk.state,
       reason: disk.reason,
       chunks: disk.log?.chunkCount ?? 0,
+      returns: disk.log?.replacement.returns,
       cachedBytes: disk.log?.cachedBytes ?? 0,
       indexBytes: (disk.log?.indexBytes ?? 0) * (1 + (sharing?.threads ?? 0)),
       badPages: meter.badPages,

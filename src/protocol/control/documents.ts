@@ -42,6 +42,12 @@ export interface CacheDocument {
  */
 export type DiskState = 'serving' | 'recovering' | 'draining' | 'waiting' | 'direct' | 'changed' | 'failed'
 
+/**
+ * What a disk has of its cache: its share and what it is promised (`full`); its share alone, as there was no room for its min when its VM was started
+ * (`best-effort`); or, as its VM is off, what nobody else wants (`resting`).
+ */
+export type Allocation = 'full' | 'best-effort' | 'resting'
+
 export interface DiskDocument {
   disk: string
   cache: string
@@ -57,6 +63,7 @@ export interface DiskDocument {
   minBytes: number
   maxBytes: number | null
   shares: number
+  allocation: Allocation
   /** How what is dirty goes to the origin while the disk is in write-back; limits are null where they follow from what the log may hold. */
   writeBack: WriteBackSettings
   allocatedBytes: number

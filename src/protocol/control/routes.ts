@@ -95,7 +95,8 @@ export interface Routes {
   'vm.adopt': Post<Changing<{ domains: string[]; connect: string | null }>, Results>
   /** Detaches its disks first. */
   'vm.release': Post<Changing<documents.Targets>, Results>
-  'vm.start': Post<Changing<documents.Targets>, Results>
+  /** `bestEffort`: also where their disks cannot have what they are promised of their caches. */
+  'vm.start': Post<Changing<documents.Targets & { bestEffort?: boolean }>, Results>
   /** `force`: at once, as a power cut; else the guest is asked to shut down, and waited for. */
   'vm.stop': Post<Changing<documents.Targets & { force: boolean }>, Results>
   /**

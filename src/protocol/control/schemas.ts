@@ -145,7 +145,7 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
   'vm.delete': z.strictObject({ ...targets, dryRun: flag }),
   'vm.adopt': z.strictObject({ domains: texts.min(1), connect: name.nullable().default(null), dryRun: flag }),
   'vm.release': z.strictObject({ ...targets, dryRun: flag }),
-  'vm.start': z.strictObject({ ...targets, dryRun: flag }),
+  'vm.start': z.strictObject({ ...targets, bestEffort: flag, dryRun: flag }),
   'vm.stop': z.strictObject({ ...targets, force: flag, dryRun: flag }),
   'vm.suspend': z.strictObject({
     ...targets,

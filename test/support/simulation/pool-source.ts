@@ -69,7 +69,7 @@ export class PoolSource implements ChunkSource {
       this.#isRebalancing = false
       // A log that was opened keeps no chunks from others any more.
       if (this.pool.availableChunks > 0) return this.#tell()
-      const tenant = { shares: 1, minChunks: 0 }
+      const tenant = { weight: 1, minChunks: 0 }
       const holders = this.logs().map((log) => ({ ...tenant, chunks: log.chunkCount, log }))
       const opening = Array.from({ length: this.opening() }, () => tenant)
       const giver = this.modules.whoGives(holders, opening, this.pool.usableChunks)

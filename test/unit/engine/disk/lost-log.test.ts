@@ -44,6 +44,8 @@ test('D6 D7: a disk that has lost pages does not go on from its origin when its 
     await expect(run(disk.write(512, stamped(512, 3), false))).rejects.toThrow('write all of it')
   }
 
+  await expect(run(disk.setMode('pass-through'))).rejects.toThrow('1 pages were lost')
+
   device.failed = new Error('the device is gone')
   const read = (page: number): Promise<void> => disk.read(page * 4096, 4096, Buffer.alloc(4096), 0)
   await expect(run(read(1))).rejects.toThrow('1 pages were lost there before the origin had them')

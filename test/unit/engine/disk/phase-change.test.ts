@@ -1,5 +1,6 @@
 /** A disk takes up the phase that its first requests ask for, while they go on; on a simulated device and origin, from a seed. */
 import { expect, test } from 'vitest'
+import type { Disk } from '../../../../src/engine/disk/disk.js'
 import { CHUNKS, openSimulatedDisk, type SimulatedDisk } from '../../../support/simulation/simulated-disk.js'
 import { stampOf, stamped } from '../../../support/simulation/simulated-origin.js'
 
@@ -37,7 +38,7 @@ async function guest({ random, disk }: SimulatedDisk, requests: number, writes: 
   await Promise.all(Array.from({ length: 12 }, worker))
 }
 
-async function check(disk: DiskOnDevice['disk'], page: number, id: number): Promise<void> {
+async function check(disk: Disk, page: number, id: number): Promise<void> {
   const data = Buffer.alloc(PAGE)
   const offset = START + page * PAGE
   if (!disk.tryRead(offset, PAGE, data, 0)) await disk.read(offset, PAGE, data, 0)
