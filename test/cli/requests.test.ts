@@ -369,7 +369,7 @@ test('metrics come as they are', async () => {
 })
 
 test('events that are followed come one per line', async () => {
-  const child = cli.start('event', 'list', '--follow', '--json')
+  const child = cli.start('event', 'list', '--follow', '--since', '36500d', '--json')
   let stdout = ''
   child.stdout!.setEncoding('utf8').on('data', (text: string) => (stdout += text))
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
