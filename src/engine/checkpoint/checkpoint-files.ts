@@ -46,6 +46,8 @@ export function createCheckpointFiles({
   const underWay = createUnderWay()
   /** What was found in files once, by path: to look again costs a read of each. */
   const known = new Map<string, EngineCheckpoint>()
+  /** Paths of files that are being changed. */
+  const changing = new Set<string>()
   /** Looks that are under way, by directory. */
   const lists = new Map<string, Promise<EngineCheckpoint[]>>()
 
@@ -62,22 +64,54 @@ export function createCheckpointFiles({
     return names.flatMap((name) => checkpointOfFile(name) ?? [])
   }
 
+  /**
+   * Whoever changes a file is alone with it until the function that is returned is called: not before all that was begun has ended. Who waits
+   * gives up what hangs; when it goes on it must not meet what came after it.
+   */
+  function enter(path: string): () => void {
+    if (changing.has(path)) {
+      throw new VmcacheError('FAILED', `${path} is being changed still: its storage does not answer`, {
+        hint: 'see whether its storage is there',
+        details: { path },
+      })
+    }
+    changing.add(path)
+    return () => void changing.delete(path)
+  }
+
+  /** A new file for what is not whole yet. */
+  async function createPart(directory: string, id: string): Promise<Device> {
+    const path = checkpointPath(directory, id)
+    if (!(await idsIn(directory)).includes(id)) return storage.create(partOf(path))
+    throw new VmcacheError('IN_USE', `${path} is there already`)
+  }
+
   async function keep(directory: string, source: FilledSource, watch: CheckpointWatch): Promise<EngineCheckpoint> {
     const { id, createdAt } = source
     const attributes = attributesOf(source)
     const path = checkpointPath(directory, id)
     const part = partOf(path)
-    if ((await inTime(directory, idsIn(directory))).includes(id)) {
-      throw new VmcacheError('IN_USE', `${path} is there already`)
-    }
-    const { device, unlessHung } = watchCalls(await inTime(part, storage.create(part)), clock, watch.signal)
+    const leave = enter(path)
+    const creating = createPart(directory, id)
+    const created = await inTime(part, creating).catch((error: unknown) => {
+      creating.then((device) => device.close().finally(() => storage.remove(part))).then(leave, leave)
+      throw error
+    })
+    const { device, timed, unlessHung } = watchCalls(created, clock, watch.signal)
     const writer = new ObjectWriter(targetIn(device, id), { id, createdAt, attributes })
-    const completing = completeCheckpoint(writer, source, watch)
     const release = async (): Promise<void> => {
       writer.release()
       // What counts was committed.
       await device.close().catch(() => undefined)
     }
+    const complete = async (): Promise<StoredObject> => {
+      const object = await completeCheckpoint(writer, source, watch)
+      // What has that name is whole: it is on stable storage, and was read back from there.
+      await timed(storage.rename(part, path))
+      await timed(storage.syncDirectory(directory))
+      return object
+    }
+    const completing = complete()
     const giveUp = async (): Promise<void> => {
       await completing.catch(() => undefined)
       await writer.settled()
@@ -86,15 +120,13 @@ export function createCheckpointFiles({
     }
     try {
       const object = await unlessHung(completing)
-      // What has that name is whole: it is on stable storage, and was read back from there.
-      await inTime(path, storage.rename(part, path))
-      await inTime(path, storage.syncDirectory(directory))
       await release()
+      leave()
       known.set(path, describeCheckpoint(object, '', fileBytesOf(object)))
       return describeCheckpoint(object, source.attributes, fileBytesOf(object))
     } catch (error) {
       // A VM may stand still until it hears of this: what hangs is left to itself.
-      await inTime(path, giveUp()).catch(() => undefined)
+      await inTime(path, giveUp().finally(leave)).catch(() => undefined)
       throw fileError(path, error)
     }
   }
@@ -202,7 +234,11 @@ export function createCheckpointFiles({
       lend: (id, watch, use) =>
         read(directory, id, watch, async (object) => use(await describe(object), readStream(object, PLACE))),
       checkpoints: () => list(directory),
-      deleteCheckpoint: (id) => underWay.run(null, () => inTime(directory, erase(directory, id))),
+      deleteCheckpoint: (id) =>
+        underWay.run(null, async () => {
+          const leave = enter(checkpointPath(directory, id))
+          await inTime(directory, erase(directory, id).finally(leave))
+        }),
     }),
     close: () => underWay.close(),
   }

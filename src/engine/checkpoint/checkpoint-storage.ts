@@ -26,8 +26,13 @@ const BLOCK_BYTES = 4096
 const SYNC_BYTES = 64 * 1024 * 1024
 
 export const systemCheckpointStorage: CheckpointStorage = {
-  create: async (path) =>
-    fileDevice(path, await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC, 0o600)),
+  async create(path) {
+    // Not the same file: somebody who died may be writing it still.
+    await unlink(path).catch((error: unknown) => {
+      if (systemCode(error) !== 'ENOENT') throw error
+    })
+    return fileDevice(path, await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600))
+  },
   open: async (path) => fileDevice(path, await open(path, constants.O_RDONLY)),
   rename,
   remove: unlink,

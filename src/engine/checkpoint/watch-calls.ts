@@ -9,8 +9,10 @@ const CALL_MILLISECONDS = 60_000
 export interface WatchedCalls {
   /** The same device. */
   readonly device: Device
+  /** Another call of the same storage. */
+  timed(call: Promise<void>): Promise<void>
   /**
-   * What `work` comes to, but no longer than any of the device's calls takes and until `signal` is raised: FAILED, INTERRUPTED. A call that hangs
+   * What `work` comes to, but no longer than any of the calls may take and until `signal` is raised: FAILED, INTERRUPTED. A call that hangs
    * may end later, and then `work` does: memory that it uses is its own until then.
    */
   unlessHung<Result>(work: Promise<Result>): Promise<Result>
@@ -35,6 +37,7 @@ export function watchCalls(device: Device, clock: Clock, signal: AbortSignal): W
   }
 
   return {
+    timed,
     device: {
       ...device,
       read: (...args) => timed(device.read(...args)),

@@ -242,8 +242,8 @@ describe('a checkpoint in a file', () => {
 
   test('in a directory that is away is not gone; in one that hangs nobody waits for it', async () => {
     const away = files.at(join(directory, 'away'))
-    for (const call of [away.checkpoints(), away.deleteCheckpoint(ID), keep(away, stamped(10, 1))]) {
-      await expect(call).rejects.toMatchObject({
+    for (const call of [away.checkpoints, () => away.deleteCheckpoint(ID), () => keep(away, stamped(10, 1))]) {
+      await expect(call()).rejects.toMatchObject({
         code: 'FAILED',
         message: expect.stringContaining('away is not there'),
       })
@@ -287,13 +287,49 @@ describe('a checkpoint in a file', () => {
       await clock.advance(60_000)
       await clock.advance(10_000)
       expect(await kept).toMatchObject({ code: 'FAILED', message: expect.stringContaining('does not answer for 60 s') })
+      // What hangs is not to meet what comes after it.
+      const still = { code: 'FAILED', message: expect.stringContaining('being changed still') }
+      await expect(keep(keeper, stamped(10, 1))).rejects.toMatchObject(still)
+      await expect(keeper.deleteCheckpoint(ID)).rejects.toMatchObject(still)
       expect(existsSync(path())).toBe(false)
       // It answers at last: nothing is left, and nothing gets its name.
       const release = setInterval(() => ended.splice(0).forEach((end) => end()), 5)
       await expect.poll(() => readdirSync(directory)).toEqual([])
+      await expect.poll(() => keeper.deleteCheckpoint(ID).catch(({ code }: { code: string }) => code)).toBe('NOT_FOUND')
       clearInterval(release)
     },
   )
+
+  test('whose storage hangs when it is erased is not kept anew before that has ended', async () => {
+    await keep(keeper, stamped(10, 1))
+    const clock = manualClock()
+    const ended: (() => void)[] = []
+    const hanging: CheckpointStorage = {
+      ...systemCheckpointStorage,
+      remove: async (name) => {
+        await new Promise<void>((resolve) => ended.push(resolve))
+        await systemCheckpointStorage.remove(name)
+      },
+    }
+    use(hanging, clock)
+    const erased = keeper.deleteCheckpoint(ID).catch((error: unknown) => error)
+    await expect.poll(() => ended.length).toBe(1)
+    await clock.advance(10_000)
+    expect(await erased).toMatchObject({ code: 'FAILED', message: expect.stringContaining('does not answer') })
+    await systemCheckpointStorage.remove(path())
+    await expect(keep(keeper, stamped(20, 1))).rejects.toMatchObject({ code: 'FAILED' })
+    const release = setInterval(() => ended.splice(0).forEach((end) => end()), 5)
+    await expect
+      .poll(() =>
+        keep(keeper, stamped(20, 1)).then(
+          ({ bytes }) => bytes,
+          () => null,
+        ),
+      )
+      .toBe(20)
+    clearInterval(release)
+    expect((await read(keeper)).length).toBe(20)
+  })
 
   test('that hangs while it is read is given up as well, and at once where nobody waits any longer', async () => {
     await keep(keeper, stamped(3 * MIB, 1))
