@@ -44,6 +44,8 @@ export interface RunOptions {
 }
 
 export interface RunningProcess {
+  /** Ends when every thread that serves disks has answered. */
+  responds(): Promise<void>
   /** Closes everything that was opened, last first. Where no other engine follows, origins get what they lack, as far as time allows. */
   close(options: { isLast: boolean }): Promise<void>
 }
@@ -143,6 +145,7 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
     diskNameOf: defaultDiskName,
   })
   return {
+    responds: () => engine.responds(),
     async close({ isLast }) {
       if (isLast) drainMilliseconds = values['stop-timeout'] * 1000 * DRAIN_SHARE
       for (const closer of closers.reverse()) await closer()
