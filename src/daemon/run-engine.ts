@@ -26,6 +26,7 @@ import { statePassword } from './state-password.js'
 import type { SupervisorLink } from './supervisor-link.js'
 import type { PreviousEnd } from '../operations/previous-end.js'
 import { VERSION } from './version.js'
+import { suspendedList } from './suspended-list.js'
 import { startVmLoop, type VmLoop } from './vm-loop.js'
 
 export interface RunOptions {
@@ -104,6 +105,7 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
     runDirectory: values['run-dir'],
     controlSocket,
     sockets: link.sockets,
+    suspendedList: suspendedList(values['state-dir']),
     locks: link.locks,
     clock,
     random,
