@@ -27,6 +27,8 @@ export interface KeptEngine {
   restoring(): void
   /** The engine serves everything again: it has dealt with the end of the one before it. */
   running(): void
+  /** It answers; to be called every second or so. */
+  alive(): void
   /** The engine says why it is about to end. */
   failed(reason: string): void
 }
@@ -38,6 +40,8 @@ export interface EngineKeeperOptions {
   readonly bootId: string
   readonly supervisorId: string
   readonly stopTimeoutMilliseconds: number
+  /** An engine that has not said for so long that it is alive is killed. */
+  readonly hangTimeoutMilliseconds: number
   readonly backOff: BackOff
   readonly clock: Clock
   readonly logger: Logger
@@ -58,6 +62,9 @@ export interface EngineKeeper {
 }
 
 type State = SupervisorStatus['engine']['state']
+
+/** Looks at an engine in the time after which it is taken for hung: what the supervisor itself did not see does not count. */
+const LOOKS = 10
 
 /**
  * Engines that end one after the other while they open the caches: the next one serves the disks without. Those that ran are not
@@ -103,6 +110,21 @@ export function createEngineKeeper(options: EngineKeeperOptions): EngineKeeper {
     void stopped.exited.then(cancel)
   }
 
+  /** Calls `hung` when an engine says nothing for too long. A supervisor that was held up itself has not looked meanwhile. */
+  function watch(hung: () => void): { alive(): void; end(): void } {
+    let silent = 0
+    let cancel = (): void => undefined
+    const look = (): void => {
+      cancel = clock.after(options.hangTimeoutMilliseconds / LOOKS, () => {
+        silent++
+        if (silent < LOOKS) look()
+        else hung()
+      })
+    }
+    look()
+    return { alive: () => void (silent = 0), end: () => cancel() }
+  }
+
   /** One engine, from its start to the record of its end. Returns the milliseconds to wait before the next. */
   async function tenure(before: Tenure | null): Promise<{ tenure: Tenure; delay: number }> {
     const told = previousEnd(before, { bootId, supervisorId })
@@ -124,7 +146,17 @@ export function createEngineKeeper(options: EngineKeeperOptions): EngineKeeper {
         : `${failedRestores} engines in a row ended while they opened the caches: ${lastEnd?.reason ?? 'unknown'}`
     let settling: Promise<void> = Promise.resolve()
     isStopping = false
+    let wasHung = false
+    const watched = watch(() => {
+      // One that closes has its own time for that.
+      if (child === null || isStopping) return
+      wasHung = true
+      reason = `it said nothing for ${options.hangTimeoutMilliseconds / 1000} s, and was killed`
+      logger.error({ engine: child.pid }, 'the engine hangs and is killed; nothing is lost by that')
+      child.kill()
+    })
     child = options.spawn(told, withoutCaches, {
+      alive: watched.alive,
       restoring: () => (isRestoring = true),
       running() {
         isRestoring = false
@@ -141,13 +173,14 @@ export function createEngineKeeper(options: EngineKeeperOptions): EngineKeeper {
     if (wanted !== 'running') end()
 
     const exit = await child.exited
+    watched.end()
     const at = new Date(clock.now()).toISOString()
     const isClean = exit.code === 0
     const fields = { engine: child.pid, ...exit }
     const wasAsked = isStopping
     child = null
     // Nobody's bug ends an engine by SIGKILL. And one without caches that ends leaves it to the next to try with them.
-    if (exit.signal !== 'SIGKILL' || wasAsked) {
+    if (exit.signal !== 'SIGKILL' || wasAsked || wasHung) {
       failedRestores = isRestoring && !wasAsked && withoutCaches === null ? failedRestores + 1 : 0
     }
     await settling

@@ -14,6 +14,8 @@ import { linkToSupervisor } from './supervisor-link.js'
  */
 process.title = 'vmcache-engine'
 
+const BEAT_MILLISECONDS = 1000
+
 const link = linkToSupervisor({
   onStop: (isLast) => void stop(isLast),
   // Sockets and locks went with the supervisor: another engine may start now, so not one more write.
@@ -26,8 +28,12 @@ let logger: Logger = createLogger({ level: 'info', part: 'engine' })
 logCrashes(logger, (reason) => link.say({ say: 'failed', reason }))
 
 const engine = start()
+let running: RunningProcess | undefined
 engine.then(
-  () => link.say({ say: 'running' }),
+  (runs) => {
+    running = runs
+    link.say({ say: 'running' })
+  },
   (error: unknown) => {
     logger.error({ err: error }, `the engine does not start: ${messageOf(error)}`)
     end(1, messageOf(error))
@@ -55,6 +61,15 @@ async function start(): Promise<RunningProcess> {
 
 let isStopping = false
 
+const [yes, no] = [() => true, () => false]
+
+/** As long as it is well, the supervisor hears of it. */
+async function beat(): Promise<void> {
+  const answers = isStopping || running === undefined || (await running.responds().then(yes, no))
+  if (answers) link.say({ say: 'alive' })
+  setTimeout(() => void beat(), BEAT_MILLISECONDS).unref()
+}
+
 async function stop(isLast: boolean): Promise<void> {
   if (isStopping) return
   isStopping = true
@@ -72,3 +87,5 @@ function end(code: number, reason?: string): void {
   if (reason !== undefined) link.say({ say: 'failed', reason })
   link.close(() => process.exit(code))
 }
+
+void beat()

@@ -6,6 +6,8 @@ export const LIBVIRT_HOOK = '/etc/libvirt/hooks/qemu.d/vmcache'
 export interface LibvirtHookOptions {
   /** Path of the supervisor's list of images that may lack writes (image-lock-list.ts). */
   readonly imageLocks: string
+  /** Path of the engine's list of suspended VMs (suspended-list.ts). */
+  readonly suspended: string
   /** Directories in which libvirt keeps the definitions of storage pools. */
   readonly poolDirectories?: readonly string[]
 }
@@ -14,11 +16,12 @@ const POOL_DIRECTORIES = ['/etc/libvirt/storage', '/run/libvirt/storage']
 
 /**
  * The text of a libvirt hook that keeps a domain from being started, restored or received where one of its images may lack writes:
- * the stamp beside the image says so, or this host's list does (a device has no stamp beside it). Plain sh and awk, nothing of vmcache: a
+ * the stamp beside the image says so, or this host's list does (a device has no stamp beside it); or where the domain is suspended, and would run
+ * without its memory. Plain sh and awk, nothing of vmcache: a
  * copy of it guards a host that reaches the storage and has no vmcache. It never calls virsh, which hangs inside a hook, and it
  * fails closed: what it cannot read it takes for an image that lacks writes.
  */
-export function libvirtHook({ imageLocks, poolDirectories = POOL_DIRECTORIES }: LibvirtHookOptions): string {
+export function libvirtHook({ imageLocks, suspended, poolDirectories = POOL_DIRECTORIES }: LibvirtHookOptions): string {
   // In the script no parameter expansion has braces: a dollar before a brace belongs to this template.
   return String.raw`#!/bin/sh
 ${MARK}
@@ -47,6 +50,10 @@ if [ "$VMCACHE_HOOK" != limited ] && command -v timeout >/dev/null 2>&1; then
     *) refuse "$1" "its images cannot be looked at ($result)" ;;
   esac
 fi
+
+# What libvirt wants to know of a domain comes once.
+xml=$(cat)
+uuid=$(printf '%s\n' "$xml" | sed -n 's/^.*<uuid>\([0-9A-Fa-f-]*\)<\/uuid>.*$/\1/p' | head -n 1)
 
 # Prints the path of every file, device and pool volume that a disk of the domain has, one on each line.
 program=$(cat <<'AWK'
@@ -169,7 +176,24 @@ list_refuses() {
   done <'${quotedForShell(imageLocks)}'
 }
 
-paths=$(awk -v pools='${quotedForShell(poolDirectories.join(':'))}' "$program") || refuse "$1" 'its XML cannot be read'
+suspended_refuses() {
+  tab=$(printf '\t')
+  while IFS=$tab read -r listed name; do
+    [ "$listed" = "$uuid" ] || continue
+    printf '%s\n' 'it is suspended, and would run without its memory. Let it go on' \
+      "    vmcache vm resume '$name'" \
+      'or lose its memory, and start it then:' \
+      "    vmcache checkpoint delete '$name' --discard-memory"
+    return 0
+  done <'${quotedForShell(suspended)}'
+}
+
+if [ -n "$uuid" ] && [ -f '${quotedForShell(suspended)}' ]; then
+  reason=$(suspended_refuses) || refuse "$1" 'the list of suspended domains cannot be read'
+  [ -z "$reason" ] || refuse "$1" "$reason"
+fi
+
+paths=$(printf '%s\n' "$xml" | awk -v pools='${quotedForShell(poolDirectories.join(':'))}' "$program") || refuse "$1" 'its XML cannot be read'
 reasons=$(
   printf '%s\n' "$paths" | while IFS= read -r path; do
     [ -n "$path" ] || continue

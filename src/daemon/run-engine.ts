@@ -26,6 +26,7 @@ import { statePassword } from './state-password.js'
 import type { SupervisorLink } from './supervisor-link.js'
 import type { PreviousEnd } from '../operations/previous-end.js'
 import { VERSION } from './version.js'
+import { suspendedList } from './suspended-list.js'
 import { startVmLoop, type VmLoop } from './vm-loop.js'
 
 export interface RunOptions {
@@ -44,6 +45,8 @@ export interface RunOptions {
 }
 
 export interface RunningProcess {
+  /** Ends when every thread that serves disks has answered. */
+  responds(): Promise<void>
   /** Closes everything that was opened, last first. Where no other engine follows, origins get what they lack, as far as time allows. */
   close(options: { isLast: boolean }): Promise<void>
 }
@@ -103,6 +106,7 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
     runDirectory: values['run-dir'],
     controlSocket,
     sockets: link.sockets,
+    suspendedList: suspendedList(values['state-dir']),
     locks: link.locks,
     clock,
     random,
@@ -144,6 +148,7 @@ export async function runEngine(options: RunOptions): Promise<RunningProcess> {
     diskNameOf: defaultDiskName,
   })
   return {
+    responds: () => engine.responds(),
     async close({ isLast }) {
       if (isLast) drainMilliseconds = values['stop-timeout'] * 1000 * DRAIN_SHARE
       for (const closer of closers.reverse()) await closer()

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { imageLockListPath } from './image-lock-list.js'
+import { suspendedListPath } from './suspended-list.js'
 import { libvirtHook, LIBVIRT_HOOK } from './libvirt-hook.js'
 import { MARK } from './mark.js'
 
@@ -35,7 +36,14 @@ export function serviceFiles(program: ServiceProgram): ServiceFile[] {
     { path: '/etc/sysusers.d/vmcache.conf', mode: 0o644, text: `${MARK}\ng ${CONTROL_GROUP} -\n` },
     { path: '/etc/tmpfiles.d/vmcache.conf', mode: 0o644, text: directories(program) },
     { path: `/etc/needrestart/restart.d/${SUPERVISOR_UNIT}`, mode: 0o755, text: needrestart() },
-    { path: LIBVIRT_HOOK, mode: 0o755, text: libvirtHook({ imageLocks: imageLockListPath(program.stateDir) }) },
+    {
+      path: LIBVIRT_HOOK,
+      mode: 0o755,
+      text: libvirtHook({
+        imageLocks: imageLockListPath(program.stateDir),
+        suspended: suspendedListPath(program.stateDir),
+      }),
+    },
   ]
 }
 

@@ -34,6 +34,8 @@ export type ToSupervisor =
   | { readonly say: 'restoring' }
   /** Everything that was attached is served again. */
   | { readonly say: 'running' }
+  /** The engine and all its I/O threads answer. */
+  | { readonly say: 'alive' }
   /** The engine is about to end: why. */
   | { readonly say: 'failed'; readonly reason: string }
   /** An administrator wants supervisor and engine to end, or another engine. */

@@ -55,6 +55,7 @@ export async function runSupervisor(args: DaemonArguments, configuration: Loaded
     bootId: bootId(),
     supervisorId,
     stopTimeoutMilliseconds: configuration.values['stop-timeout'] * 1000,
+    hangTimeoutMilliseconds: configuration.values['hang-timeout'] * 1000,
     backOff: createBackOff(),
     clock: systemClock,
     logger,
@@ -78,6 +79,8 @@ export async function runSupervisor(args: DaemonArguments, configuration: Loaded
               return kept.restoring()
             case 'running':
               return kept.running()
+            case 'alive':
+              return kept.alive()
             case 'failed':
               return kept.failed(message.reason)
             case 'stop-all':

@@ -221,6 +221,8 @@ export interface Engine extends CheckpointEngine {
     },
     options?: { progress: Progress; signal: AbortSignal },
   ): Promise<void>
+  /** Ends when every thread that serves disks has answered. */
+  responds(): Promise<void>
   stats(names: readonly string[], window: StatsWindow): Promise<StatsDocument>
   /** Prometheus text format. */
   metrics(): Promise<string>

@@ -1024,6 +1024,10 @@ class IoEngine implements Engine {
 
   // ------------------------------------------------------------------------------------------------------ statistics
 
+  async responds(): Promise<void> {
+    await Promise.all(this.#threads.map(({ calls }) => calls.call('status', null)))
+  }
+
   async stats(names: readonly string[], window: Parameters<Engine['stats']>[1]): ReturnType<Engine['stats']> {
     await this.#refresh()
     const chosen = [...this.#disks.values()].filter(

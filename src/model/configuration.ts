@@ -59,6 +59,8 @@ const ABSOLUTE_PATH = /^\/[^\0\n]*$/
 const GROUP = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$/
 const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const
 
+/** An engine that is well says so every second. */
+const MINIMUM_HANG_SECONDS = 3
 /** Calls that one origin that is a file or block device may have in flight. */
 export const ORIGIN_FILE_CALLS = 8
 const DEVICE_CALLS = 64
@@ -145,6 +147,15 @@ const settings = {
     expected: 'a duration such as 60s',
     initial: () => 60,
     parse: seconds,
+  }),
+  'hang-timeout': setting({
+    summary: 'An engine that says nothing for so long is killed, and the next one takes over (nothing is lost by that).',
+    expected: 'a duration of at least 3s, such as 30s',
+    initial: () => 30,
+    parse: (seen) => {
+      const value = seconds(seen)
+      return value === undefined || value < MINIMUM_HANG_SECONDS ? undefined : value
+    },
   }),
   'idle-processor-percent': setting({
     summary: 'A VM that uses less of one processor is idle, if it also leaves its disks and its consoles alone.',

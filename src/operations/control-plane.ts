@@ -16,6 +16,12 @@ import type { Stamps } from './stamps.js'
 import type { SuspendQueue } from './suspend-queue.js'
 
 /** What operations are given by the process that runs them. */
+/** VMs that libvirt must not start, as they would run without their memory: read by its hook, also while no engine runs. */
+export interface SuspendedList {
+  /** On stable storage when it ends. */
+  write(vms: readonly { readonly uuid: string; readonly name: string }[]): Promise<void>
+}
+
 export interface OperationsDependencies {
   readonly engine: Engine
   readonly state: StateStore
@@ -28,6 +34,8 @@ export interface OperationsDependencies {
   readonly runDirectory: string
   readonly controlSocket: string
   readonly sockets: SocketKeeper
+  /** Keeps libvirt from starting suspended domains. */
+  readonly suspendedList: SuspendedList
   readonly locks: ImageLocks
   readonly clock: Clock
   readonly random: Random
@@ -49,6 +57,8 @@ export interface ControlPlane extends OperationsDependencies {
   readonly stamps: Stamps
   readonly journal: Journal
   readonly suspendQueue: SuspendQueue
+  /** Ends when the list says who is suspended. */
+  readonly listSuspended: () => Promise<void>
   readonly observe: ObserveOrigin
   /** RFC 3339. */
   readonly startedAt: string

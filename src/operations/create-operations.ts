@@ -1,3 +1,4 @@
+import { coalesce } from '../base/coalesce.js'
 import { asVmcacheError } from './as-vmcache-error.js'
 import { cacheAttach } from './cache-attach.js'
 import { cacheCreate } from './cache-create.js'
@@ -33,6 +34,7 @@ import type { Operations } from './operation.js'
 import { releaseOrigin } from './origin-guard.js'
 import { endTenure } from './origin-tenure.js'
 import { raiseEpoch } from './raise-epoch.js'
+import { suspendedDomains } from './known-checkpoint.js'
 import { vmNames } from './known-vm.js'
 import { recorded, recordedForEach } from './recorded.js'
 import { restore, retry, type RestoreReport } from './restore.js'
@@ -75,11 +77,13 @@ export interface ControlPlaneHandle {
 
 export function createOperations(dependencies: OperationsDependencies): ControlPlaneHandle {
   const { clock, engine, host, state } = dependencies
+  const inventory = createInventory()
   const plane: ControlPlane = {
     ...dependencies,
-    inventory: createInventory(),
+    inventory,
     journal: createJournal(state, host.id, clock),
     suspendQueue: createSuspendQueue(clock),
+    listSuspended: coalesce(() => dependencies.suspendedList.write(suspendedDomains(inventory))),
     observe: createOriginObserver(clock),
     stamps: createStampFiles(clock),
     startedAt: new Date(clock.now()).toISOString(),

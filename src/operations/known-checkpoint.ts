@@ -5,11 +5,14 @@ import type { CheckpointRecord } from '../state/checkpoint-store.js'
 import type { VmRecord } from '../state/vm-store.js'
 import { asVmcacheError } from './as-vmcache-error.js'
 import type { ControlPlane } from './control-plane.js'
+import type { Inventory } from './inventory.js'
 
-/** Writes a checkpoint down in the database, then in memory. */
-export async function saveCheckpoint({ inventory, state }: ControlPlane, checkpoint: CheckpointRecord): Promise<void> {
+/** Writes a checkpoint down in the database, then in memory; and libvirt may start its domain, or not. */
+export async function saveCheckpoint(plane: ControlPlane, checkpoint: CheckpointRecord): Promise<void> {
+  const { inventory, state } = plane
   await state.checkpoints.save(checkpoint)
   inventory.checkpoints.set(checkpoint.vm, checkpoint)
+  await plane.listSuspended()
 }
 
 /** Frees what a checkpoint holds, then forgets it. */
@@ -17,6 +20,7 @@ export async function dropCheckpoint(plane: ControlPlane, checkpoint: Checkpoint
   await eraseCheckpoint(plane, checkpoint)
   await plane.state.checkpoints.delete(checkpoint.id)
   plane.inventory.checkpoints.delete(checkpoint.vm)
+  await plane.listSuspended()
 }
 
 /** Frees what a checkpoint holds, wherever something of it is; nothing where nothing is. */
@@ -43,6 +47,12 @@ async function eraseAt({ engine }: ControlPlane, place: CheckpointPlace, id: str
   } catch (error) {
     if (asVmcacheError(error).code !== 'NOT_FOUND') throw error
   }
+}
+
+/** VMs of libvirt that must not be started by hand: while one is being resumed it is vmcache that starts it. */
+export function suspendedDomains({ checkpoints, vms }: Inventory): VmRecord[] {
+  const suspended = [...checkpoints.values()].filter(({ state }) => state === 'suspended')
+  return suspended.flatMap(({ vm }) => vms.get(vm) ?? []).filter(({ driver }) => driver === 'libvirt')
 }
 
 /** Refuses where a checkpoint holds the memory of the VM: both ways out are named. */

@@ -37,6 +37,7 @@ export async function restore(plane: ControlPlane): Promise<RestoreReport> {
     if (found.ending !== tenure.ending || found.held !== tenure.held) await state.tenures.save(found)
     inventory.tenures.set(tenure.disk, found)
   }
+  await plane.listSuspended().catch(() => {})
   const report = await serveWanted(plane, image.caches, image.disks)
   await journal.tidy()
   plane.phase = 'running'

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { imageLockListPath } from '../../src/daemon/image-lock-list.js'
+import { suspendedListPath } from '../../src/daemon/suspended-list.js'
 import { LIBVIRT_HOOK, libvirtHook } from '../../src/daemon/libvirt-hook.js'
 import { formatStamp } from '../../src/operations/stamp.js'
 import { describeUnless, whyNoPrivateMounts } from '../support/conditions.js'
@@ -42,7 +43,11 @@ const stampText = (lacksWrites: boolean) =>
 /** Runs lines of sh beside a libvirtd that has the hook and a domain `hooked` on the image; the output of all. */
 async function withLibvirt(lines: readonly string[]): Promise<string> {
   await mkdir(join(directory, 'etc'))
-  await writeFile(join(directory, 'hook'), libvirtHook({ imageLocks: imageLockListPath(directory) }), { mode: 0o755 })
+  await writeFile(
+    join(directory, 'hook'),
+    libvirtHook({ imageLocks: imageLockListPath(directory), suspended: suspendedListPath(directory) }),
+    { mode: 0o755 },
+  )
   await writeFile(join(directory, 'dirty'), stampText(true))
   await writeFile(join(directory, 'complete'), stampText(false))
   await writeFile(

@@ -15,6 +15,7 @@ import { controlClient, controlSocketPath } from '../../src/protocol/control/con
 import type * as startEngine from '../../src/protocol/control/start-engine.js'
 import { startEngineProcess, type EngineProcess, type EngineProcessOptions } from '../support/engine-process.js'
 import { run, until } from '../support/processes.js'
+import { connectSimpleNbd } from '../support/simple-nbd-client.js'
 
 /** Built: it starts what lies beside it. */
 const { startInBackground, waitUntilStopped } = (await import(
@@ -127,6 +128,22 @@ describe('S1: an engine that is killed', () => {
       failures: 3,
       lastEnd: { reason: 'it was ended by SIGKILL' },
     })
+  })
+
+  test('that hangs is killed and replaced: its disks are served again', async () => {
+    const engine = await start({ configuration: 'hang-timeout: 3s\n' })
+    const { socket } = await serveDisk(engine)
+    const client = await connectSimpleNbd(socket)
+    await client.write(0, Buffer.alloc(4096, 7))
+    await client.flush()
+    const hung = engine.enginePid()
+    process.kill(hung, 'SIGSTOP')
+    await engine.nextEngine(hung)
+    await client.closed
+    expect(engine.status()?.engine.lastEnd?.reason).toBe('it said nothing for 3 s, and was killed')
+    const again = await connectSimpleNbd(socket)
+    expect(await again.read(0, 4096)).toEqual(Buffer.alloc(4096, 7))
+    await again.close()
   })
 
   test('leaves its list of jobs to the next', async () => {

@@ -760,6 +760,7 @@ export function createFakeEngine(storage: FakeStorage = createFakeStorage()): Fa
       disk.settings = { ...disk.settings, ...settings }
     },
 
+    async responds() {},
     async stats(names, window) {
       enter('stats', names, window)
       const disks = names.length === 0 ? [...attached.values()] : names.map(attachedDisk)

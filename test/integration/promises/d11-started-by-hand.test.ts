@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { imageLockListPath } from '../../../src/daemon/image-lock-list.js'
+import { suspendedListPath } from '../../../src/daemon/suspended-list.js'
 import { libvirtHook } from '../../../src/daemon/libvirt-hook.js'
 import type { DiskDocument, VmDocument } from '../../../src/protocol/control/documents.js'
 import { endSupervisor, killEngine, killSupervisor } from '../../support/background-engine.js'
@@ -39,7 +40,8 @@ describeWith(
       image = join(directory, 'web01.img')
       await writeFile(image, Buffer.alloc(PIECE, 1))
       await truncate(image, 16 * MIB)
-      const hook = libvirtHook({ imageLocks: imageLockListPath(join(directory, 'state')) })
+      const state = join(directory, 'state')
+      const hook = libvirtHook({ imageLocks: imageLockListPath(state), suspended: suspendedListPath(state) })
       libvirt = await startLibvirt(directory, { hook })
       await defineDomain()
       await cli.ask('cache', 'create', 'fast', '--device', `${join(directory, 'ssd.img')},size=256m`)
@@ -188,6 +190,35 @@ describeWith(
         await start()
         expect(await imagePattern()).toBe(2)
       })
+    })
+
+    describe('while it is suspended', () => {
+      test(
+        'with virsh start: refused, with an engine and without one; it goes on when it is resumed',
+        { timeout: TIMEOUT },
+        async () => {
+          await attachDomain('write-back')
+          await start()
+          await isCached()
+          await write(3)
+          await cli.ask('vm', 'suspend', 'web01')
+          const refused = async () => {
+            await expect(start()).rejects.toThrow("vmcache vm resume 'web01'")
+            expect(await libvirt.virsh('domstate', 'web01')).toBe('shut off')
+          }
+          await refused()
+          await killSupervisor(directory)
+          await refused()
+          await cli.ask('engine', 'start')
+          await cli.ask('vm', 'resume', 'web01')
+          expect(await libvirt.virsh('domstate', 'web01')).toBe('running')
+          await isCached()
+          expect(await cachedPattern()).toBe(3)
+          await libvirt.virsh('destroy', 'web01')
+          await isOff()
+          await start()
+        },
+      )
     })
 
     describe('by plain QEMU', () => {

@@ -70,6 +70,7 @@ function start(): void {
     bootId: 'boot',
     supervisorId: 'supervisor',
     stopTimeoutMilliseconds: 60_000,
+    hangTimeoutMilliseconds: 30_000,
     backOff: createBackOff(),
     clock,
     logger: silentLogger,
@@ -165,6 +166,49 @@ describe('engines that end while they open the caches', () => {
     expect(last().withoutCaches).toBeNull()
     await crash(5)
     expect(last().withoutCaches).not.toBeNull()
+  })
+})
+
+describe('an engine that hangs', () => {
+  const beats = async (seconds: number) => {
+    for (let second = 0; second < seconds; second++) {
+      last().kept.alive()
+      await clock.advance(1000)
+    }
+  }
+
+  test('is killed when it has said nothing for the time; the next one is told that it was killed', async () => {
+    last().kept.running()
+    await beats(100)
+    expect(last().asked).toEqual([])
+    await clock.advance(26_000)
+    expect(last().asked).toEqual([])
+    await clock.advance(4000)
+    expect(last().asked).toEqual(['kill'])
+    await last().exit(KILLED)
+    expect(children).toHaveLength(2)
+    expect(last().told).toMatchObject({ kind: 'killed' })
+    expect(statuses.at(-1)?.lastEnd?.reason).toBe('it said nothing for 30 s, and was killed')
+  })
+
+  test('while it opens the caches counts as one that ended there', async () => {
+    for (let index = 0; index < 5; index++) {
+      last().kept.restoring()
+      await clock.advance(30_000)
+      await last().exit(KILLED)
+      await clock.advance(clock.nextDelay ?? 0)
+    }
+    expect(last().withoutCaches).toContain('it said nothing for 30 s')
+  })
+
+  test('in its end has the time that an end may take', async () => {
+    keeper.stop()
+    await clock.advance(59_000)
+    expect(last().asked).toEqual(['stop for good'])
+    await clock.advance(1000)
+    expect(last().asked).toEqual(['stop for good', 'kill'])
+    await last().exit(KILLED)
+    await run
   })
 })
 

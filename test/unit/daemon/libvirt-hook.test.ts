@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { formatImageLockList, imageLockListPath } from '../../../src/daemon/image-lock-list.js'
+import { formatSuspendedList, suspendedListPath } from '../../../src/daemon/suspended-list.js'
 import { libvirtHook } from '../../../src/daemon/libvirt-hook.js'
 import { formatStamp, stampPath } from '../../../src/operations/stamp.js'
 import { findProgram } from '../../support/programs.js'
@@ -20,7 +21,11 @@ beforeEach(() => {
   onTestFinished(() => rmSync(directory, { recursive: true }))
   hook = join(directory, 'hook')
   mkdirSync(join(directory, 'pools'))
-  const text = libvirtHook({ imageLocks: imageLockListPath(directory), poolDirectories: [join(directory, 'pools')] })
+  const text = libvirtHook({
+    imageLocks: imageLockListPath(directory),
+    suspended: suspendedListPath(directory),
+    poolDirectories: [join(directory, 'pools')],
+  })
   writeFileSync(hook, text, { mode: 0o755 })
 })
 
@@ -116,6 +121,29 @@ describe.each(SHELLS.filter(([name]) => findProgram(name) !== null).map((shell) 
         ...[image('web.img', false), plain, join(directory, 'none.img')].map((path) => disk(source(path))),
       )
       expect(ask(xml, undefined, shell)).toEqual(ALLOWED)
+    })
+
+    test('a suspended domain is refused, with both ways on; others are not', () => {
+      const list = formatSuspendedList([
+        { uuid: 'aaaaaaaa-7d5c-4d0b-9f0f-1d2b3c4d5e6f', name: 'other' },
+        { uuid: '5d2ed0d2-7d5c-4d0b-9f0f-1d2b3c4d5e6f', name: 'desk 07' },
+      ])
+      writeFileSync(suspendedListPath(directory), list)
+      const { code, stdout, stderr } = ask(domain(), undefined, shell)
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+      expect(stderr).toBe(
+        [
+          'vmcache: domain web must not be started here: it is suspended, and would run without its memory. Let it go on',
+          "    vmcache vm resume 'desk 07'",
+          'or lose its memory, and start it then:',
+          "    vmcache checkpoint delete 'desk 07' --discard-memory",
+          '',
+        ].join('\n'),
+      )
+      expect(ask(domain(), ['web', 'stopped', 'end', '-'], shell)).toEqual(ALLOWED)
+      writeFileSync(suspendedListPath(directory), formatSuspendedList([]))
+      expect(ask(domain(), undefined, shell)).toEqual(ALLOWED)
+      expect(ask(domain().replace(/<uuid>.*<\/uuid>/, ''), undefined, shell)).toEqual(ALLOWED)
     })
 
     test('of several disks each one counts', () => {

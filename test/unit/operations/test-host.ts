@@ -43,6 +43,8 @@ export interface TestHost {
   /** Sockets that are open, as the supervisor holds them: they outlive engines. */
   readonly sockets: Set<string>
   readonly locks: Set<string>
+  /** Domains that libvirt's hook does not let start. */
+  readonly suspended: readonly string[]
   readonly jobs: JobDocument[]
   /** VMs outlive engines. */
   readonly drivers: Readonly<Record<DriverName, FakeVmDriver>>
@@ -116,6 +118,7 @@ export async function testHost(options: TestHostOptions = {}): Promise<TestHost>
     storage,
     sockets,
     locks,
+    suspended: [],
     jobs,
     drivers: { qemu: createFakeVmDriver('qemu', sizeOf), libvirt: createFakeVmDriver('libvirt', sizeOf) },
     checkpointDirectory: null,
@@ -168,6 +171,7 @@ export async function testHost(options: TestHostOptions = {}): Promise<TestHost>
           },
           unlock: async (path) => void locks.delete(path),
         },
+        suspendedList: { write: async (vms) => void (host.suspended = vms.map(({ name }) => name)) },
         clock,
         random,
         version: '1.2.3',

@@ -81,6 +81,7 @@ describe.each(['qemu', 'libvirt'] as const)('of %s:', (kind) => {
       expect(await suspend()).toMatchObject({ changed: true, results: [{ name: 'web01', ok: true, changed: true }] })
       expect(dirtyWhenWritten).toEqual([0])
       expect(web.state).toBe('off')
+      expect(host.suspended).toEqual(kind === 'libvirt' ? ['web01'] : [])
       expect(await show()).toMatchObject({
         state: 'suspended',
         reason: 'asked for (root (uid 0))',
@@ -257,6 +258,7 @@ describe.each(['qemu', 'libvirt'] as const)('of %s:', (kind) => {
       expect(kept()).toEqual([])
       expect(await recordedStates()).toEqual([])
       expect(await resume()).toMatchObject({ changed: false, results: [{ ok: true }] })
+      expect(host.suspended).toEqual([])
     })
 
     test('the clock of its guest is set once it runs; what an agent does not do is an event, and nobody waits long', async () => {
@@ -408,6 +410,7 @@ describe.each(['qemu', 'libvirt'] as const)('of %s:', (kind) => {
       expect(await resume()).toMatchObject({ results: [{ error: { code: 'WRONG_STATE' } }] })
       expect(await forget([found!.id], true)).toMatchObject({ changed: true })
       expect(await checkpoints()).toEqual([])
+      expect(host.suspended).toEqual([])
     })
   })
 
