@@ -2,12 +2,13 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openState } from '../../src/state/open-state.js'
 import type { CacheRecord } from '../../src/state/cache-store.js'
 import type { CheckpointRecord } from '../../src/state/checkpoint-store.js'
-import type { DiskRecord } from '../../src/state/disk-store.js'
+import type { StoredDisk } from '../../src/state/disk-store.js'
 import type { JobRecord } from '../../src/state/job-store.js'
 import type { LeaseRecord } from '../../src/state/lease-store.js'
+import type { PolicyRecord } from '../../src/state/policy-store.js'
 import type { StateStore } from '../../src/state/state-store.js'
 import type { TenureRecord } from '../../src/state/tenure-store.js'
-import type { VmRecord } from '../../src/state/vm-store.js'
+import type { StoredVm } from '../../src/state/vm-store.js'
 
 const AT = '2026-11-20T10:00:00.000Z'
 const LATER = '2026-11-20T11:00:00.000Z'
@@ -25,7 +26,7 @@ const cache: CacheRecord = {
   ],
 }
 
-const disk: DiskRecord = {
+const disk: StoredDisk = {
   host: 'h1',
   name: 'web01/vda',
   cache: 'fast',
@@ -33,18 +34,6 @@ const disk: DiskRecord = {
   origin: '/images/web01.img',
   lease: 'stamp:1',
   socket: '/run/vmcache/disks/web01%2Fvda.sock',
-  mode: 'write-through',
-  replacement: 's3-fifo',
-  minBytes: 0,
-  maxBytes: null,
-  shares: 100,
-  writeBack: {
-    order: 'relaxed',
-    barrier: 'answer',
-    dirtyLowBytes: 2 ** 20,
-    dirtyHighBytes: null,
-    dirtyAgeSeconds: 30,
-  },
   readOnly: false,
   exclusive: true,
   blockBytes: 65536,
@@ -71,7 +60,7 @@ const tenure: TenureRecord = {
   lacksWrites: true,
 }
 
-const vm: VmRecord = {
+const vm: StoredVm = {
   host: 'h1',
   uuid: 'u1',
   name: 'web01',
@@ -87,12 +76,17 @@ const vm: VmRecord = {
     append: null,
     qemuArguments: ['-device', 'virtio-rng-pci'],
   },
-  policy: {
-    ...{ rapidSuspend: 'best-effort', idleTimeoutSeconds: 3600, suspendAt: '0 22 * * *' },
-    ...{ resumeAt: null, timeZone: 'Europe/Berlin' },
-  },
   createdAt: AT,
 }
+
+const policies: PolicyRecord[] = [
+  {
+    ...{ host: 'h1', level: 'disk', object: 'web01/vda' },
+    policy: { mode: 'write-back', minBytes: 2 ** 44, maxBytes: null, replacement: '/modules/é.js' },
+  },
+  { host: 'h1', level: 'host', object: '', policy: { shares: 50, suspendAt: '0 22 * * *', timeZone: null } },
+  { host: 'h1', level: 'vm', object: 'u1', policy: { rapidSuspend: 'best-effort', idleTimeoutSeconds: 3600 } },
+]
 
 const checkpoint: CheckpointRecord = {
   id: 'k1',
@@ -154,6 +148,7 @@ export function stateContract(newUrl: () => Promise<string>): void {
       tenures: [],
       vms: [],
       checkpoints: [],
+      policies: [],
       jobs: [],
     })
   })
@@ -168,6 +163,7 @@ export function stateContract(newUrl: () => Promise<string>): void {
     await state.vms.save(vm)
     await state.checkpoints.save({ ...checkpoint, state: 'suspending', disks: [] })
     await state.checkpoints.save(checkpoint)
+    for (const policy of policies) await state.policies.save(policy)
     await state.jobs.save(job)
     await reopen()
     expect(await state.load('h1')).toEqual({
@@ -178,22 +174,31 @@ export function stateContract(newUrl: () => Promise<string>): void {
       tenures: [tenure],
       vms: [vm],
       checkpoints: [checkpoint],
+      policies,
       jobs: [job],
     })
-    expect(await state.load('h2')).toMatchObject({ caches: [], disks: [], leases: [], tenures: [], vms: [], jobs: [] })
+    expect(await state.load('h2')).toMatchObject({
+      caches: [],
+      disks: [],
+      leases: [],
+      tenures: [],
+      vms: [],
+      jobs: [],
+      policies: [],
+    })
   })
 
   test('saving again replaces, also with nulls and fewer devices', async () => {
     await state.caches.save(cache)
-    await state.disks.save({ ...disk, maxBytes: 2 ** 40 })
+    await state.disks.save({ ...disk, exclusive: false })
     await state.tenures.save(tenure)
     const changed = { ...cache, devices: [cache.devices[1]!] }
     await state.caches.save(changed)
-    await state.disks.save({ ...disk, mode: 'pass-through', maxBytes: null, vm: null })
+    await state.disks.save({ ...disk, lease: null, vm: null })
     await state.tenures.save({ ...tenure, ending: 'open', endedAt: null, modifiedAt: null })
     const image = await state.load('h1')
     expect(image.caches).toEqual([changed])
-    expect(image.disks).toEqual([{ ...disk, mode: 'pass-through', vm: null }])
+    expect(image.disks).toEqual([{ ...disk, lease: null, vm: null }])
     expect(image.tenures).toEqual([{ ...tenure, ending: 'open', endedAt: null, modifiedAt: null }])
   })
 
@@ -201,13 +206,29 @@ export function stateContract(newUrl: () => Promise<string>): void {
     await state.vms.save(vm)
     await state.vms.save({ ...vm, name: 'web02' })
     await expect(state.vms.save({ ...vm, uuid: 'u2', name: 'web02' })).rejects.toMatchObject({ code: 'FAILED' })
-    const domain: VmRecord = { ...vm, uuid: 'u2', driver: 'libvirt', connect: 'qemu:///system', definition: null }
+    const domain: StoredVm = { ...vm, uuid: 'u2', driver: 'libvirt', connect: 'qemu:///system', definition: null }
     await state.vms.save(domain)
     await state.vms.save({ ...vm, host: 'h2' })
     expect((await state.load('h1')).vms).toEqual([domain, { ...vm, name: 'web02' }])
     await state.vms.delete('h1', 'u1')
     expect((await state.load('h1')).vms).toEqual([domain])
     expect((await state.load('h2')).vms).toEqual([{ ...vm, host: 'h2' }])
+  })
+
+  test('a policy is replaced whole, is one of its host and level, and goes when nothing is set any more', async () => {
+    const [first] = policies as [PolicyRecord]
+    await state.policies.save(first)
+    await state.policies.save({ ...first, policy: { shares: 7 } })
+    await state.policies.save({ ...first, level: 'cache' })
+    await state.policies.save({ ...first, host: 'h2' })
+    expect((await state.load('h1')).policies).toEqual([
+      { ...first, level: 'cache' },
+      { ...first, policy: { shares: 7 } },
+    ])
+    await state.policies.save({ ...first, policy: {} })
+    await state.policies.delete('h1', 'cache', first.object)
+    expect((await state.load('h1')).policies).toEqual([])
+    expect((await state.load('h2')).policies).toEqual([{ ...first, host: 'h2' }])
   })
 
   test('a VM has one checkpoint', async () => {
