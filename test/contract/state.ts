@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { Kysely, Migrator, sql } from 'kysely'
+import { MIGRATIONS } from '../../src/state/migrations/migrations.js'
 import { openState } from '../../src/state/open-state.js'
 import type { CacheRecord } from '../../src/state/cache-store.js'
 import type { CheckpointRecord } from '../../src/state/checkpoint-store.js'
@@ -6,6 +8,8 @@ import type { StoredDisk } from '../../src/state/disk-store.js'
 import type { JobRecord } from '../../src/state/job-store.js'
 import type { LeaseRecord } from '../../src/state/lease-store.js'
 import type { PolicyRecord } from '../../src/state/policy-store.js'
+import { openPostgresql } from '../../src/state/postgresql.js'
+import { openSqlite } from '../../src/state/sqlite.js'
 import type { StateStore } from '../../src/state/state-store.js'
 import type { TenureRecord } from '../../src/state/tenure-store.js'
 import type { StoredVm } from '../../src/state/vm-store.js'
@@ -123,6 +127,26 @@ const job: JobRecord = {
   error: null,
 }
 
+/** Brings a new database to the schema of that step alone, and runs statements there. */
+async function databaseOf(step: string, url: string, statements: readonly string[]): Promise<void> {
+  const opened = url.startsWith('sqlite:')
+    ? await openSqlite(url.slice('sqlite:'.length))
+    : await openPostgresql(url, undefined)
+  const db = new Kysely<unknown>({ dialect: opened.dialect })
+  await opened.claim()
+  const steps = MIGRATIONS.map(({ name, up }) => [name, { up: (on: Kysely<unknown>) => up(on, opened.name) }])
+  const { error } = await new Migrator({
+    db,
+    provider: { getMigrations: async () => Object.fromEntries(steps) },
+    migrationTableName: 'vmcache_migration',
+    migrationLockTableName: 'vmcache_migration_lock',
+  }).migrateTo(step)
+  expect(error).toBeUndefined()
+  for (const statement of statements) await sql.raw(statement).execute(db)
+  await opened.release()
+  await db.destroy()
+}
+
 /** What every state database does. `newUrl` gives the URL of a new, empty one. */
 export function stateContract(newUrl: () => Promise<string>): void {
   let url: string
@@ -229,6 +253,35 @@ export function stateContract(newUrl: () => Promise<string>): void {
     await state.policies.delete('h1', 'cache', first.object)
     expect((await state.load('h1')).policies).toEqual([])
     expect((await state.load('h2')).policies).toEqual([{ ...first, host: 'h2' }])
+  })
+
+  test('what disks and VMs had before there were policies is set of themselves', async () => {
+    const old = await newUrl()
+    const diskColumns = 'host, name, cache, log_id, origin, socket, mode, replacement, min_bytes, max_bytes, shares'
+    await databaseOf('0006-checkpoint-definition', old, [
+      `insert into cache values ('h1', 'fast', 'c1', 4096, 16777216, '${AT}')`,
+      `insert into disk (${diskColumns}, read_only, exclusive, block_bytes, created_at, destage_order, dirty_high_bytes)
+       values ('h1', 'a', 'fast', 'l1', '/a', '/s', 'write-back', 'lru', 8796093022208, null, 7, 0, 1, 4096, '${AT}', 'relaxed', 4096)`,
+      `insert into vm (host, uuid, name, driver, created_at, policy)
+       values ('h1', 'u1', 'web01', 'qemu', '${AT}', '{"rapidSuspend":"on","suspendAt":null}'),
+              ('h1', 'u2', 'web02', 'qemu', '${AT}', '{}')`,
+    ])
+    const migrated = await openState(old)
+    const image = await migrated.load('h1')
+    await migrated.close()
+    expect(image.policies).toEqual([
+      {
+        ...{ host: 'h1', level: 'disk', object: 'a' },
+        policy: {
+          ...{ mode: 'write-back', replacement: 'lru', minBytes: 2 ** 43, maxBytes: null, shares: 7 },
+          ...{ destageOrder: 'relaxed', destageBarrier: 'flush' },
+          ...{ dirtyLowBytes: null, dirtyHighBytes: 4096, dirtyAgeSeconds: 10 },
+        },
+      },
+      { host: 'h1', level: 'vm', object: 'u1', policy: { rapidSuspend: 'on', suspendAt: null } },
+    ])
+    expect(image.disks).toMatchObject([{ name: 'a', exclusive: true, blockBytes: 4096, vm: null }])
+    expect(image.vms.map(({ name }) => name)).toEqual(['web01', 'web02'])
   })
 
   test('a VM has one checkpoint', async () => {

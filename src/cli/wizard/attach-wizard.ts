@@ -10,7 +10,7 @@ import { commandLine } from '../command-line.js'
 import { confirmed } from '../confirm.js'
 import { absoluteOrigin, isUri } from '../origin.js'
 import { talk } from '../output.js'
-import { settingArguments } from '../setting-arguments.js'
+import { settingArguments } from './setting-arguments.js'
 import { ON_STDERR, validated } from './ask.js'
 
 type Draft = Omit<AttachRequest, 'cache' | 'origin'> & { readonly cache: string | null; readonly origin: string | null }

@@ -1,20 +1,21 @@
 import { sql, type Kysely } from 'kysely'
 import type { DialectName } from '../dialect.js'
 
+/** The tables as this step finds them. */
 interface Before {
   disk: {
     host: string
     name: string
     mode: string
     replacement: string
-    minBytes: number
-    maxBytes: number | null
+    min_bytes: number
+    max_bytes: number | null
     shares: number
-    destageOrder: string
-    destageBarrier: string
-    dirtyLowBytes: number | null
-    dirtyHighBytes: number | null
-    dirtyAgeSeconds: number
+    destage_order: string
+    destage_barrier: string
+    dirty_low_bytes: number | null
+    dirty_high_bytes: number | null
+    dirty_age_seconds: number
   }
   vm: { host: string; uuid: string; policy: string }
   policy: { host: string; level: string; object: string; settings: string }
@@ -39,14 +40,15 @@ export async function policies(db: Kysely<unknown>, _dialect: DialectName): Prom
     .addPrimaryKeyConstraint('policy_key', ['host', 'level', 'object'])
     .execute()
   const before = db as Kysely<Before>
-  for (const { host, name, ...row } of await before.selectFrom('disk').selectAll().execute()) {
-    const { mode, replacement, minBytes, maxBytes, shares, destageOrder, destageBarrier } = row
-    const { dirtyLowBytes, dirtyHighBytes, dirtyAgeSeconds } = row
+  for (const row of await before.selectFrom('disk').selectAll().execute()) {
     const settings = JSON.stringify({
-      ...{ mode, replacement, minBytes, maxBytes, shares, destageOrder, destageBarrier },
-      ...{ dirtyLowBytes, dirtyHighBytes, dirtyAgeSeconds },
+      ...{ mode: row.mode, replacement: row.replacement, shares: row.shares },
+      ...{ minBytes: row.min_bytes, maxBytes: row.max_bytes },
+      ...{ destageOrder: row.destage_order, destageBarrier: row.destage_barrier },
+      ...{ dirtyLowBytes: row.dirty_low_bytes, dirtyHighBytes: row.dirty_high_bytes },
+      dirtyAgeSeconds: row.dirty_age_seconds,
     })
-    await before.insertInto('policy').values({ host, level: 'disk', object: name, settings }).execute()
+    await before.insertInto('policy').values({ host: row.host, level: 'disk', object: row.name, settings }).execute()
   }
   for (const { host, uuid, policy } of await before.selectFrom('vm').selectAll().execute()) {
     if (policy === '{}') continue

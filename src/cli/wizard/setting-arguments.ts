@@ -1,5 +1,5 @@
-import type { GivenSettings } from '../protocol/control/documents.js'
-import { typedDuration, typedSize } from './wizard/ask.js'
+import type { GivenSettings } from '../../protocol/control/documents.js'
+import { typedDuration, typedSize } from './ask.js'
 
 /** The flags that give these settings. */
 export function settingArguments(settings: GivenSettings): string[] {
