@@ -41,7 +41,7 @@ const isFilter = ({ all, names }: Targets): boolean => all || names.some(isPatte
 const CLAIMS: { [O in Operation]?: (request: RequestOf<O>, names: ClaimNames) => Claim[] } = {
   'cache.create': ({ name, devices }) => [sole(`cache ${name}`), ...devices.map(({ path }) => sole(`device ${path}`))],
   'cache.delete': ({ name }) => [sole(`cache ${name}`)],
-  'cache.import': ({ devices }) => devices.map((path) => sole(`device ${path}`)),
+  'cache.import': ({ devices }) => [...devices.map((path) => sole(`device ${path}`)), shared(HOST)],
   // Beside attachments, but not beside another one.
   'cache.scrub': ({ name }) => [shared(`cache ${name}`), sole(`scrub of cache ${name}`)],
   'device.add': ({ cache, device }) => [sole(`cache ${cache}`), sole(`device ${device.path}`)],

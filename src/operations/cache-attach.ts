@@ -22,7 +22,7 @@ import { checkLimits } from './limits.js'
 import { givenSettings } from './given-settings.js'
 import type { ObservedOrigin } from './observe-origin.js'
 import type { Operations } from './operation.js'
-import { policyKey, policyOfNewDisk } from './policies.js'
+import { knowPolicy, policyKey, policyOfNewDisk } from './policies.js'
 import { checkPromisedSpace } from './promised-space.js'
 import { realPath } from './real-path.js'
 import { refuseClosedCache, resumeDisk } from './resume-disk.js'
@@ -63,7 +63,7 @@ export async function attachOrigin(
   }
   await exclusively(inventory, `disk ${name}`, async () => {
     inventory.disks.set(name, record)
-    inventory.policies.set(policyKey('disk', name), { host: record.host, level: 'disk', object: name, policy: own })
+    knowPolicy(inventory.policies, { host: record.host, level: 'disk', object: name, policy: own })
     inventory.identities.set(name, seen.identity)
     await withUndo(async (undo) => {
       undo('the name', async () => {

@@ -28,6 +28,7 @@ import type { OperationContext } from './operation.js'
 import { grantedMode, releaseIfComplete } from './origin-guard.js'
 import {
   inheritedSettings,
+  knowPolicy,
   policyKey,
   policyOf,
   policyOfDisk,
@@ -214,10 +215,9 @@ async function apply(
   const { host, inventory, state } = plane
   for (const vm of vms) await reserve(plane, vm, undo)
   for (const disk of disks) await changeServed(plane, disk, undo, context)
-  await state.policies.save({ host: host.id, level, object, policy: own.after })
-  const key = policyKey(level, object)
-  if (Object.keys(own.after).length === 0) inventory.policies.delete(key)
-  else inventory.policies.set(key, policies.get(key)!)
+  const record = { host: host.id, level, object, policy: own.after }
+  await state.policies.save(record)
+  knowPolicy(inventory.policies, record)
   // What else is known of them may have changed meanwhile.
   for (const { after } of disks) {
     inventory.disks.set(after.name, { ...inventory.disks.get(after.name)!, ...policyOfDisk(policies, after) })

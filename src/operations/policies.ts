@@ -27,6 +27,13 @@ export function policyOf(policies: Policies, level: Level, object: string): Poli
   return policies.get(policyKey(level, object))?.policy ?? {}
 }
 
+/** Replaces what is known to be set of an object. */
+export function knowPolicy(policies: Map<string, PolicyRecord>, record: PolicyRecord): void {
+  const key = policyKey(record.level, record.object)
+  if (Object.keys(record.policy).length === 0) policies.delete(key)
+  else policies.set(key, record)
+}
+
 type Placed = Pick<StoredDisk, 'name' | 'cache' | 'vm'>
 
 /** The levels that a disk inherits from, itself included. */

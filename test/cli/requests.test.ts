@@ -110,12 +110,13 @@ test('a host is what a policy is of where the command line names it, and not whe
   const named = await cli.json('policy', 'set', '--host', 'kvm07', '--shares', '5')
   expect(named.code).toBe(0)
   expect(asked().at(-1)).toMatchObject({ operation: 'host.set', request: { name: 'kvm07', shares: 5 } })
-  cli.environment['VMCACHE_HOST'] = 'kvm07'
+  const environment: Record<string, string> = cli.environment
+  environment['VMCACHE_HOST'] = 'kvm07'
   try {
     expect(await cli.json('policy', 'set', '--shares', '5')).toMatchObject({ code: 2 })
     expect(await cli.json('policy', 'set', '--disk', 'd', '--shares', '5')).toMatchObject({ code: 0 })
   } finally {
-    delete cli.environment['VMCACHE_HOST']
+    delete environment['VMCACHE_HOST']
   }
 })
 
