@@ -48,7 +48,7 @@ complete -c vmcache -n '__vmcache_at' -a engine -d 'Start, stop and install the 
 complete -c vmcache -n '__vmcache_at' -a event -d 'Show what happened, why, and who did it.'
 complete -c vmcache -n '__vmcache_at' -a job -d 'Show and cancel long operations.'
 complete -c vmcache -n '__vmcache_at' -a lease -d 'Show and take the right to write an origin.'
-complete -c vmcache -n '__vmcache_at' -a policy -d 'Show and change how a disk is cached, and what is wanted of a VM.'
+complete -c vmcache -n '__vmcache_at' -a policy -d 'Set, show and unset how disks are cached, and what is wanted of VMs.'
 complete -c vmcache -n '__vmcache_at' -a stats -d 'Show what disks and caches do: rates, hits, latencies, dirty data.'
 complete -c vmcache -n '__vmcache_at' -a status -d 'Show the engine, its caches, what needs attention, and whether a reboot is safe.'
 complete -c vmcache -n '__vmcache_at' -a vm -d 'Define, adopt, start, suspend and stop VMs, and see which of their disks are cached.'
