@@ -26,8 +26,10 @@ export async function policyDocument(plane: ControlPlane, level: Level, name: st
       return { level, name, settings: await settingsOfDisk(plane, name) }
     case 'vm': {
       const vm = knownVm(inventory, name)
-      const inherited = settingsOf(DISK_SETTING_KEYS, inheritedSettings(policies, level, vm.uuid), () => null)
-      return { level, name: vm.name, settings: [...settingsOfVm(plane, vm.uuid), ...inherited] }
+      const ofDisks = settingsOf(DISK_SETTING_KEYS, inheritedSettings(policies, level, vm.uuid), () => null)
+      // What it does not say of its disks each of their caches may say.
+      const own = ofDisks.filter(({ source }) => source === level)
+      return { level, name: vm.name, settings: [...settingsOfVm(plane, vm.uuid), ...own] }
     }
     case 'cache': {
       const inherited = inheritedSettings(policies, level, knownCache(inventory, name).name)

@@ -1,7 +1,15 @@
 import { VmcacheError } from '../../base/errors.js'
 import { parseDuration, parseSize } from '../../base/units.js'
 import { MODES } from '../../model/mode.js'
-import { LEVELS, settingName, settingText, type Level, type SettingKey, type SettingValue } from '../../model/policy.js'
+import {
+  LEVELS,
+  settingKeysOf,
+  settingName,
+  settingText,
+  type Level,
+  type SettingKey,
+  type SettingValue,
+} from '../../model/policy.js'
 import { RAPID_SUSPEND } from '../../model/vm-policy.js'
 import { DESTAGE_BARRIERS, DESTAGE_ORDERS } from '../../model/write-back.js'
 import type { GivenSettings, PolicyDocument } from '../../protocol/control/documents.js'
@@ -62,22 +70,24 @@ const NAMES: Readonly<Record<Level, (ask: Ask) => Promise<string[]>>> = {
   host: async (ask) => [(await ask('engine.status', {})).host],
 }
 
-async function askSettings({ settings }: PolicyDocument): Promise<GivenSettings> {
+async function askSettings({ level, settings }: PolicyDocument): Promise<GivenSettings> {
+  const known = new Map(settings.map((setting) => [setting.setting, setting]))
+  const keys = [...new Set([...known.keys(), ...settingKeysOf(level)])]
+  const is = (key: SettingKey): string => {
+    const setting = known.get(key)
+    return setting === undefined ? '' : `  ${settingText(key, setting.wanted)} (${setting.source})`
+  }
   const { checkbox } = await import('@inquirer/prompts')
   const chosen = await checkbox(
     {
       message: 'What is to be set (space chooses)',
       required: true,
-      choices: settings.map((setting) => ({
-        value: setting,
-        name: `${settingName(setting.setting)}  ${settingText(setting.setting, setting.wanted)} (${setting.source})`,
-        short: settingName(setting.setting),
-      })),
+      choices: keys.map((key) => ({ value: key, name: `${settingName(key)}${is(key)}`, short: settingName(key) })),
     },
     ON_STDERR,
   )
   const values: Partial<Record<SettingKey, SettingValue>> = {}
-  for (const { setting, wanted } of chosen) values[setting] = await askSetting(setting, wanted)
+  for (const key of chosen) values[key] = await askSetting(key, known.get(key)?.wanted ?? null)
   return nested(values)
 }
 
@@ -93,7 +103,10 @@ async function askSetting(key: SettingKey, is: SettingValue): Promise<SettingVal
   const message = settingName(key)
   const choices = CHOICES[key]
   if (choices !== undefined) {
-    return select({ message, choices: choices.map((value) => ({ value })), default: String(is) }, ON_STDERR)
+    return select(
+      { message, choices: choices.map((value) => ({ value })), ...(is === null ? {} : { default: String(is) }) },
+      ON_STDERR,
+    )
   }
   const nothing = NOTHING[key]
   const hint = [EXPECTED[key], nothing].filter((text) => text !== undefined).join(', or ')

@@ -11,7 +11,7 @@ export default class PolicyShow extends VmcacheCommand {
     'Show what is wanted of a disk, a VM, a cache or the host, where that is set, and what is in force.'
   static override description =
     'What a disk does not have set is that of its VM, else of its cache, else of its host, else the default; what a VM does not have set ' +
-    'is that of its host. Of a VM, a cache and the host the settings of disks are those that their disks inherit.'
+    'is that of its host. Of a cache and the host the settings of disks are those that disks inherit, of a VM those that are set of it.'
   static override examples = [
     '<%= config.bin %> policy show --disk db01/vda',
     '<%= config.bin %> policy show --vm desk07',

@@ -261,8 +261,17 @@ describe('a VM', () => {
       idleTimeoutSeconds: { wanted: null, source: 'vm' },
       rapidSuspend: { wanted: 'best-effort', source: 'host', inForce: { value: 'off' } },
       suspendAt: { wanted: null, source: 'default' },
-      mode: { wanted: 'write-through', source: 'default', inForce: null },
     })
+    await ofHost(host, { mode: 'write-around' })
+    expect(await policy(host, 'vm', 'web01')).not.toHaveProperty('mode')
+    await ofVm(host, 'web01', { mode: 'write-through' })
+    expect((await policy(host, 'vm', 'web01'))['mode']).toEqual({
+      wanted: 'write-through',
+      source: 'vm',
+      inForce: null,
+    })
+    expect((await policy(host, 'host', 'kvm07'))['mode']).toMatchObject({ wanted: 'write-around', source: 'host' })
+    expect((await policy(host, 'cache', 'fast'))['mode']).toMatchObject({ wanted: 'write-around', source: 'host' })
     await host.start(await host.close())
     expect(await wanted()).toMatchObject({ idleTimeoutSeconds: null, timeZone: 'Europe/Berlin' })
     await ofVm(host, 'web01', { unset: ['idleTimeoutSeconds'] })
