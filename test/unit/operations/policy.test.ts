@@ -99,6 +99,7 @@ describe('a disk', () => {
     const host = await hostWithDisks()
     await ofCache(host, { shares: 7, mode: 'write-around' })
     await attach(host, 'a', { shares: 5, writeBack: { order: 'relaxed' } })
+    await host.start(await host.close())
     expect(await show(host, 'a')).toMatchObject({ shares: 5, mode: { wanted: 'write-around' } })
     expect(await attach(host, 'a')).toMatchObject({ changed: false })
     await expect(attach(host, 'a', { shares: 6 })).rejects.toMatchObject({
@@ -110,9 +111,15 @@ describe('a disk', () => {
       ['disk', { shares: 5, destageOrder: 'relaxed' }],
     ])
     await host.operations['cache.detach'](detachRequest(['a']), context)
+    await host.start(await host.close())
     expect((await list(host)).map(({ level }) => level)).toEqual(['cache'])
     await attach(host, 'a')
     expect(await show(host, 'a')).toMatchObject({ shares: 7, writeBack: { order: 'ordered' } })
+    await host.operations['cache.detach'](detachRequest(['a']), context)
+    await host.operations['cache.delete']({ name: 'fast', discardDirty: false, dryRun: false }, context)
+    expect(await list(host)).toEqual([])
+    await host.start(await host.close())
+    expect(await list(host)).toEqual([])
   })
 
   test('an attachment that fails leaves nothing set', async () => {
@@ -298,6 +305,7 @@ describe('a VM', () => {
     expect(reserved()).toBe(19)
     await host.operations['vm.stop']({ ...targets(['web01', 'web02']), force: true }, context)
     await host.operations['vm.delete'](targets(['web02']), context)
+    await host.start(await host.close())
     expect((await list(host)).map(({ level }) => level)).toEqual(['host'])
   })
 })
