@@ -144,19 +144,22 @@ async function exclusivelyAll(
 
 /** Throws where one of those who inherit it cannot have what would be wanted, or nobody could. */
 async function check(plane: ControlPlane, target: PolicyTarget, { policies, disks, vms }: Plan): Promise<void> {
-  const { inventory } = plane
   await checkInherited(plane, target, policies)
-  for (const { before, after } of disks) {
+  for (const disk of disks) {
     try {
-      checkLimits(after, knownCache(inventory, after.cache).chunkBytes)
-      checkWriteBack(after.writeBack, mostBytes(plane, after))
-      if (after.replacement !== before.replacement) await loadReplacement(after.replacement)
+      await checkDisk(plane, disk)
+      checkPromise(plane, disk, disks)
     } catch (error) {
-      throw target.level === 'disk' ? error : ofDisk(after.name, error)
+      throw target.level === 'disk' ? error : ofDisk(disk.after.name, error)
     }
   }
-  for (const cache of new Set(disks.map(({ after }) => after.cache))) checkPromises(plane, cache, disks)
   for (const { after } of vms) checkSchedules(plane, after.policy)
+}
+
+async function checkDisk(plane: ControlPlane, { before, after }: Change<DiskRecord>): Promise<void> {
+  checkLimits(after, knownCache(plane.inventory, after.cache).chunkBytes)
+  checkWriteBack(after.writeBack, mostBytes(plane, after))
+  if (after.replacement !== before.replacement) await loadReplacement(after.replacement)
 }
 
 /** What is set for others must make sense while there are none, too. */
@@ -171,23 +174,23 @@ async function checkInherited(plane: ControlPlane, { level, object }: PolicyTarg
   if (level !== 'cache') checkSchedules(plane, resolvedVm(policies, object).wanted)
 }
 
-/** Throws NO_SPACE where a cache cannot promise its disks together what they would have. */
-function checkPromises({ engine, inventory }: ControlPlane, cache: string, disks: Plan['disks']): void {
-  const open = engine.caches().find(({ name }) => name === cache)
+/** Throws NO_SPACE where the cache of a disk cannot promise it more, besides what its other disks would have. */
+function checkPromise(
+  { engine, inventory }: ControlPlane,
+  { before, after }: Change<DiskRecord>,
+  all: Plan['disks'],
+): void {
+  const open = engine.caches().find(({ name }) => name === after.cache)
   if (open === undefined) return
-  const changes = new Map(disks.map(({ after }) => [after.name, after]))
-  const is = disksOf(inventory, cache)
-  const wanted = is.map((disk) => changes.get(disk.name) ?? disk)
-  const promised = (all: readonly DiskRecord[]): number =>
-    all.reduce((sum, { minBytes }) => sum + promisedChunks(minBytes, open.chunkSizeBytes), 0)
-  if (promised(wanted) <= promised(is)) return
-  const raised = wanted.find((disk) => disk.minBytes > inventory.disks.get(disk.name)!.minBytes)
-  if (raised !== undefined)
-    checkPromisedSpace(
-      open,
-      wanted.filter((disk) => disk !== raised),
-      raised.minBytes,
-    )
+  const promised = ({ minBytes }: DiskRecord): number => promisedChunks(minBytes, open.chunkSizeBytes)
+  if (promised(after) <= promised(before)) return
+  const changes = new Map(all.map((change) => [change.after.name, change.after]))
+  const others = disksOf(inventory, after.cache).filter(({ name }) => name !== after.name)
+  checkPromisedSpace(
+    open,
+    others.map((disk) => changes.get(disk.name) ?? disk),
+    after.minBytes,
+  )
 }
 
 function checkSchedules({ clock }: ControlPlane, { suspendAt, resumeAt, timeZone }: VmPolicy): void {

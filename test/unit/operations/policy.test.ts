@@ -169,7 +169,7 @@ describe('a change above', () => {
   })
 
   test.each<[string, GivenSettings, string, RegExp]>([
-    ['a min that together does not fit', { minBytes: 3 * GIB }, 'NO_SPACE', /cache fast/],
+    ['a min that together does not fit', { minBytes: 3 * GIB }, 'NO_SPACE', /^disk c cannot have it: cache fast has/],
     ['a limit that one cannot have', { maxBytes: 2 * GIB }, 'BAD_SIZE', /^disk b cannot have it: max 2 GB is less/],
     ['a high limit beyond the max of one', { writeBack: { dirtyHighBytes: GIB + MIB } }, 'BAD_SIZE', /^disk a cannot/],
     ['a replacement that is not there', { replacement: 'magic' }, 'BAD_CONFIG', /magic/],
