@@ -18,7 +18,7 @@ _vmcache_verbs() {
     event) echo 'list' ;;
     job) echo 'cancel list show' ;;
     lease) echo 'list show take' ;;
-    policy) echo 'set show' ;;
+    policy) echo 'list set show unset' ;;
     stats) echo 'export' ;;
     vm) echo 'adopt define delete list release resume show start stop suspend' ;;
   esac
@@ -65,8 +65,10 @@ _vmcache_flags() {
     'lease list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'lease show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'lease take') echo '--config --discard-dirty --dry-run --fenced --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
-    'policy set') echo '--config --destage --destage-barrier --dirty-age --dirty-high --dirty-low --disk --dry-run --host --idle-timeout --json --max --min --mode --no-color --no-wait --quiet --rapid-suspend --replacement --resume-at --run-dir --shares --state-dir --suspend-at --time-zone --timeout --user --vm --yes --help' ;;
-    'policy show') echo '--config --disk --host --json --no-color --quiet --run-dir --state-dir --timeout --user --vm --help' ;;
+    'policy list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
+    'policy set') echo '--cache --config --destage --destage-barrier --dirty-age --dirty-high --dirty-low --disk --dry-run --host --idle-timeout --json --max --min --mode --no-color --no-wait --quiet --rapid-suspend --replacement --resume-at --run-dir --shares --state-dir --suspend-at --time-zone --timeout --user --vm --yes --help' ;;
+    'policy show') echo '--cache --config --disk --host --json --no-color --quiet --run-dir --state-dir --timeout --user --vm --help' ;;
+    'policy unset') echo '--cache --config --disk --dry-run --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --vm --yes --help' ;;
     'stats') echo '--config --host --json --latency --no-color --quiet --run-dir --state-dir --timeout --user --watch --window --help' ;;
     'stats export') echo '--config --host --json --no-color --prometheus --quiet --run-dir --state-dir --timeout --user --help' ;;
     'status') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
@@ -100,6 +102,7 @@ _vmcache_value() {
     --to) _vmcache_words 'local storage' ;;
     --keep) _vmcache_words 'cache origin' ;;
     --root) _vmcache_files -d ;;
+    --cache) _vmcache_names cache ;;
     --rapid-suspend) _vmcache_words 'off on best-effort' ;;
     --window) _vmcache_words '5m 1h 24h all' ;;
     --accel) _vmcache_words 'kvm tcg' ;;
@@ -153,7 +156,7 @@ _vmcache_argument() {
 
 _vmcache_takes_value() {
   case $1 in
-    --accel|--append|--at-once|--block-size|--chunk-size|--config|--connect|--cpus|--destage|--destage-barrier|--device|--dirty-age|--dirty-high|--dirty-low|--disk|--exclude|--hold|--host|--idle|--idle-timeout|--initrd|--keep|--kernel|--max|--memory|--min|--mode|--name|--rapid-suspend|--rate|--replacement|--resume-at|--root|--run-dir|--shares|--since|--state-dir|--suspend-at|--target|--time-zone|--timeout|--to|--vm|--window) return 0 ;;
+    --accel|--append|--at-once|--block-size|--cache|--chunk-size|--config|--connect|--cpus|--destage|--destage-barrier|--device|--dirty-age|--dirty-high|--dirty-low|--disk|--exclude|--hold|--host|--idle|--idle-timeout|--initrd|--keep|--kernel|--max|--memory|--min|--mode|--name|--rapid-suspend|--rate|--replacement|--resume-at|--root|--run-dir|--shares|--since|--state-dir|--suspend-at|--target|--time-zone|--timeout|--to|--vm|--window) return 0 ;;
     *) return 1 ;;
   esac
 }

@@ -9,7 +9,7 @@ export const TOPICS: Readonly<Record<string, string>> = {
   event: 'Show what happened, why, and who did it.',
   job: 'Show and cancel long operations.',
   lease: 'Show and take the right to write an origin.',
-  policy: 'Show and change how a disk is cached, and what is wanted of a VM.',
+  policy: 'Set, show and unset how disks are cached, and what is wanted of VMs.',
   stats: 'Show and export what the caches do.',
   vm: 'Define, adopt, start, suspend and stop VMs, and see which of their disks are cached.',
 }

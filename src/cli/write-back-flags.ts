@@ -28,7 +28,8 @@ export const writeBackFlags = {
   'dirty-age': durationFlag({ summary: 'Write-back: what is older is written to the origin.' }),
 }
 
-interface WriteBackFlagValues {
+/** What the flags were given. */
+export interface WriteBackFlagValues {
   readonly destage?: WriteBackSettings['order'] | undefined
   readonly 'destage-barrier'?: WriteBackSettings['barrier'] | undefined
   readonly 'dirty-low'?: number | null | undefined

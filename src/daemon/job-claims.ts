@@ -28,6 +28,9 @@ export function claimsOf<O extends Operation>(operation: O, request: RequestOf<O
   return claims === undefined ? [] : claims(request, names)
 }
 
+/** What the host says all of its disks and VMs may inherit. */
+const HOST = 'policy of this host'
+
 const disks = (request: RequestOf<'disk.invalidate'>, names: ClaimNames): Claim[] =>
   names.disksOf(request).map((name) => sole(`disk ${name}`))
 
@@ -38,7 +41,7 @@ const isFilter = ({ all, names }: Targets): boolean => all || names.some(isPatte
 const CLAIMS: { [O in Operation]?: (request: RequestOf<O>, names: ClaimNames) => Claim[] } = {
   'cache.create': ({ name, devices }) => [sole(`cache ${name}`), ...devices.map(({ path }) => sole(`device ${path}`))],
   'cache.delete': ({ name }) => [sole(`cache ${name}`)],
-  'cache.import': ({ devices }) => devices.map((path) => sole(`device ${path}`)),
+  'cache.import': ({ devices }) => [...devices.map((path) => sole(`device ${path}`)), shared(HOST)],
   // Beside attachments, but not beside another one.
   'cache.scrub': ({ name }) => [shared(`cache ${name}`), sole(`scrub of cache ${name}`)],
   'device.add': ({ cache, device }) => [sole(`cache ${cache}`), sole(`device ${device.path}`)],
@@ -47,10 +50,13 @@ const CLAIMS: { [O in Operation]?: (request: RequestOf<O>, names: ClaimNames) =>
   'cache.attach': ({ name, cache, origin }, { diskNameOf }) => [
     sole(`disk ${name ?? diskNameOf(origin)}`),
     shared(`cache ${cache}`),
+    shared(HOST),
   ],
   'cache.detach': disks,
   'disk.flush': disks,
   'disk.invalidate': disks,
+  'cache.set': ({ name }) => [sole(`cache ${name}`)],
+  'host.set': () => [sole(HOST)],
   'disk.set': ({ name }) => [sole(`disk ${name}`)],
   'disk.resolve': ({ name }) => [sole(`disk ${name}`)],
   'lease.take': ({ origin }) => [sole(`origin ${origin}`)],
@@ -66,7 +72,7 @@ const CLAIMS: { [O in Operation]?: (request: RequestOf<O>, names: ClaimNames) =>
   'vm.resume': (request, names) => (isFilter(request) ? [shared('queue of resumes')] : vms(request, names)),
   'checkpoint.move': ({ names }) => names.map((name) => sole(`checkpoint ${name}`)),
   'checkpoint.delete': ({ names }) => names.map((name) => sole(`checkpoint ${name}`)),
-  'vm.attach': ({ vm, cache }) => [sole(`vm ${vm}`), shared(`cache ${cache}`)],
+  'vm.attach': ({ vm, cache }) => [sole(`vm ${vm}`), shared(`cache ${cache}`), shared(HOST)],
   'engine.stop': () => [sole('engine process')],
   'engine.restart': () => [sole('engine process')],
 }

@@ -2,7 +2,15 @@ import { join } from 'node:path'
 import { VmcacheError } from '../base/errors.js'
 import { loadReplacement } from '../engine/replacement/modules.js'
 import { checkedDiskName, defaultDiskName } from '../model/names.js'
-import type { Allocation, AttachRequest } from '../protocol/control/documents.js'
+import {
+  DISK_SETTING_KEYS,
+  diskSettings,
+  settingName,
+  type DiskPolicy,
+  type Policy,
+  type SettingValue,
+} from '../model/policy.js'
+import type { Allocation, AttachRequest, GivenDiskSettings } from '../protocol/control/documents.js'
 import type { ResponseOf } from '../protocol/control/routes.js'
 import type { CacheRecord } from '../state/cache-store.js'
 import type { DiskRecord, OwningVm } from '../state/disk-store.js'
@@ -12,9 +20,10 @@ import { diskDocument } from './disk-document.js'
 import { exclusively, knownCache } from './inventory.js'
 import { leaseKey } from './lease.js'
 import { checkLimits } from './limits.js'
-import { checkedMode } from './disk-set.js'
+import { givenSettings } from './given-settings.js'
 import type { ObservedOrigin } from './observe-origin.js'
 import type { Operations } from './operation.js'
+import { knowPolicy, policyKey, policyOfNewDisk } from './policies.js'
 import { checkPromisedSpace } from './promised-space.js'
 import { realPath } from './real-path.js'
 import { refuseClosedCache, resumeDisk } from './resume-disk.js'
@@ -37,30 +46,32 @@ export async function attachOrigin(
   const { inventory } = plane
   const cache = knownCache(inventory, request.cache)
   const name = checkedDiskName(request.name ?? defaultDiskName(request.origin))
-  checkedMode(request.mode)
-  checkLimits(request, cache.chunkBytes)
-  checkWriteBack(request.writeBack, mostBytes(plane, request))
-  await loadReplacement(request.replacement)
-
+  const own = givenSettings(settingsIn(request))
   const existing = inventory.disks.get(name)
-  if (existing !== undefined) return attachAgain(plane, existing, request, vm)
+  if (existing !== undefined) return attachAgain(plane, existing, request, own, vm)
+  const policy = policyOfNewDisk(inventory.policies, { name, cache: cache.name, vm }, own)
+  checkLimits(policy, cache.chunkBytes)
+  checkWriteBack(policy.writeBack, mostBytes(plane, { cache: cache.name, ...policy }))
+  await loadReplacement(policy.replacement)
 
   const seen = await plane.observe(request.origin)
   const devices = await devicePaths(plane)
   // From here to the claim of the name nothing is waited for: of two attachments at once each sees what the other was promised.
   refuseUsedOrigin(plane, seen, devices)
-  const record = newRecord(plane, cache, name, seen, request, vm)
+  const record = newRecord(plane, cache, name, seen, { request, policy, vm })
   refuseFullCache(plane, record, allocation)
   if (request.dryRun) {
     return { changed: true, dryRun: true, steps: stepsOf(record, seen), disk: null }
   }
   await exclusively(inventory, `disk ${name}`, async () => {
     inventory.disks.set(name, record)
+    knowPolicy(inventory.policies, { host: record.host, level: 'disk', object: name, policy: own })
     inventory.identities.set(name, seen.identity)
     inventory.allocations.set(name, allocation)
     await withUndo(async (undo) => {
       undo('the name', async () => {
         inventory.disks.delete(name)
+        inventory.policies.delete(policyKey('disk', name))
         inventory.identities.delete(name)
         inventory.epochs.delete(name)
         inventory.allocations.delete(name)
@@ -78,8 +89,14 @@ export async function attachOrigin(
 }
 
 /** The disk is recorded: it must be what is asked for, and is served again where it was not. */
-async function attachAgain(plane: ControlPlane, existing: DiskRecord, request: AttachRequest, vm: OwningVm | null) {
-  await refuseDifference(plane, existing, request, vm)
+async function attachAgain(
+  plane: ControlPlane,
+  existing: DiskRecord,
+  request: AttachRequest,
+  own: Policy,
+  vm: OwningVm | null,
+) {
+  await refuseDifference(plane, existing, request, own, vm)
   const isServed = (await plane.engine.disks()).some(({ disk }) => disk === existing.name)
   if (request.dryRun) {
     const steps = isServed ? [] : [`serve disk ${existing.name} again`]
@@ -93,23 +110,18 @@ async function refuseDifference(
   plane: ControlPlane,
   existing: DiskRecord,
   asked: AttachRequest,
+  own: Policy,
   vm: OwningVm | null,
 ): Promise<void> {
   // The origin may be away, or named by a link: only where the names differ it is looked at.
   const origin = asked.origin === existing.origin ? existing.origin : (await plane.observe(asked.origin)).uri
+  // What is not given the disk may have, whatever that is.
+  const has = diskSettings(existing)
+  const given = DISK_SETTING_KEYS.filter((key) => own[key] !== undefined)
   const settings: [what: string, is: string | number | boolean | null, wanted: string | number | boolean | null][] = [
     ['cache', existing.cache, asked.cache],
     ['origin', existing.origin, origin],
-    ['mode', existing.mode, asked.mode],
-    ['replacement', existing.replacement, asked.replacement],
-    ['min', existing.minBytes, asked.minBytes],
-    ['max', existing.maxBytes, asked.maxBytes],
-    ['shares', existing.shares, asked.shares],
-    ['destage', existing.writeBack.order, asked.writeBack.order],
-    ['destage barrier', existing.writeBack.barrier, asked.writeBack.barrier],
-    ['low dirty limit', existing.writeBack.dirtyLowBytes, asked.writeBack.dirtyLowBytes],
-    ['high dirty limit', existing.writeBack.dirtyHighBytes, asked.writeBack.dirtyHighBytes],
-    ['dirty age', existing.writeBack.dirtyAgeSeconds, asked.writeBack.dirtyAgeSeconds],
+    ...given.map((key): [string, SettingValue, SettingValue] => [settingName(key), has[key], own[key]!]),
     ['read-only', existing.readOnly, asked.readOnly],
     ['exclusive', existing.exclusive, asked.exclusive],
     ['VM', existing.vm?.uuid ?? 'none', vm?.uuid ?? 'none'],
@@ -172,8 +184,7 @@ function newRecord(
   cache: CacheRecord,
   name: string,
   seen: ObservedOrigin,
-  request: AttachRequest,
-  vm: OwningVm | null,
+  { request, policy, vm }: { request: AttachRequest; policy: DiskPolicy; vm: OwningVm | null },
 ): DiskRecord {
   return {
     host: host.id,
@@ -183,18 +194,19 @@ function newRecord(
     origin: seen.uri,
     lease: leaseKey(seen, host.id),
     socket: socketPath(runDirectory, name),
-    mode: request.mode,
-    replacement: request.replacement,
-    minBytes: request.minBytes,
-    maxBytes: request.maxBytes,
-    shares: request.shares,
-    writeBack: request.writeBack,
+    ...policy,
     readOnly: request.readOnly,
     exclusive: request.exclusive,
     blockBytes: cache.blockBytes,
     vm,
     createdAt: new Date(clock.now()).toISOString(),
   }
+}
+
+/** What of an attachment is policy. */
+export function settingsIn(request: GivenDiskSettings): GivenDiskSettings {
+  const { mode, replacement, minBytes, maxBytes, shares, writeBack } = request
+  return { mode, replacement, minBytes, maxBytes, shares, writeBack }
 }
 
 /** Where clients find a disk. */

@@ -3,6 +3,7 @@ import { formatDuration, formatSize } from '../base/units.js'
 import type { ControlPlane } from './control-plane.js'
 import { disksOf, exclusively, knownCache } from './inventory.js'
 import type { Operations } from './operation.js'
+import { policyKey } from './policies.js'
 
 /** Closes a cache without disks and makes its devices free for other uses. */
 export function cacheDelete(plane: ControlPlane): Operations['cache.delete'] {
@@ -48,8 +49,12 @@ export function cacheDelete(plane: ControlPlane): Operations['cache.delete'] {
     return exclusively(inventory, `cache ${name}`, async () => {
       // Erased first: a record without devices is shown and can be deleted again, devices without a record would be lost.
       if (open !== undefined) await engine.eraseCache(name)
-      await state.caches.delete(host.id, name)
+      await state.transaction(async (stores) => {
+        await stores.caches.delete(host.id, name)
+        await stores.policies.delete(host.id, 'cache', name)
+      })
       inventory.caches.delete(name)
+      inventory.policies.delete(policyKey('cache', name))
       inventory.cacheTroubles.delete(name)
       return { changed: true, name }
     })

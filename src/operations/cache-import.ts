@@ -1,9 +1,6 @@
 import { VmcacheError } from '../base/errors.js'
 import type { DeviceIdentity, EngineCache, FoundLog } from '../engine/engine.js'
-import { DEFAULT_REPLACEMENT } from '../engine/replacement/modules.js'
-import { DEFAULT_MODE } from '../model/mode.js'
 import { checkedCacheName, checkedDiskName } from '../model/names.js'
-import { DEFAULT_WRITE_BACK } from '../model/write-back.js'
 import type { CacheRecord } from '../state/cache-store.js'
 import type { DiskRecord } from '../state/disk-store.js'
 import { socketPath } from './cache-attach.js'
@@ -12,15 +9,14 @@ import type { ControlPlane } from './control-plane.js'
 import { disksOf, exclusively } from './inventory.js'
 import { cacheRecord, forgetReservations, saveCache } from './open-cache.js'
 import type { Operations } from './operation.js'
+import { policyOfNewDisk } from './policies.js'
 import { resumeDisk } from './resume-disk.js'
 import { stablePath } from './stable-path.js'
 import { withUndo } from './undo.js'
 
-const DEFAULT_SHARES = 100
-
 /**
  * Takes a cache over from its devices alone: the superblocks say which cache it is, the logs which disks it serves. Disks that
- * are not recorded any more are attached with the default settings; one whose origin is away waits for it.
+ * are not recorded any more are attached with what they inherit; one whose origin is away waits for it.
  */
 export function cacheImport(plane: ControlPlane): Operations['cache.import'] {
   const { engine, inventory } = plane
@@ -136,7 +132,7 @@ function refuseTakenNames({ inventory }: ControlPlane, cache: string, found: rea
   }
 }
 
-/** The attachment that a log was made for; what the log does not say has its default. */
+/** The attachment that a log was made for; what the log does not say is inherited. */
 function foundDisk(plane: ControlPlane, cache: EngineCache, log: FoundLog): DiskRecord {
   const name = checkedDiskName(log.disk)
   return {
@@ -147,12 +143,7 @@ function foundDisk(plane: ControlPlane, cache: EngineCache, log: FoundLog): Disk
     origin: log.origin,
     lease: null,
     socket: socketPath(plane.runDirectory, name),
-    mode: DEFAULT_MODE,
-    replacement: DEFAULT_REPLACEMENT,
-    minBytes: 0,
-    maxBytes: null,
-    shares: DEFAULT_SHARES,
-    writeBack: DEFAULT_WRITE_BACK,
+    ...policyOfNewDisk(plane.inventory.policies, { name, cache: cache.name, vm: null }, {}),
     readOnly: false,
     exclusive: false,
     vm: null,

@@ -7,6 +7,7 @@ import { cacheDetach } from './cache-detach.js'
 import { cacheImport } from './cache-import.js'
 import { cacheList, cacheShow, deviceList } from './cache-list.js'
 import { cacheScrub } from './cache-scrub.js'
+import { cacheSet } from './cache-set.js'
 import { checkpointDelete } from './checkpoint-delete.js'
 import { checkpointMove } from './checkpoint-move.js'
 import { checkpointList, checkpointShow } from './checkpoint-list.js'
@@ -24,6 +25,7 @@ import { doctor } from './doctor.js'
 import { createPolicyEnforcer } from './enforce-policies.js'
 import { engineStatus } from './engine-status.js'
 import { eventList } from './event-list.js'
+import { hostSet } from './host-set.js'
 import { createInventory } from './inventory.js'
 import { createJournal } from './journal.js'
 import { createOriginObserver } from './observe-origin.js'
@@ -33,6 +35,7 @@ import { observeActivities } from './observe-activities.js'
 import type { Operations } from './operation.js'
 import { releaseOrigin } from './origin-guard.js'
 import { endTenure } from './origin-tenure.js'
+import { policyList, policyShow } from './policy-list.js'
 import { raiseEpoch } from './raise-epoch.js'
 import { suspendedDomains } from './known-checkpoint.js'
 import { vmNames } from './known-vm.js'
@@ -137,6 +140,8 @@ function operationsOf(plane: ControlPlane): Operations {
     'vm.show': vmShow(plane),
     'checkpoint.list': checkpointList(plane),
     'checkpoint.show': checkpointShow(plane),
+    'policy.list': policyList(plane),
+    'policy.show': policyShow(plane),
     'lease.list': leaseList(plane),
     'lease.show': leaseShow(plane),
     'lease.take': recorded(journal, 'lease.take', leaseTake(plane), (_, result) => ({
@@ -157,6 +162,8 @@ function operationsOf(plane: ControlPlane): Operations {
     })),
     'disk.set': recorded(journal, 'disk.set', diskSet(plane), ({ name }) => ({ disk: name })),
     'disk.resolve': recorded(journal, 'disk.resolve', diskResolve(plane), ({ name }) => ({ disk: name })),
+    'cache.set': recorded(journal, 'policy.set', cacheSet(plane), ({ name }) => ({ cache: name })),
+    'host.set': recorded(journal, 'policy.set', hostSet(plane), () => ({})),
     'vm.set': recorded(journal, 'policy.set', vmSet(plane), ({ name }) => ({ vm: name })),
     'vm.define': recorded(journal, 'vm.define', vmDefine(plane), ({ name }) => ({ vm: name })),
     'vm.delete': recordedForEach(journal, 'vm.delete', vmDelete(plane), 'vm'),

@@ -5,6 +5,7 @@ import type { Allocation } from '../protocol/control/documents.js'
 import type { CacheRecord } from '../state/cache-store.js'
 import type { CheckpointRecord } from '../state/checkpoint-store.js'
 import type { DiskRecord } from '../state/disk-store.js'
+import type { PolicyRecord } from '../state/policy-store.js'
 import type { TenureRecord } from '../state/tenure-store.js'
 import type { VmRecord } from '../state/vm-store.js'
 import { createTurns, type Turns } from './turns.js'
@@ -32,6 +33,8 @@ export interface Inventory {
   readonly caches: Map<string, CacheRecord>
   /** Also those that are being attached. */
   readonly disks: Map<string, DiskRecord>
+  /** What is set of disks, VMs, caches and the host (policies.ts); what disks and VMs have here follows from it. */
+  readonly policies: Map<string, PolicyRecord>
   /** By disk. */
   readonly tenures: Map<string, TenureRecord>
   /** Epochs of the leases that this host holds, by disk. */
@@ -76,6 +79,7 @@ export function createInventory(): Inventory {
   return {
     caches: new Map(),
     disks: new Map(),
+    policies: new Map(),
     tenures: new Map(),
     epochs: new Map(),
     identities: new Map(),

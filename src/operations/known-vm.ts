@@ -6,6 +6,7 @@ import type { VmRecord } from '../state/vm-store.js'
 import type { ControlPlane } from './control-plane.js'
 import { exclusively, type Inventory } from './inventory.js'
 import type { OperationContext } from './operation.js'
+import { policyKey } from './policies.js'
 import {
   isPattern,
   overTargets,
@@ -72,8 +73,12 @@ export function overVms<Request extends Targets & { readonly dryRun: boolean }>(
 /** Removes a VM from the state database, and from what is known. */
 export function forgetVm({ host, inventory, state }: ControlPlane, { name, uuid }: VmRecord): Promise<void> {
   return exclusively(inventory, `vm ${name}`, async () => {
-    await state.vms.delete(host.id, uuid)
+    await state.transaction(async (stores) => {
+      await stores.vms.delete(host.id, uuid)
+      await stores.policies.delete(host.id, 'vm', uuid)
+    })
     inventory.vms.delete(uuid)
+    inventory.policies.delete(policyKey('vm', uuid))
   })
 }
 

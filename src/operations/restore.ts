@@ -7,6 +7,7 @@ import type { CacheTrouble } from './inventory.js'
 import { openRecordedCache } from './open-cache.js'
 import { reviewGuards } from './origin-guard.js'
 import { foundTenure } from './origin-tenure.js'
+import { policyKey, policyOfDisk, policyOfVm } from './policies.js'
 import { saveEpochs } from './raise-epoch.js'
 import { resumeDisk } from './resume-disk.js'
 import { whyClosed } from './why-closed.js'
@@ -27,9 +28,12 @@ export async function restore(plane: ControlPlane): Promise<RestoreReport> {
   await state.hosts.save({ ...host, seenAt: new Date(clock.now()).toISOString() })
   const image = await state.load(host.id)
   for (const cache of image.caches) inventory.caches.set(cache.name, cache)
-  for (const vm of image.vms) inventory.vms.set(vm.uuid, vm)
+  for (const policy of image.policies) inventory.policies.set(policyKey(policy.level, policy.object), policy)
+  const { policies } = inventory
+  for (const vm of image.vms) inventory.vms.set(vm.uuid, { ...vm, policy: policyOfVm(policies, vm.uuid) })
   for (const checkpoint of image.checkpoints) inventory.checkpoints.set(checkpoint.vm, checkpoint)
-  for (const disk of image.disks) inventory.disks.set(disk.name, disk)
+  const disks = image.disks.map((disk) => ({ ...disk, ...policyOfDisk(policies, disk) }))
+  for (const disk of disks) inventory.disks.set(disk.name, disk)
   for (const lease of image.leases) if (lease.disk !== null) inventory.epochs.set(lease.disk, lease.epoch)
   for (const tenure of image.tenures) {
     // Written down: the engine after this one would take a disk that stays away for one that this one had served.
@@ -38,7 +42,7 @@ export async function restore(plane: ControlPlane): Promise<RestoreReport> {
     inventory.tenures.set(tenure.disk, found)
   }
   await plane.listSuspended().catch(() => {})
-  const report = await serveWanted(plane, image.caches, image.disks)
+  const report = await serveWanted(plane, image.caches, disks)
   await journal.tidy()
   plane.phase = 'running'
   return report

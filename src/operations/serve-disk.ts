@@ -8,6 +8,7 @@ import { leaseKey, refuseForeignWriter, releaseLease, takeLease, type LeasedDisk
 import type { ObservedOrigin } from './observe-origin.js'
 import { grantedMode, guardOrigin, releaseOrigin } from './origin-guard.js'
 import { openTenure, whyChanged } from './origin-tenure.js'
+import { policyKey, policyOf } from './policies.js'
 import type { Stamp } from './stamps.js'
 import type { Undo } from './undo.js'
 
@@ -43,6 +44,12 @@ export async function serveDisk(
   const record: LeasedDisk = { ...wanted, lease: wanted.lease ?? leaseKey(seen, host.id) }
   const { name } = record
   const undoNew: Undo = isNew ? undo : () => {}
+  const ownPolicy = {
+    host: host.id,
+    level: 'disk',
+    object: name,
+    policy: policyOf(inventory.policies, 'disk', name),
+  } as const
 
   const found = seen.kind === 'file' ? await stamps.read(seen.uri) : null
   const before = inventory.tenures.get(name) ?? null
@@ -64,6 +71,7 @@ export async function serveDisk(
   await state.transaction(async (stores) => {
     await stores.disks.save(record)
     await stores.tenures.save(tenure)
+    if (isNew) await stores.policies.save(ownPolicy)
   })
   undoNew('forget the attachment', () => forgetDisk(plane, name))
   inventory.disks.set(name, record)
@@ -134,9 +142,11 @@ export async function serveDisk(
 export async function forgetDisk({ host, inventory, state }: ControlPlane, name: string): Promise<void> {
   await state.transaction(async (stores) => {
     await stores.disks.delete(host.id, name)
+    await stores.policies.delete(host.id, 'disk', name)
     await stores.tenures.delete(host.id, name)
   })
   inventory.disks.delete(name)
+  inventory.policies.delete(policyKey('disk', name))
   inventory.tenures.delete(name)
   inventory.epochs.delete(name)
   inventory.identities.delete(name)

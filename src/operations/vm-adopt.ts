@@ -1,9 +1,9 @@
 import type { VmRecord } from '../state/vm-store.js'
 import { checkedVmName } from '../model/vm.js'
-import { DEFAULT_VM_POLICY } from '../model/vm-policy.js'
 import type { ControlPlane } from './control-plane.js'
 import { exclusively } from './inventory.js'
 import type { Operations } from './operation.js'
+import { policyOfVm } from './policies.js'
 import { overTargets } from './targets.js'
 import { VMS } from './known-vm.js'
 import { refuseTakenVmName } from './vm-define.js'
@@ -24,7 +24,7 @@ export function vmAdopt(plane: ControlPlane): Operations['vm.adopt'] {
         const changed = known === undefined || known.connect !== connect
         if (changed && !dryRun) {
           const createdAt = known?.createdAt ?? new Date(clock.now()).toISOString()
-          const policy = known?.policy ?? DEFAULT_VM_POLICY
+          const policy = policyOfVm(inventory.policies, uuid)
           const vm: VmRecord = {
             host: host.id,
             uuid,

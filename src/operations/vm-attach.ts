@@ -3,13 +3,15 @@ import type { DeclaredDisk } from '../hypervisor/driver.js'
 import { observeDisks } from '../hypervisor/observe-vm.js'
 import type { AttachVmRequest, DiskDocument } from '../protocol/control/documents.js'
 import type { VmRecord } from '../state/vm-store.js'
-import { attachOrigin } from './cache-attach.js'
+import { attachOrigin, settingsIn } from './cache-attach.js'
 import { detachDisk } from './cache-detach.js'
 import type { ControlPlane } from './control-plane.js'
 import { diskDocument } from './disk-document.js'
+import { givenSettings } from './given-settings.js'
 import { exclusively } from './inventory.js'
 import { disksOfVm, driverOf, knownVm } from './known-vm.js'
 import type { OperationContext, Operations } from './operation.js'
+import { policyOfNewDisk } from './policies.js'
 import { watchVms } from './reconcile-vms.js'
 import { overTargets } from './targets.js'
 import { putThroughCache, refuseUnsafeMode } from './vm-disks.js'
@@ -72,7 +74,13 @@ async function attach(
   if (whyDirect !== null || path === null) {
     throw new VmcacheError('REFUSED', `disk ${target} of VM ${vm.name} stays direct: ${whyDirect}`)
   }
-  if (now !== null) refuseUnsafeMode(settings.mode, { name }, now)
+  const own = givenSettings(settingsIn(settings))
+  const wanted = policyOfNewDisk(
+    inventory.policies,
+    { name, cache: settings.cache, vm: { uuid: vm.uuid, target } },
+    own,
+  )
+  if (now !== null) refuseUnsafeMode(wanted.mode, { name }, now)
   const inserts = now !== null && now.path.kind === 'direct'
   const allocation = monitor === null ? 'resting' : 'full'
   const owner = { uuid: vm.uuid, target }

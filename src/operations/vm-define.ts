@@ -2,13 +2,13 @@ import { isAbsolute } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { VmcacheError } from '../base/errors.js'
 import { checkedVmName, targetOf, type VmDefinition } from '../model/vm.js'
-import { DEFAULT_VM_POLICY } from '../model/vm-policy.js'
 import type { DefineVmRequest } from '../protocol/control/documents.js'
 import type { VmRecord } from '../state/vm-store.js'
 import type { ControlPlane } from './control-plane.js'
 import { exclusively } from './inventory.js'
 import { vmNames } from './known-vm.js'
 import type { Operations } from './operation.js'
+import { policyOfVm } from './policies.js'
 import { vmDocument } from './vm-document.js'
 
 const MEBIBYTE = 2 ** 20
@@ -28,7 +28,7 @@ export function vmDefine(plane: ControlPlane): Operations['vm.define'] {
     if (request.dryRun) return { changed: true, dryRun: true, steps: [`define VM ${name}`], vm: null }
     const createdAt = new Date(clock.now()).toISOString()
     const uuid = uuidOf(random.id())
-    const policy = DEFAULT_VM_POLICY
+    const policy = policyOfVm(inventory.policies, uuid)
     const vm: VmRecord = { host: host.id, uuid, name, driver: 'qemu', connect: null, definition, policy, createdAt }
     await exclusively(inventory, `vm ${name}`, async () => {
       await state.vms.save(vm)

@@ -1,6 +1,5 @@
 import type { Kysely, Selectable } from 'kysely'
-import type { Mode } from '../model/mode.js'
-import type { DestageBarrier, DestageOrder, WriteBackSettings } from '../model/write-back.js'
+import type { DiskPolicy } from '../model/policy.js'
 import type { Schema } from './schema.js'
 
 export interface OwningVm {
@@ -10,7 +9,7 @@ export interface OwningVm {
 }
 
 /** An attachment that is wanted: it holds over restarts of VM, engine and host until it is detached. */
-export interface DiskRecord {
+export interface StoredDisk {
   readonly host: string
   readonly name: string
   readonly cache: string
@@ -20,12 +19,6 @@ export interface DiskRecord {
   /** Key of the origin's lease; null until the origin was seen. */
   readonly lease: string | null
   readonly socket: string
-  readonly mode: Mode
-  readonly replacement: string
-  readonly minBytes: number
-  readonly maxBytes: number | null
-  readonly shares: number
-  readonly writeBack: WriteBackSettings
   readonly readOnly: boolean
   readonly exclusive: boolean
   readonly blockBytes: number
@@ -34,11 +27,14 @@ export interface DiskRecord {
   readonly createdAt: string
 }
 
+/** The same with how it is to be cached, which the policies of all levels say together. */
+export type DiskRecord = StoredDisk & DiskPolicy
+
 export interface DiskStore {
   /** Adds the disk, or replaces what is known of it. */
-  save(disk: DiskRecord): Promise<void>
+  save(disk: StoredDisk): Promise<void>
   delete(host: string, name: string): Promise<void>
-  list(host: string): Promise<DiskRecord[]>
+  list(host: string): Promise<StoredDisk[]>
 }
 
 export function diskStore(db: Kysely<Schema>): DiskStore {
@@ -61,23 +57,18 @@ export function diskStore(db: Kysely<Schema>): DiskStore {
   }
 }
 
-function rowOf({ writeBack, vm, ...disk }: DiskRecord): Selectable<Schema['disk']> {
-  const { order, barrier, ...limits } = writeBack
+function rowOf(disk: StoredDisk): Selectable<Schema['disk']> {
+  const { host, name, cache, logId, origin, lease, socket, blockBytes, vm, createdAt } = disk
   const truths = { readOnly: Number(disk.readOnly), exclusive: Number(disk.exclusive) }
   const owner = { vm: vm?.uuid ?? null, target: vm?.target ?? null }
-  return { ...disk, ...truths, ...limits, ...owner, destageOrder: order, destageBarrier: barrier }
+  return { host, name, cache, logId, origin, lease, socket, ...truths, blockBytes, createdAt, ...owner }
 }
 
-function recordOf(row: Selectable<Schema['disk']>): DiskRecord {
-  const { destageOrder, destageBarrier, dirtyLowBytes, dirtyHighBytes, dirtyAgeSeconds, vm, target, ...disk } = row
-  const order = destageOrder as DestageOrder
-  const barrier = destageBarrier as DestageBarrier
+function recordOf({ vm, target, ...row }: Selectable<Schema['disk']>): StoredDisk {
   return {
-    ...disk,
-    mode: row.mode as Mode,
+    ...row,
     readOnly: row.readOnly === 1,
     exclusive: row.exclusive === 1,
     vm: vm === null || target === null ? null : { uuid: vm, target },
-    writeBack: { order, barrier, dirtyLowBytes, dirtyHighBytes, dirtyAgeSeconds },
   }
 }

@@ -55,6 +55,7 @@ const OUR_TABLES = new Set([
   'event',
   'vm',
   'checkpoint',
+  'policy',
 ])
 
 async function refuseNewer(db: Kysely<Schema>, label: string): Promise<void> {

@@ -9,6 +9,7 @@ import { hostStore } from './host-store.js'
 import { jobStore } from './job-store.js'
 import { leaseStore } from './lease-store.js'
 import { migrate } from './migrate.js'
+import { policyStore } from './policy-store.js'
 import { openPostgresql } from './postgresql.js'
 import type { Schema } from './schema.js'
 import { openSqlite } from './sqlite.js'
@@ -81,6 +82,7 @@ async function loadImage(stores: Stores, host: string) {
     tenures: await stores.tenures.list(host),
     vms: await stores.vms.list(host),
     checkpoints: await stores.checkpoints.list(host),
+    policies: await stores.policies.list(host),
     jobs: await stores.jobs.list(host, { state: 'running' }),
   }
 }
@@ -95,6 +97,7 @@ function storesOver(db: Kysely<Schema>, label: string): Stores {
     tenures: guard(tenureStore(db)),
     vms: guard(vmStore(db)),
     checkpoints: guard(checkpointStore(db)),
+    policies: guard(policyStore(db)),
     jobs: guard(jobStore(db)),
     events: guard(eventStore(db)),
   }

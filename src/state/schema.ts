@@ -35,20 +35,10 @@ export interface Schema {
     origin: string
     lease: string | null
     socket: string
-    mode: string
-    replacement: string
-    minBytes: number
-    maxBytes: number | null
-    shares: number
     readOnly: number
     exclusive: number
     blockBytes: number
     createdAt: string
-    destageOrder: string
-    destageBarrier: string
-    dirtyLowBytes: number | null
-    dirtyHighBytes: number | null
-    dirtyAgeSeconds: number
     vm: string | null
     target: string | null
   }
@@ -60,8 +50,8 @@ export interface Schema {
     connect: string | null
     definition: string | null
     createdAt: string
-    policy: string
   }
+  policy: { host: string; level: string; object: string; settings: string }
   checkpoint: {
     id: string
     host: string

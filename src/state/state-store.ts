@@ -1,12 +1,13 @@
 import type { CacheRecord, CacheStore } from './cache-store.js'
 import type { CheckpointRecord, CheckpointStore } from './checkpoint-store.js'
-import type { DiskRecord, DiskStore } from './disk-store.js'
+import type { DiskStore, StoredDisk } from './disk-store.js'
 import type { EventStore } from './event-store.js'
 import type { HostRecord, HostStore } from './host-store.js'
 import type { JobRecord, JobStore } from './job-store.js'
 import type { LeaseRecord, LeaseStore } from './lease-store.js'
+import type { PolicyRecord, PolicyStore } from './policy-store.js'
 import type { TenureRecord, TenureStore } from './tenure-store.js'
-import type { VmRecord, VmStore } from './vm-store.js'
+import type { StoredVm, VmStore } from './vm-store.js'
 
 /** One store for each aggregate. */
 export interface Stores {
@@ -17,6 +18,7 @@ export interface Stores {
   readonly tenures: TenureStore
   readonly vms: VmStore
   readonly checkpoints: CheckpointStore
+  readonly policies: PolicyStore
   readonly jobs: JobStore
   readonly events: EventStore
 }
@@ -25,11 +27,12 @@ export interface Stores {
 export interface StateImage {
   readonly hosts: readonly HostRecord[]
   readonly caches: readonly CacheRecord[]
-  readonly disks: readonly DiskRecord[]
+  readonly disks: readonly StoredDisk[]
   readonly leases: readonly LeaseRecord[]
   readonly tenures: readonly TenureRecord[]
-  readonly vms: readonly VmRecord[]
+  readonly vms: readonly StoredVm[]
   readonly checkpoints: readonly CheckpointRecord[]
+  readonly policies: readonly PolicyRecord[]
   /** Jobs that were running when the engine ended. */
   readonly jobs: readonly JobRecord[]
 }

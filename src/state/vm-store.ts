@@ -1,10 +1,10 @@
 import type { Kysely, Selectable } from 'kysely'
 import type { DriverName, VmDefinition } from '../model/vm.js'
-import { DEFAULT_VM_POLICY, type VmPolicy } from '../model/vm-policy.js'
+import type { VmPolicy } from '../model/vm-policy.js'
 import type { Schema } from './schema.js'
 
 /** A VM that vmcache runs, or whose disks it may serve. */
-export interface VmRecord {
+export interface StoredVm {
   readonly host: string
   /** Of a libvirt domain: its own. */
   readonly uuid: string
@@ -15,22 +15,24 @@ export interface VmRecord {
   readonly connect: string | null
   /** Null where another program has it. */
   readonly definition: VmDefinition | null
-  readonly policy: VmPolicy
   readonly createdAt: string
 }
 
+/** The same with what is wanted of it, which its policy and that of its host say together. */
+export type VmRecord = StoredVm & { readonly policy: VmPolicy }
+
 export interface VmStore {
   /** Adds the VM, or replaces what is known of it. */
-  save(vm: VmRecord): Promise<void>
+  save(vm: StoredVm): Promise<void>
   delete(host: string, uuid: string): Promise<void>
-  list(host: string): Promise<VmRecord[]>
+  list(host: string): Promise<StoredVm[]>
 }
 
 export function vmStore(db: Kysely<Schema>): VmStore {
   return {
-    async save(vm) {
-      const definition = vm.definition === null ? null : JSON.stringify(vm.definition)
-      const row = { ...vm, definition, policy: JSON.stringify(vm.policy) }
+    async save({ host, uuid, name, driver, connect, definition, createdAt }) {
+      const text = definition === null ? null : JSON.stringify(definition)
+      const row = { host, uuid, name, driver, connect, definition: text, createdAt }
       await db
         .insertInto('vm')
         .values(row)
@@ -47,11 +49,10 @@ export function vmStore(db: Kysely<Schema>): VmStore {
   }
 }
 
-function recordOf(row: Selectable<Schema['vm']>): VmRecord {
+function recordOf(row: Selectable<Schema['vm']>): StoredVm {
   return {
     ...row,
     driver: row.driver as DriverName,
     definition: row.definition === null ? null : (JSON.parse(row.definition) as VmDefinition),
-    policy: { ...DEFAULT_VM_POLICY, ...(JSON.parse(row.policy) as Partial<VmPolicy>) },
   }
 }

@@ -1,6 +1,5 @@
 /** What each command asks the engine for, and what it prints of the answer. */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import { DEFAULT_WRITE_BACK } from '../../src/model/write-back.js'
 import type { Answers } from '../support/fake-control.js'
 import * as sample from '../support/sample-documents.js'
 import { commandLineTest, type CommandLineTest } from '../support/vmcache.js'
@@ -50,6 +49,10 @@ const answers: Answers = {
   'disk.flush': results,
   'disk.invalidate': results,
   'disk.set': { changed: true, disk: sample.db },
+  'cache.set': { changed: true, cache: sample.fast },
+  'host.set': { changed: true, host: 'kvm07' },
+  'policy.list': { policies: sample.policies },
+  'policy.show': sample.policyOfDisk,
   'disk.resolve': { changed: true, disk: sample.web, writtenBytes: 0, lostPages: [], damages: 0 },
   'job.cancel': { changed: true, job: { ...sample.job, state: 'cancelled' } },
 }
@@ -80,20 +83,8 @@ const reads: [string, string, object, unknown][] = [
   ['checkpoint show desk07', 'checkpoint.show', { name: 'desk07' }, sample.checkpoints[0]],
   ['config show', 'config.show', {}, { values: [{ key: 'host-name', value: 'kvm07', source: 'default' }] }],
   ['doctor', 'doctor.run', {}, { checks: sample.checks.slice(0, 1) }],
-  [
-    'policy show --disk db01/vda',
-    'disk.show',
-    { name: 'db01/vda' },
-    {
-      disk: 'db01/vda',
-      mode: sample.db.mode,
-      replacement: 's3-fifo',
-      minBytes: 2 * GIB,
-      maxBytes: 320 * GIB,
-      shares: 200,
-      writeBack: DEFAULT_WRITE_BACK,
-    },
-  ],
+  ['policy list', 'policy.list', {}, { policies: sample.policies }],
+  ['policy show --cache fast', 'policy.show', { level: 'cache', name: 'fast' }, sample.policyOfDisk],
 ]
 
 test.each(reads)('vmcache %s reads %s', async (line, operation, request, document) => {
@@ -102,15 +93,37 @@ test.each(reads)('vmcache %s reads %s', async (line, operation, request, documen
   expect(asked()[0]).toMatchObject({ operation, request })
 })
 
+test('policy show has what the documents of disks and VMs say of it too', async () => {
+  const { document } = await cli.json('policy', 'show', '--disk', 'db01/vda')
+  const { disk, mode, replacement, minBytes, maxBytes, shares, writeBack } = sample.db
+  expect(document).toEqual({
+    ...sample.policyOfDisk,
+    ...{ disk, mode, replacement, minBytes, maxBytes, shares, writeBack },
+  })
+  expect(asked()[0]).toMatchObject({ operation: 'policy.show', request: { level: 'disk', name: 'db01/vda' } })
+  cli.fake.answers['policy.show'] = sample.policyOfVm
+  const ofVm = (await cli.json('policy', 'show', '--vm', 'desk07')).document
+  expect(ofVm).toEqual({ ...sample.policyOfVm, policy: sample.vms[0]!.policy, reservation: null })
+  cli.fake.answers['policy.show'] = sample.policyOfDisk
+})
+
+test('a host is what a policy is of where the command line names it, and not where the environment does', async () => {
+  const named = await cli.json('policy', 'set', '--host', 'kvm07', '--shares', '5')
+  expect(named.code).toBe(0)
+  expect(asked().at(-1)).toMatchObject({ operation: 'host.set', request: { name: 'kvm07', shares: 5 } })
+  const environment: Record<string, string> = cli.environment
+  environment['VMCACHE_HOST'] = 'kvm07'
+  try {
+    expect(await cli.json('policy', 'set', '--shares', '5')).toMatchObject({ code: 2 })
+    expect(await cli.json('policy', 'set', '--disk', 'd', '--shares', '5')).toMatchObject({ code: 0 })
+  } finally {
+    delete environment['VMCACHE_HOST']
+  }
+})
+
 const attach = {
   cache: 'fast',
   name: null,
-  mode: 'write-through',
-  replacement: 's3-fifo',
-  minBytes: 0,
-  maxBytes: null,
-  shares: 100,
-  writeBack: DEFAULT_WRITE_BACK,
   readOnly: false,
   exclusive: false,
   dryRun: false,
@@ -166,6 +179,23 @@ const changes: [string, string, object][] = [
     'vm.set',
     { name: 'a', suspendAt: '0~22~*~*~*', resumeAt: null, timeZone: 'Europe/Berlin', dryRun: false },
   ],
+  [
+    'policy set --vm a --mode write-back --min 1g --max 100% --dirty-age 1m --dry-run',
+    'vm.set',
+    { name: 'a', mode: 'write-back', minBytes: GIB, maxBytes: null, writeBack: { dirtyAgeSeconds: 60 }, dryRun: true },
+  ],
+  ['policy set --cache fast --mode write-around', 'cache.set', { name: 'fast', mode: 'write-around', dryRun: false }],
+  [
+    'policy set --host kvm07 --idle-timeout 1h --replacement lru',
+    'host.set',
+    { name: 'kvm07', idleTimeoutSeconds: 3600, replacement: 'lru', dryRun: false },
+  ],
+  [
+    'policy unset --disk d mode dirty-high',
+    'disk.set',
+    { name: 'd', unset: ['mode', 'dirtyHighBytes'], dryRun: false },
+  ],
+  ['policy unset --host kvm07 time-zone', 'host.set', { name: 'kvm07', unset: ['timeZone'], dryRun: false }],
   ['vm suspend a', 'vm.suspend', { ...targets, names: ['a'], idleSeconds: null, ...anyPace }],
   [
     'vm suspend --all --idle 1h --rate 20/h --at-once 1 --dry-run',
@@ -271,7 +301,7 @@ const changes: [string, string, object][] = [
       ...attach,
       origin: 'DIRECTORY/web01.raw',
       mode: 'write-back',
-      writeBack: { ...DEFAULT_WRITE_BACK, dirtyHighBytes: 4 * GIB },
+      writeBack: { dirtyHighBytes: 4 * GIB },
     },
   ],
   ['disk resolve d --keep cache', 'disk.resolve', { name: 'd', keep: 'cache', discardDirty: false, dryRun: false }],
@@ -294,6 +324,8 @@ test('a percentage is one of the cache, whose size is asked for', async () => {
   expect(asked().at(-1)!.request).toMatchObject({ minBytes: 160 * GIB, maxBytes: 800 * GIB })
   await cli.json('policy', 'set', '--disk', 'db01/vda', '--min', '10%')
   expect(asked().at(-1)!.request).toEqual({ name: 'db01/vda', minBytes: 160 * GIB, dryRun: false })
+  await cli.json('policy', 'set', '--cache', 'fast', '--max', '50%')
+  expect(asked().at(-1)!.request).toEqual({ name: 'fast', maxBytes: 800 * GIB, dryRun: false })
 })
 
 test('--discard-dirty says first how much is lost, and how old it is', async () => {

@@ -8,6 +8,8 @@ import * as sample from '../support/sample-documents.js'
 import { VMCACHE, commandLineTest, type CommandLineTest } from '../support/vmcache.js'
 
 const ENTER = '\r'
+const UP = '\u001b[A'
+const DOWN = '\u001b[B'
 const CTRL_C = '\u0003'
 const CLEAR = '\u0015'
 
@@ -35,6 +37,11 @@ describeWith(['script'], 'on a terminal', () => {
       'cache.create': { changed: true, cache: sample.spare },
       'cache.attach': { changed: true, disk: sample.web },
       'cache.delete': { changed: true, name: 'spare' },
+      'vm.list': { vms: sample.vms },
+      'vm.define': { changed: true, vm: sample.vms[1] },
+      'policy.show': sample.policyOfVm,
+      'vm.set': { changed: true, vm: sample.vms[1] },
+      'host.set': { changed: true, host: 'kvm07' },
       'disk.flush': {
         polls: 4,
         ends: { changed: true, results: [{ name: 'db01/vda', ok: true, changed: true, error: null }] },
@@ -54,7 +61,9 @@ describeWith(['script'], 'on a terminal', () => {
       env: { ...cli.environment, PATH: `${join(cli.directory, 'bin')}:${process.env['PATH']}`, ...environment },
     }))
   const changes = () =>
-    cli.fake.requests.filter(({ operation }) => /create|attach|delete/.test(operation)).map(({ request }) => request)
+    cli.fake.requests
+      .filter(({ operation }) => /create|attach|delete|define|set/.test(operation))
+      .map(({ request }) => request)
 
   test('cache create asks for what is missing, checks it, and shows the command line', async () => {
     const asked = on('cache create')
@@ -97,13 +106,66 @@ describeWith(['script'], 'on a terminal', () => {
       `vmcache cache attach fast '${join(cli.directory, 'web 02.raw')}' --name web02 --max 2g`,
     )
     expect(asked.text).toContain(sample.web.uri)
-    expect(changes()).toMatchObject([{ cache: 'fast', name: 'web02', mode: 'write-through', maxBytes: 2 * 1024 ** 3 }])
+    expect(changes()).toMatchObject([{ cache: 'fast', name: 'web02', maxBytes: 2 * 1024 ** 3 }])
+    expect(changes()[0]).not.toHaveProperty('mode')
   })
 
   test('what is given is not asked for', async () => {
     const asked = on("cache attach fast 'web 02.raw' --name web02 --dry-run")
     expect(await asked.end()).toBe(0)
     expect(changes()).toMatchObject([{ dryRun: true, name: 'web02' }])
+  })
+
+  test('policy set asks of what, and for each setting that is chosen', async () => {
+    const asked = on('policy set')
+    await asked.answer('For what', `${DOWN}${ENTER}`)
+    await asked.answer('Which vm', `${DOWN}${ENTER}`)
+    await asked.answer('idle-timeout  60 min (host)', ` ${DOWN} ${DOWN} ${ENTER}`)
+    await asked.answer('rapid-suspend', `${DOWN}${ENTER}`)
+    await asked.answer('idle-timeout (a duration, or off)', `soon${ENTER}`)
+    await asked.answer('is not a duration', `${CLEAR}90m${ENTER}`)
+    await asked.answer('suspend-at (as cron has it, or off)', `0 22 * * *${ENTER}`)
+    await asked.answer('Set this of vm desk07?', ENTER)
+    expect(await asked.end()).toBe(0)
+    expect(asked.text).toContain(
+      `vmcache policy set --vm desk07 --rapid-suspend best-effort --idle-timeout 90m --suspend-at '0 22 * * *'`,
+    )
+    expect(changes()).toEqual([
+      {
+        ...{ name: 'desk07', rapidSuspend: 'best-effort', idleTimeoutSeconds: 5400 },
+        ...{ suspendAt: '0 22 * * *', dryRun: false },
+      },
+    ])
+  })
+
+  test('policy set asks for what is missing alone, and changes nothing where that is refused', async () => {
+    const asked = on('policy set --shares 7')
+    await asked.answer('For what', `${UP}${ENTER}`)
+    await asked.answer('Set this of host kvm07?', `n${ENTER}`)
+    expect(await asked.end()).toBe(130)
+    expect(changes()).toEqual([])
+    const without = on('policy set --host kvm07 --json')
+    expect(await without.end()).toBe(2)
+    expect(without.text).toContain('"missing"')
+  })
+
+  test('vm define asks for name, memory and disks', async () => {
+    const asked = on('vm define --cpus 2')
+    await asked.answer('Name of the VM', `web01${ENTER}`)
+    await asked.answer('there is a VM web01 already', `${CLEAR}web02${ENTER}`)
+    await asked.answer('Memory', `${CLEAR}4g${ENTER}`)
+    await asked.answer('Image file or block device', `${ENTER}`)
+    await asked.answer('is not there', `web 02.raw${ENTER}`)
+    await asked.answer('Format', ENTER)
+    await asked.answer('Another one', ENTER)
+    await asked.answer('How its processors run', `${DOWN}${ENTER}`)
+    await asked.answer('Define web02?', ENTER)
+    expect(await asked.end()).toBe(0)
+    const path = join(cli.directory, 'web 02.raw')
+    expect(asked.text).toContain(`vmcache vm define web02 --memory 4g --disk '${path}' --cpus 2 --accel tcg`)
+    expect(changes()).toMatchObject([
+      { name: 'web02', memoryBytes: 4 * 1024 ** 3, cpus: 2, accelerator: 'tcg', disks: [{ path, format: 'raw' }] },
+    ])
   })
 
   test('Ctrl-C at a question changes nothing and ends with 130', async () => {

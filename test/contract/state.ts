@@ -1,13 +1,18 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { Kysely, Migrator, sql } from 'kysely'
+import { MIGRATIONS } from '../../src/state/migrations/migrations.js'
 import { openState } from '../../src/state/open-state.js'
 import type { CacheRecord } from '../../src/state/cache-store.js'
 import type { CheckpointRecord } from '../../src/state/checkpoint-store.js'
-import type { DiskRecord } from '../../src/state/disk-store.js'
+import type { StoredDisk } from '../../src/state/disk-store.js'
 import type { JobRecord } from '../../src/state/job-store.js'
 import type { LeaseRecord } from '../../src/state/lease-store.js'
+import type { PolicyRecord } from '../../src/state/policy-store.js'
+import { openPostgresql } from '../../src/state/postgresql.js'
+import { openSqlite } from '../../src/state/sqlite.js'
 import type { StateStore } from '../../src/state/state-store.js'
 import type { TenureRecord } from '../../src/state/tenure-store.js'
-import type { VmRecord } from '../../src/state/vm-store.js'
+import type { StoredVm } from '../../src/state/vm-store.js'
 
 const AT = '2026-11-20T10:00:00.000Z'
 const LATER = '2026-11-20T11:00:00.000Z'
@@ -25,7 +30,7 @@ const cache: CacheRecord = {
   ],
 }
 
-const disk: DiskRecord = {
+const disk: StoredDisk = {
   host: 'h1',
   name: 'web01/vda',
   cache: 'fast',
@@ -33,18 +38,6 @@ const disk: DiskRecord = {
   origin: '/images/web01.img',
   lease: 'stamp:1',
   socket: '/run/vmcache/disks/web01%2Fvda.sock',
-  mode: 'write-through',
-  replacement: 's3-fifo',
-  minBytes: 0,
-  maxBytes: null,
-  shares: 100,
-  writeBack: {
-    order: 'relaxed',
-    barrier: 'answer',
-    dirtyLowBytes: 2 ** 20,
-    dirtyHighBytes: null,
-    dirtyAgeSeconds: 30,
-  },
   readOnly: false,
   exclusive: true,
   blockBytes: 65536,
@@ -71,7 +64,7 @@ const tenure: TenureRecord = {
   lacksWrites: true,
 }
 
-const vm: VmRecord = {
+const vm: StoredVm = {
   host: 'h1',
   uuid: 'u1',
   name: 'web01',
@@ -87,12 +80,17 @@ const vm: VmRecord = {
     append: null,
     qemuArguments: ['-device', 'virtio-rng-pci'],
   },
-  policy: {
-    ...{ rapidSuspend: 'best-effort', idleTimeoutSeconds: 3600, suspendAt: '0 22 * * *' },
-    ...{ resumeAt: null, timeZone: 'Europe/Berlin' },
-  },
   createdAt: AT,
 }
+
+const policies: PolicyRecord[] = [
+  {
+    ...{ host: 'h1', level: 'disk', object: 'web01/vda' },
+    policy: { mode: 'write-back', minBytes: 2 ** 44, maxBytes: null, replacement: '/modules/é.js' },
+  },
+  { host: 'h1', level: 'host', object: '', policy: { shares: 50, suspendAt: '0 22 * * *', timeZone: null } },
+  { host: 'h1', level: 'vm', object: 'u1', policy: { rapidSuspend: 'best-effort', idleTimeoutSeconds: 3600 } },
+]
 
 const checkpoint: CheckpointRecord = {
   id: 'k1',
@@ -130,6 +128,26 @@ const job: JobRecord = {
   error: null,
 }
 
+/** Brings a new database to the schema of that step alone, and runs statements there. */
+async function databaseOf(step: string, url: string, statements: readonly string[]): Promise<void> {
+  const opened = url.startsWith('sqlite:')
+    ? await openSqlite(url.slice('sqlite:'.length))
+    : await openPostgresql(url, undefined)
+  const db = new Kysely<unknown>({ dialect: opened.dialect })
+  await opened.claim()
+  const steps = MIGRATIONS.map(({ name, up }) => [name, { up: (on: Kysely<unknown>) => up(on, opened.name) }])
+  const { error } = await new Migrator({
+    db,
+    provider: { getMigrations: async () => Object.fromEntries(steps) },
+    migrationTableName: 'vmcache_migration',
+    migrationLockTableName: 'vmcache_migration_lock',
+  }).migrateTo(step)
+  expect(error).toBeUndefined()
+  for (const statement of statements) await sql.raw(statement).execute(db)
+  await opened.release()
+  await db.destroy()
+}
+
 /** What every state database does. `newUrl` gives the URL of a new, empty one. */
 export function stateContract(newUrl: () => Promise<string>): void {
   let url: string
@@ -155,6 +173,7 @@ export function stateContract(newUrl: () => Promise<string>): void {
       tenures: [],
       vms: [],
       checkpoints: [],
+      policies: [],
       jobs: [],
     })
   })
@@ -169,6 +188,7 @@ export function stateContract(newUrl: () => Promise<string>): void {
     await state.vms.save(vm)
     await state.checkpoints.save({ ...checkpoint, state: 'suspending', disks: [] })
     await state.checkpoints.save(checkpoint)
+    for (const policy of policies) await state.policies.save(policy)
     await state.jobs.save(job)
     await reopen()
     expect(await state.load('h1')).toEqual({
@@ -179,22 +199,31 @@ export function stateContract(newUrl: () => Promise<string>): void {
       tenures: [tenure],
       vms: [vm],
       checkpoints: [checkpoint],
+      policies,
       jobs: [job],
     })
-    expect(await state.load('h2')).toMatchObject({ caches: [], disks: [], leases: [], tenures: [], vms: [], jobs: [] })
+    expect(await state.load('h2')).toMatchObject({
+      caches: [],
+      disks: [],
+      leases: [],
+      tenures: [],
+      vms: [],
+      jobs: [],
+      policies: [],
+    })
   })
 
   test('saving again replaces, also with nulls and fewer devices', async () => {
     await state.caches.save(cache)
-    await state.disks.save({ ...disk, maxBytes: 2 ** 40 })
+    await state.disks.save({ ...disk, exclusive: false })
     await state.tenures.save(tenure)
     const changed = { ...cache, devices: [cache.devices[1]!] }
     await state.caches.save(changed)
-    await state.disks.save({ ...disk, mode: 'pass-through', maxBytes: null, vm: null })
+    await state.disks.save({ ...disk, lease: null, vm: null })
     await state.tenures.save({ ...tenure, ending: 'open', endedAt: null, modifiedAt: null })
     const image = await state.load('h1')
     expect(image.caches).toEqual([changed])
-    expect(image.disks).toEqual([{ ...disk, mode: 'pass-through', vm: null }])
+    expect(image.disks).toEqual([{ ...disk, lease: null, vm: null }])
     expect(image.tenures).toEqual([{ ...tenure, ending: 'open', endedAt: null, modifiedAt: null }])
   })
 
@@ -202,7 +231,7 @@ export function stateContract(newUrl: () => Promise<string>): void {
     await state.vms.save(vm)
     await state.vms.save({ ...vm, name: 'web02' })
     await expect(state.vms.save({ ...vm, uuid: 'u2', name: 'web02' })).rejects.toMatchObject({ code: 'FAILED' })
-    const domain: VmRecord = { ...vm, uuid: 'u2', driver: 'libvirt', connect: 'qemu:///system', definition: null }
+    const domain: StoredVm = { ...vm, uuid: 'u2', driver: 'libvirt', connect: 'qemu:///system', definition: null }
     await state.vms.save(domain)
     await state.vms.save({ ...vm, host: 'h2' })
     expect((await state.load('h1')).vms).toEqual([domain, { ...vm, name: 'web02' }])
@@ -222,6 +251,51 @@ export function stateContract(newUrl: () => Promise<string>): void {
       await state.checkpoints.save(record)
       expect((await state.load('h1')).checkpoints).toEqual([record])
     }
+  })
+
+  test('a policy is replaced whole, is one of its host and level, and goes when nothing is set any more', async () => {
+    const [first] = policies as [PolicyRecord]
+    await state.policies.save(first)
+    await state.policies.save({ ...first, policy: { shares: 7 } })
+    await state.policies.save({ ...first, level: 'cache' })
+    await state.policies.save({ ...first, host: 'h2' })
+    expect((await state.load('h1')).policies).toEqual([
+      { ...first, level: 'cache' },
+      { ...first, policy: { shares: 7 } },
+    ])
+    await state.policies.save({ ...first, policy: {} })
+    await state.policies.delete('h1', 'cache', first.object)
+    expect((await state.load('h1')).policies).toEqual([])
+    expect((await state.load('h2')).policies).toEqual([{ ...first, host: 'h2' }])
+  })
+
+  test('what disks and VMs had before there were policies is set of themselves', async () => {
+    const old = await newUrl()
+    const diskColumns = 'host, name, cache, log_id, origin, socket, mode, replacement, min_bytes, max_bytes, shares'
+    await databaseOf('0006-checkpoint-definition', old, [
+      `insert into cache values ('h1', 'fast', 'c1', 4096, 16777216, '${AT}')`,
+      `insert into disk (${diskColumns}, read_only, exclusive, block_bytes, created_at, destage_order, dirty_high_bytes)
+       values ('h1', 'a', 'fast', 'l1', '/a', '/s', 'write-back', 'lru', 8796093022208, null, 7, 0, 1, 4096, '${AT}', 'relaxed', 4096)`,
+      `insert into vm (host, uuid, name, driver, created_at, policy)
+       values ('h1', 'u1', 'web01', 'qemu', '${AT}', '{"rapidSuspend":"on","suspendAt":null}'),
+              ('h1', 'u2', 'web02', 'qemu', '${AT}', '{}')`,
+    ])
+    const migrated = await openState(old)
+    const image = await migrated.load('h1')
+    await migrated.close()
+    expect(image.policies).toEqual([
+      {
+        ...{ host: 'h1', level: 'disk', object: 'a' },
+        policy: {
+          ...{ mode: 'write-back', replacement: 'lru', minBytes: 2 ** 43, maxBytes: null, shares: 7 },
+          ...{ destageOrder: 'relaxed', destageBarrier: 'flush' },
+          ...{ dirtyLowBytes: null, dirtyHighBytes: 4096, dirtyAgeSeconds: 10 },
+        },
+      },
+      { host: 'h1', level: 'vm', object: 'u1', policy: { rapidSuspend: 'on', suspendAt: null } },
+    ])
+    expect(image.disks).toMatchObject([{ name: 'a', exclusive: true, blockBytes: 4096, vm: null }])
+    expect(image.vms.map(({ name }) => name)).toEqual(['web01', 'web02'])
   })
 
   test('a VM has one checkpoint', async () => {

@@ -81,6 +81,8 @@ const COMMANDS = [
   ...[
     ['policy', 'set'],
     ['policy', 'show'],
+    ['policy', 'list'],
+    ['policy', 'unset'],
     ['stats'],
     ['stats', 'export'],
     ['event', 'list'],

@@ -50,6 +50,7 @@ const BODIES: Partial<Record<Operation, object>> = {
   'cache.detach': { names: ['a'], all: false, exclude: ['b'], discardDirty: false, force: false, dryRun: false },
   'disk.flush': { names: ['a'], all: true, exclude: [], dryRun: false },
   'disk.set': { name: 'a', maxBytes: null, dryRun: false },
+  'host.set': { name: 'h', unset: ['mode', 'timeZone'], shares: 5, idleTimeoutSeconds: null, dryRun: false },
   'job.cancel': { id: 'x' },
   'engine.stop': { detach: false, force: false },
 }

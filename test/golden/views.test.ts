@@ -7,17 +7,18 @@ import { cacheProperties, cacheTable, createdText } from '../../src/cli/views/ca
 import { checkpointProperties, checkpointTable } from '../../src/cli/views/checkpoint-view.js'
 import { configurationTable } from '../../src/cli/views/configuration-view.js'
 import { deviceTable } from '../../src/cli/views/device-view.js'
-import { diskPolicy, diskProperties, diskTable, resolvedText } from '../../src/cli/views/disk-view.js'
+import { diskProperties, diskTable, resolvedText } from '../../src/cli/views/disk-view.js'
 import { doctorText } from '../../src/cli/views/doctor-view.js'
 import { eventLine, eventTable } from '../../src/cli/views/event-view.js'
 import { jobProperties, jobTable } from '../../src/cli/views/job-view.js'
 import { leaseProperties, leaseTable } from '../../src/cli/views/lease-view.js'
+import { policiesTable, policyTable } from '../../src/cli/views/policy-view.js'
 import { scrubText } from '../../src/cli/views/scrub-view.js'
 import { recoverText } from '../../src/cli/views/recover-view.js'
 import { latencyTable, statsTable } from '../../src/cli/views/stats-view.js'
 import { engineProperties, statusText } from '../../src/cli/views/status-view.js'
 import { targetsText } from '../../src/cli/views/targets-view.js'
-import { vmPolicy, vmTable, vmText } from '../../src/cli/views/vm-view.js'
+import { vmTable, vmText } from '../../src/cli/views/vm-view.js'
 import * as sample from '../support/sample-documents.js'
 
 process.env['TZ'] = 'UTC'
@@ -58,9 +59,9 @@ const views: Record<string, (screen: Screen) => string | Promise<string>> = {
   'checkpoint-list': (screen) => checkpointTable(sample.checkpoints, screen),
   'checkpoint-show-storage': (screen) => checkpointProperties(sample.checkpoints[1]!, screen),
   'checkpoint-show': (screen) => checkpointProperties(sample.checkpoints[0]!, screen),
-  'policy-show-of-a-vm': (screen) =>
-    vmPolicy({ ...sample.vms[1]!, reservation: { cache: 'fast', bytes: 2.2 * 2 ** 30 } }, screen),
-  'policy-show': (screen) => diskPolicy(sample.db, screen),
+  'policy-show': (screen) => policyTable(sample.policyOfDisk, screen),
+  'policy-show-of-a-vm': (screen) => policyTable(sample.policyOfVm, screen),
+  'policy-list': (screen) => policiesTable(sample.policies, screen),
   stats: (screen) => statsTable(sample.stats, [sample.db, sample.web], screen),
   'stats-of-slow-storage': (screen) => statsTable(sample.slowStats, [sample.mail], screen),
   'stats-latency': (screen) => latencyTable(sample.stats, screen),

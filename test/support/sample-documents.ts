@@ -13,7 +13,9 @@ import type {
   JobDocument,
   LatencyDocument,
   LeaseDocument,
+  PolicyDocument,
   ScrubbedCache,
+  SetPolicyDocument,
   StatsDocument,
   StatusDocument,
   VmDocument,
@@ -501,4 +503,50 @@ export const leases: LeaseDocument[] = [
     lacksWrites: false,
     changedAt: '2026-11-01T10:00:00.000Z',
   },
+]
+
+/** It drains: what is wanted of it in write-back its cache says. */
+export const policyOfDisk: PolicyDocument = {
+  level: 'disk',
+  name: 'db01/vda',
+  settings: (
+    [
+      ['mode', 'write-through', 'disk'],
+      ['replacement', 's3-fifo', 'default'],
+      ['minBytes', 2 * GIB, 'disk'],
+      ['maxBytes', null, 'vm'],
+      ['shares', 200, 'cache'],
+      ['destageOrder', 'ordered', 'host'],
+      ['dirtyHighBytes', null, 'default'],
+    ] as const
+  ).map(([setting, wanted, source]) => ({
+    ...{ setting, wanted, source },
+    inForce:
+      setting === 'mode'
+        ? { value: 'write-back', reason: 'it drains: what is dirty goes to the origin first' }
+        : { value: wanted, reason: null },
+  })),
+}
+
+export const policyOfVm: PolicyDocument = {
+  level: 'vm',
+  name: 'desk07',
+  settings: [
+    {
+      setting: 'rapidSuspend',
+      wanted: 'on',
+      source: 'vm',
+      inForce: { value: 'off', reason: 'nothing is reserved for it now' },
+    },
+    { setting: 'idleTimeoutSeconds', wanted: 3600, source: 'host', inForce: { value: 3600, reason: null } },
+    { setting: 'suspendAt', wanted: null, source: 'default', inForce: { value: null, reason: null } },
+    { setting: 'timeZone', wanted: 'Europe/Berlin', source: 'host', inForce: { value: 'Europe/Berlin', reason: null } },
+    { setting: 'mode', wanted: 'write-back', source: 'host', inForce: null },
+  ],
+}
+
+export const policies: SetPolicyDocument[] = [
+  { level: 'host', name: 'kvm07', settings: { mode: 'write-back', idleTimeoutSeconds: 3600 } },
+  { level: 'vm', name: 'desk07', settings: { rapidSuspend: 'on', suspendAt: null } },
+  { level: 'disk', name: 'db01/vda', settings: { mode: 'write-through', minBytes: 2 * GIB } },
 ]

@@ -16,6 +16,7 @@ const ARGUMENT_KINDS: Readonly<Record<string, WordKind>> = {
 }
 
 const FLAG_KINDS: Readonly<Record<string, WordKind>> = {
+  cache: 'cache',
   disk: 'disk',
   vm: 'vm',
   kernel: 'file',

@@ -97,21 +97,6 @@ export function diskProperties(disk: DiskDocument, screen: Screen): string {
   )
 }
 
-/** `vmcache policy show --disk`. */
-export function diskPolicy(disk: Pick<DiskDocument, 'disk' | 'mode' | PolicyKey>, screen: Screen): string {
-  return renderProperties(
-    [
-      ['disk', screen.paint.strong(disk.disk)],
-      ['mode', disk.mode.wanted],
-      ['mode in force', disk.mode.wanted === disk.mode.inForce ? null : disk.mode.inForce],
-      ['because', disk.mode.reason],
-      ...policyRows(disk),
-      ...writeBackRows(disk),
-    ],
-    screen,
-  )
-}
-
 type PolicyKey = 'replacement' | 'minBytes' | 'maxBytes' | 'shares' | 'writeBack'
 
 function policyRows(disk: Pick<DiskDocument, PolicyKey>): [string, string][] {

@@ -1,4 +1,4 @@
-import { formatDuration, formatSize } from '../../base/units.js'
+import { formatSize } from '../../base/units.js'
 import { policyText } from '../../model/vm-policy.js'
 import type { DiskDocument, DiskStatsDocument, VmDiskDocument, VmDocument } from '../../protocol/control/documents.js'
 import type { Screen } from '../screen.js'
@@ -58,26 +58,6 @@ export async function vmText(vm: VmDocument, screen: Screen): Promise<string> {
     { head: 'WHY', value: ({ reason }) => orNone(reason), cutTo: 20 },
   ]
   return `${properties}\n\n${await renderTable(columns, vm.disks, screen)}`
-}
-
-/** `vmcache policy show --vm`. */
-export function vmPolicy(
-  { name, policy, reservation }: Pick<VmDocument, 'name' | 'policy' | 'reservation'>,
-  screen: Screen,
-): string {
-  const { rapidSuspend, idleTimeoutSeconds, suspendAt, resumeAt, timeZone } = policy
-  return renderProperties(
-    [
-      ['vm', screen.paint.strong(name)],
-      ['rapid suspend', rapidSuspend],
-      ['reserved', orNone(reservation, reserved)],
-      ['idle timeout', idleTimeoutSeconds === null ? 'off' : formatDuration(idleTimeoutSeconds)],
-      ['suspended at', suspendAt ?? 'off'],
-      ['resumed at', resumeAt ?? 'off'],
-      ['time zone', timeZone],
-    ],
-    screen,
-  )
 }
 
 function reserved({ cache, bytes }: NonNullable<VmDocument['reservation']>): string {

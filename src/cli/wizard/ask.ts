@@ -24,6 +24,18 @@ export async function askSize(message: string, initial: string): Promise<number>
   return parseSize(text.trim())
 }
 
+/** Seconds as they are typed: `90m`; exact. */
+export function typedDuration(seconds: number): string {
+  const [size, unit] = DURATIONS.find(([size]) => seconds >= size && seconds % size === 0) ?? [1, 's']
+  return `${seconds / size}${unit}`
+}
+
+const DURATIONS: readonly [seconds: number, unit: string][] = [
+  [86_400, 'd'],
+  [3600, 'h'],
+  [60, 'm'],
+]
+
 /** Bytes as they are typed: `16m`; exact. */
 export function typedSize(bytes: number): string {
   for (const [power, unit] of ['t', 'g', 'm', 'k'].entries()) {

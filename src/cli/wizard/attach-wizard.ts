@@ -3,20 +3,15 @@ import { resolve } from 'node:path'
 import { VmcacheError } from '../../base/errors.js'
 import { formatSize, parseSize } from '../../base/units.js'
 import { MODES, type Mode } from '../../model/mode.js'
-import {
-  DEFAULT_WRITE_BACK,
-  DESTAGE_ORDERS,
-  type DestageOrder,
-  type WriteBackSettings,
-} from '../../model/write-back.js'
+import { DESTAGE_ORDERS, type DestageOrder } from '../../model/write-back.js'
 import { checkedDiskName, defaultDiskName } from '../../model/names.js'
 import type { AttachRequest, CacheDocument, DiskDocument } from '../../protocol/control/documents.js'
 import { commandLine } from '../command-line.js'
 import { confirmed } from '../confirm.js'
-import { DEFAULT_REPLACEMENT, DEFAULT_SHARES } from '../disk-defaults.js'
 import { absoluteOrigin, isUri } from '../origin.js'
 import { talk } from '../output.js'
-import { ON_STDERR, typedSize, validated } from './ask.js'
+import { settingArguments } from './setting-arguments.js'
+import { ON_STDERR, validated } from './ask.js'
 
 type Draft = Omit<AttachRequest, 'cache' | 'origin'> & { readonly cache: string | null; readonly origin: string | null }
 
@@ -26,7 +21,7 @@ interface Context {
   readonly yes: boolean
 }
 
-const MEANING: Readonly<Record<Mode, string>> = {
+export const MODE_MEANING: Readonly<Record<Mode, string>> = {
   'write-through': 'reads are cached; writes go to the origin and into the cache',
   'write-back': 'reads are cached; a write is answered by the cache and goes to the origin later',
   'write-around': 'reads are cached; writes go to the origin alone',
@@ -38,12 +33,16 @@ export async function attachWizard(draft: Draft, { caches, disks, yes }: Context
   const cache = draft.cache ?? (await askCache(caches))
   const origin = draft.origin ?? (await askOrigin())
   const name = draft.name ?? (await askName(origin, disks))
-  const mode = await askMode(draft.mode)
-  const writeBack = mode === 'write-back' ? await askWriteBack(draft.writeBack) : draft.writeBack
-  const maxBytes = draft.maxBytes ?? (await askMaximum())
-  const request = { ...draft, cache, origin, name, mode, writeBack, maxBytes }
-  const limit = maxBytes === null ? 'may use the whole cache' : `may use ${formatSize(maxBytes)} of the cache`
-  talk(`Disk ${name}: ${origin} through cache ${cache}, ${mode}; ${limit}`)
+  const mode = draft.mode ?? (await askMode())
+  const order = mode === 'write-back' && draft.writeBack?.order === undefined ? await askOrder() : undefined
+  const maxBytes = draft.maxBytes === undefined ? await askMaximum() : draft.maxBytes
+  const request: AttachRequest = {
+    ...{ ...draft, cache, origin, name },
+    ...(mode === undefined ? {} : { mode }),
+    ...(order === undefined ? {} : { writeBack: { ...draft.writeBack, order } }),
+    ...(maxBytes === undefined ? {} : { maxBytes }),
+  }
+  talk(`Disk ${name}: ${origin} through cache ${cache}; ${chosen(mode, maxBytes)}`)
   if (!yes && !draft.dryRun) await confirmed(`Attach ${name}?`, true)
   talk(`The same without questions:\n  ${attachCommandLine(request)}`)
   return request
@@ -97,10 +96,22 @@ async function askName(origin: string, disks: readonly DiskDocument[]): Promise<
   return name.trim()
 }
 
-async function askMode(initial: Mode): Promise<Mode> {
+function chosen(mode: string | undefined, maxBytes: number | null | undefined): string {
+  const limit = maxBytes === null ? 'the whole cache' : `${formatSize(maxBytes ?? 0)} of the cache`
+  const parts = [mode ?? [], maxBytes === undefined ? [] : `it may use ${limit}`].flat()
+  return [...parts, 'all else as its cache and its host say'].join(', ')
+}
+
+const INHERITED = {
+  value: undefined,
+  name: 'inherited',
+  description: 'what its cache or its host say; write-through where they say nothing',
+}
+
+async function askMode(): Promise<Mode | undefined> {
   const { select } = await import('@inquirer/prompts')
-  const choices = MODES.map((mode) => ({ value: mode, name: mode, description: MEANING[mode] }))
-  return select({ message: 'Mode', choices, default: initial }, ON_STDERR)
+  const choices = MODES.map((mode) => ({ value: mode, name: mode, description: MODE_MEANING[mode] }))
+  return select({ message: 'Mode', choices: [INHERITED, ...choices] }, ON_STDERR)
 }
 
 const ORDER_MEANING: Readonly<Record<DestageOrder, string>> = {
@@ -108,54 +119,36 @@ const ORDER_MEANING: Readonly<Record<DestageOrder, string>> = {
   relaxed: 'faster on slow storage; should the cache be lost, the origin may be in a state that the disk never had',
 }
 
-async function askWriteBack(initial: WriteBackSettings): Promise<WriteBackSettings> {
+async function askOrder(): Promise<DestageOrder> {
   const { select } = await import('@inquirer/prompts')
   const choices = DESTAGE_ORDERS.map((order) => ({ value: order, name: order, description: ORDER_MEANING[order] }))
-  const order = await select(
-    { message: 'Order in which the origin gets writes', choices, default: initial.order },
-    ON_STDERR,
-  )
-  return { ...initial, order }
+  return select({ message: 'Order in which the origin gets writes', choices }, ON_STDERR)
 }
 
-async function askMaximum(): Promise<number | null> {
+/** Undefined: what it inherits. */
+async function askMaximum(): Promise<number | null | undefined> {
   const { input } = await import('@inquirer/prompts')
-  const all = 'all'
+  const [inherited, all] = ['inherited', 'all']
   const text = await input(
     {
-      message: 'How much of the cache may it use at most',
-      default: all,
-      validate: validated((typed) => typed === all || parseSize(typed)),
+      message: 'How much of the cache may it use at most (a size, all, or inherited)',
+      default: inherited,
+      validate: validated((typed) => [inherited, all].includes(typed) || parseSize(typed)),
     },
     ON_STDERR,
   )
+  if (text.trim() === inherited) return undefined
   return text.trim() === all ? null : parseSize(text.trim())
 }
 
 /** The command line that makes the request. */
 export function attachCommandLine(request: AttachRequest): string {
-  const { cache, origin, name, mode, replacement, minBytes, maxBytes, shares, writeBack, readOnly, exclusive } = request
+  const { cache, origin, name, readOnly, exclusive, dryRun: _, ...settings } = request
   return commandLine([
     ...['cache', 'attach', cache, origin],
     ...(name === null || name === defaultDiskName(origin) ? [] : ['--name', name]),
-    ...(mode === 'write-through' ? [] : ['--mode', mode]),
-    ...(replacement === DEFAULT_REPLACEMENT ? [] : ['--replacement', replacement]),
-    ...(minBytes === 0 ? [] : ['--min', typedSize(minBytes)]),
-    ...(maxBytes === null ? [] : ['--max', typedSize(maxBytes)]),
-    ...(shares === DEFAULT_SHARES ? [] : ['--shares', String(shares)]),
-    ...writeBackArguments(writeBack),
+    ...settingArguments(settings),
     ...(readOnly ? ['--read-only'] : []),
     ...(exclusive ? ['--exclusive'] : []),
   ])
-}
-
-function writeBackArguments(settings: WriteBackSettings): string[] {
-  const { order, barrier, dirtyLowBytes, dirtyHighBytes, dirtyAgeSeconds } = settings
-  return [
-    ...(order === DEFAULT_WRITE_BACK.order ? [] : ['--destage', order]),
-    ...(barrier === DEFAULT_WRITE_BACK.barrier ? [] : ['--destage-barrier', barrier]),
-    ...(dirtyLowBytes === null ? [] : ['--dirty-low', typedSize(dirtyLowBytes)]),
-    ...(dirtyHighBytes === null ? [] : ['--dirty-high', typedSize(dirtyHighBytes)]),
-    ...(dirtyAgeSeconds === DEFAULT_WRITE_BACK.dirtyAgeSeconds ? [] : ['--dirty-age', `${dirtyAgeSeconds}s`]),
-  ]
 }

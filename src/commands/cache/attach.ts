@@ -1,16 +1,13 @@
 import { string } from '@oclif/core/flags'
 import { VmcacheError } from '../../base/errors.js'
 import { ChangeCommand } from '../../cli/base-command.js'
-import { DEFAULT_REPLACEMENT, DEFAULT_SHARES } from '../../cli/disk-defaults.js'
 import { diskFlags, optionalArgument, switchFlag } from '../../cli/flags.js'
+import { givenDiskSettings } from '../../cli/given-settings.js'
 import { isInteractive } from '../../cli/interactive.js'
 import { missingWithoutTerminal } from '../../cli/missing.js'
 import { absoluteOrigin } from '../../cli/origin.js'
-import { maximumBytes, quotaBytes } from '../../cli/quota.js'
-import { givenUp, givenWriteBack, writeBackFlags } from '../../cli/write-back-flags.js'
+import { givenUp, writeBackFlags } from '../../cli/write-back-flags.js'
 import { checkedCacheName, checkedDiskName } from '../../model/names.js'
-import { DEFAULT_MODE } from '../../model/mode.js'
-import { DEFAULT_WRITE_BACK } from '../../model/write-back.js'
 import { targetsText } from '../../cli/views/targets-view.js'
 import type {
   AttachRequest,
@@ -28,7 +25,8 @@ export default class CacheAttach extends ChangeCommand {
   static override summary = 'Serve a disk through a cache, and print the NBD URI for its clients.'
   static override description =
     'ORIGIN is an image file, a block device or an NBD URI. The attachment holds over restarts of VM, engine and host ' +
-    'until the disk is detached. Without arguments, on a terminal, it asks for everything.'
+    'until the disk is detached. What is given is set of the disk itself; what is not is inherited from its VM, its cache and its ' +
+    'host (vmcache policy show). Without arguments, on a terminal, it asks for everything.'
   static override examples = [
     '<%= config.bin %> cache attach fast /images/web01.raw',
     {
@@ -87,19 +85,14 @@ export default class CacheAttach extends ChangeCommand {
       cache: args.cache === undefined ? null : checkedCacheName(args.cache),
       origin: args.origin === undefined ? null : absoluteOrigin(args.origin),
       name: flags.name === undefined ? null : checkedDiskName(flags.name),
-      mode: flags.mode ?? DEFAULT_MODE,
-      replacement: flags.replacement ?? DEFAULT_REPLACEMENT,
-      minBytes: flags.min === undefined ? 0 : await quotaBytes(flags.min, bytesOfCache),
-      maxBytes: flags.max === undefined ? null : await maximumBytes(flags.max, bytesOfCache),
-      shares: flags.shares ?? DEFAULT_SHARES,
-      writeBack: { ...DEFAULT_WRITE_BACK, ...givenWriteBack(flags) },
+      ...(await givenDiskSettings(flags, bytesOfCache)),
       readOnly: flags['read-only'],
       exclusive: flags.exclusive,
       dryRun: this.options.dryRun,
     }
     if (flags.vm !== undefined) return this.#attachVm(given, flags.vm, flags.target ?? [])
     const request = await this.#complete(given)
-    this.announce(givenUp(request.writeBack))
+    this.announce(givenUp(request.writeBack ?? {}))
     return this.change(
       'cache.attach',
       request,
@@ -113,7 +106,7 @@ export default class CacheAttach extends ChangeCommand {
     const { cache, origin, name: _, readOnly: __, ...settings } = given
     if (cache === null) throw missingWithoutTerminal('cache attach', ['CACHE'])
     if (origin !== null) throw new VmcacheError('USAGE', 'an origin and --vm do not go together')
-    this.announce(givenUp(settings.writeBack))
+    this.announce(givenUp(settings.writeBack ?? {}))
     return this.change(
       'vm.attach',
       { ...settings, cache, vm, targets },

@@ -1,27 +1,51 @@
-import { option, string } from '@oclif/core/flags'
 import type { InferredFlags } from '@oclif/core/interfaces'
+import { VmcacheError } from '../../base/errors.js'
 import { ChangeCommand } from '../../cli/base-command.js'
-import { diskFlags, textOrOff, timeoutFlag } from '../../cli/flags.js'
-import { missing } from '../../cli/missing.js'
-import { maximumBytes, quotaBytes } from '../../cli/quota.js'
-import { givenUp, givenWriteBack, writeBackFlags } from '../../cli/write-back-flags.js'
-import { RAPID_SUSPEND } from '../../model/vm-policy.js'
-import type { ChangeResult, DiskDocument, JobDocument, VmDocument } from '../../protocol/control/documents.js'
-import type { RequestOf } from '../../protocol/control/routes.js'
+import { diskFlags } from '../../cli/flags.js'
+import { givenDiskSettings } from '../../cli/given-settings.js'
+import { isInteractive } from '../../cli/interactive.js'
+import { missingWithoutTerminal } from '../../cli/missing.js'
+import {
+  policyTarget,
+  policyTargetFlags,
+  SET_OPERATIONS,
+  TARGET_FLAGS,
+  type PolicyTarget,
+} from '../../cli/policy-target.js'
+import { givenVmSettings, vmSettingFlags } from '../../cli/vm-setting-flags.js'
+import { givenUp, writeBackFlags } from '../../cli/write-back-flags.js'
+import type {
+  CacheDocument,
+  ChangeResult,
+  DiskDocument,
+  GivenSettings,
+  JobDocument,
+  VmDocument,
+} from '../../protocol/control/documents.js'
 
-/** What only disks have. */
-const ofDisks = Object.keys({ ...diskFlags, ...writeBackFlags })
+type Changed = ChangeResult &
+  ({ disk: DiskDocument } | { vm: VmDocument } | { cache: CacheDocument } | { host: string })
+
+const DISK_FLAGS = '--mode, --replacement, --min, --max, --shares, --destage ...'
+const VM_FLAGS = '--rapid-suspend, --idle-timeout, --suspend-at, --resume-at, --time-zone'
 
 export default class PolicySet extends ChangeCommand {
-  static override summary = 'Change how a disk is cached, or what is wanted of a VM, while it is in use.'
+  static override summary = 'Set how disks are cached, and what is wanted of VMs, while they are in use.'
   static override description =
-    'What is not given stays as it is. Out of write-back the disk drains first: it goes on, its writes are answered when the origin ' +
+    'It is set of one disk, of a VM for itself and its disks, of a cache for its disks, or of the host (--host) for all of them: what is ' +
+    'nearer to a disk beats what is further away, each setting for itself, and what is not given stays. Who inherits it has it at once, or, ' +
+    'where one of them cannot, nothing is changed. Out of write-back a disk drains first: it goes on, its writes are answered when the origin ' +
     'has them, and the mode changes when nothing is dirty any more. That can be cancelled (vmcache job cancel). A VM with rapid suspend has ' +
-    'room for all of its memory in a cache from its start on; where there is none it is not started, unless that is best effort.'
+    'room for all of its memory in a cache from its start on; where there is none it is not started, unless that is best effort. ' +
+    'Percentages are of a cache: of a VM and of the host give sizes. Without arguments, on a terminal, it asks for everything.'
   static override examples = [
     '<%= config.bin %> policy set --disk db01/vda --mode write-around',
     '<%= config.bin %> policy set --disk web01 --min 2g --max 20% --shares 200',
     '<%= config.bin %> policy set --disk db01/vda --mode write-back --dirty-high 4g --dirty-age 1m',
+    {
+      description: 'All disks of a cache that have no mode of their own; what would be done, disk by disk',
+      command: '<%= config.bin %> policy set --cache fast --mode write-back --dry-run',
+    },
     {
       description: 'Suspend a VM when it has been idle for an hour, with room for that kept from its start on',
       command: '<%= config.bin %> policy set --vm desk07 --idle-timeout 1h --rapid-suspend on',
@@ -32,82 +56,53 @@ export default class PolicySet extends ChangeCommand {
         '<%= config.bin %> policy set --vm desk07 --suspend-at "0 22 * * *" --resume-at "30 7 * * 1-5" --time-zone Europe/Berlin',
     },
   ]
-  static override flags = {
-    disk: string({ summary: 'Name of the disk.', helpValue: 'DISK' }),
-    vm: string({ summary: 'Name or UUID of the VM.', helpValue: 'VM', exclusive: ['disk', ...ofDisks] }),
-    ...diskFlags,
-    ...writeBackFlags,
-    'rapid-suspend': option({
-      options: RAPID_SUSPEND,
-      summary: 'Whether room for the memory of the VM is kept while it runs.',
-      dependsOn: ['vm'],
-    })(),
-    'idle-timeout': timeoutFlag({
-      summary: 'Suspend the VM when it has been idle for so long; off: never.',
-      dependsOn: ['vm'],
-    }),
-    'suspend-at': textOrOff({
-      summary: 'Suspend the VM at these times, whatever it does; off: never.',
-      helpValue: 'CRON|off',
-      dependsOn: ['vm'],
-    }),
-    'resume-at': textOrOff({
-      summary: 'Resume the VM at these times, if it is suspended; off: never.',
-      helpValue: 'CRON|off',
-      dependsOn: ['vm'],
-    }),
-    'time-zone': textOrOff({
-      summary: 'Time zone of these times, such as Europe/Berlin; off: that of the engine.',
-      helpValue: 'ZONE|off',
-      dependsOn: ['vm'],
-    }),
+  static override flags = { ...policyTargetFlags, ...diskFlags, ...writeBackFlags, ...vmSettingFlags }
+
+  async run(): Promise<Changed | JobDocument> {
+    const parsed = await this.parse(PolicySet)
+    const { target, settings } = await this.#complete(policyTarget(parsed), parsed.flags)
+    const { level, name } = target
+    this.announce(givenUp(settings.writeBack ?? {}))
+    return this.change(
+      SET_OPERATIONS[level],
+      { name, ...settings, dryRun: this.options.dryRun },
+      ({ changed }) => `${name} ${changed ? 'is changed' : 'unchanged'}`,
+    )
   }
 
-  async run(): Promise<(ChangeResult & ({ disk: DiskDocument } | { vm: VmDocument })) | JobDocument> {
-    const { flags } = await this.parse(PolicySet)
-    const done = (name: string) => (result: ChangeResult) => `${name} ${result.changed ? 'is changed' : 'unchanged'}`
-    if (flags.vm !== undefined) return this.change('vm.set', this.#ofVm(flags.vm, flags), done(flags.vm))
-    if (flags.disk === undefined) throw missing('policy set', ['--disk or --vm'])
-    this.announce(givenUp(givenWriteBack(flags)))
-    return this.change('disk.set', await this.#ofDisk(flags.disk, flags), done(flags.disk))
+  async #complete(
+    target: PolicyTarget | null,
+    flags: Flags,
+  ): Promise<{ target: PolicyTarget; settings: GivenSettings }> {
+    const ofVms = givenVmSettings(flags)
+    const settings = { ...(await givenDiskSettings(flags, this.#cacheBytes(target))), ...ofVms }
+    const isEmpty = Object.keys(settings).length === 0
+    const takesVmSettings = target === null || target.level === 'vm' || target.level === 'host'
+    if (!takesVmSettings && Object.keys(ofVms).length > 0) {
+      throw new VmcacheError('USAGE', `policy set: ${VM_FLAGS} are not for a ${target.level}`, {
+        hint: 'set them of a VM (--vm), or of the host (--host)',
+      })
+    }
+    if (target !== null && !isEmpty) return { target, settings }
+    if (!isInteractive() || this.options.json) {
+      const names = takesVmSettings ? [DISK_FLAGS, VM_FLAGS] : [DISK_FLAGS]
+      throw missingWithoutTerminal('policy set', target === null ? [TARGET_FLAGS] : names)
+    }
+    const { policyWizard } = await import('../../cli/wizard/policy-wizard.js')
+    return policyWizard({ target, settings }, (operation, request) => this.ask(operation, request), this.options)
   }
 
-  #ofVm(name: string, flags: Flags): RequestOf<'vm.set'> {
-    const { 'rapid-suspend': rapidSuspend, 'idle-timeout': idleTimeoutSeconds } = flags
-    const { 'suspend-at': suspendAt, 'resume-at': resumeAt, 'time-zone': timeZone } = flags
-    const changes = {
-      ...(rapidSuspend === undefined ? {} : { rapidSuspend }),
-      ...(idleTimeoutSeconds === undefined ? {} : { idleTimeoutSeconds }),
-      ...(suspendAt === undefined ? {} : { suspendAt }),
-      ...(resumeAt === undefined ? {} : { resumeAt }),
-      ...(timeZone === undefined ? {} : { timeZone }),
-    }
-    if (Object.keys(changes).length === 0) {
-      throw missing('policy set', ['--rapid-suspend, --idle-timeout, --suspend-at, --resume-at, --time-zone'])
-    }
-    return { name, ...changes, dryRun: this.options.dryRun }
-  }
-
-  async #ofDisk(name: string, flags: Flags): Promise<RequestOf<'disk.set'>> {
-    const { mode, replacement, min, max, shares } = flags
-    const writeBack = givenWriteBack(flags)
-    const isEmpty = Object.keys(writeBack).length === 0
-    if (isEmpty && [mode, replacement, min, max, shares].every((value) => value === undefined)) {
-      throw missing('policy set', ['--mode, --replacement, --min, --max, --shares, --destage ...'])
-    }
-    const bytesOfCache = async (): Promise<number> => {
-      const { cache } = await this.ask('disk.show', { name })
+  /** Of what a percentage is one. */
+  #cacheBytes(target: PolicyTarget | null): () => Promise<number> {
+    return async () => {
+      if (target?.level !== 'disk' && target?.level !== 'cache') {
+        throw new VmcacheError('USAGE', 'policy set: a percentage is one of a cache', {
+          hint: 'give a size, or set it of a cache (--cache) or a disk (--disk)',
+        })
+      }
+      const { level, name } = target
+      const cache = level === 'cache' ? name : (await this.ask('disk.show', { name })).cache
       return (await this.ask('cache.show', { name: cache })).sizeBytes
-    }
-    return {
-      name,
-      ...(mode === undefined ? {} : { mode }),
-      ...(replacement === undefined ? {} : { replacement }),
-      ...(min === undefined ? {} : { minBytes: await quotaBytes(min, bytesOfCache) }),
-      ...(max === undefined ? {} : { maxBytes: await maximumBytes(max, bytesOfCache) }),
-      ...(shares === undefined ? {} : { shares }),
-      ...(isEmpty ? {} : { writeBack }),
-      dryRun: this.options.dryRun,
     }
   }
 }

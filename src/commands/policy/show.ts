@@ -1,34 +1,45 @@
-import { string } from '@oclif/core/flags'
 import { VmcacheCommand } from '../../cli/base-command.js'
-import { missing } from '../../cli/missing.js'
-import { diskPolicy } from '../../cli/views/disk-view.js'
-import { vmPolicy } from '../../cli/views/vm-view.js'
-import type { DiskDocument, VmDocument } from '../../protocol/control/documents.js'
+import { policyTargetFlags, requiredPolicyTarget } from '../../cli/policy-target.js'
+import { policyTable } from '../../cli/views/policy-view.js'
+import type { DiskDocument, PolicyDocument, VmDocument } from '../../protocol/control/documents.js'
 
 type DiskPolicy = Pick<DiskDocument, 'disk' | 'mode' | 'replacement' | 'minBytes' | 'maxBytes' | 'shares' | 'writeBack'>
-type VmPolicyInForce = Pick<VmDocument, 'name' | 'policy' | 'reservation'>
+type VmPolicyInForce = Pick<VmDocument, 'policy' | 'reservation'>
 
 export default class PolicyShow extends VmcacheCommand {
-  static override summary = 'Show how a disk is to be cached, or what is wanted of a VM, and what is in force.'
+  static override summary =
+    'Show what is wanted of a disk, a VM, a cache or the host, where that is set, and what is in force.'
+  static override description =
+    'What a disk does not have set is that of its VM, else of its cache, else of its host, else the default; what a VM does not have set ' +
+    'is that of its host. Of a cache and the host the settings of disks are those that disks inherit, of a VM those that are set of it.'
   static override examples = [
     '<%= config.bin %> policy show --disk db01/vda',
     '<%= config.bin %> policy show --vm desk07',
+    {
+      description: 'What disks have of which nothing is set',
+      command: '<%= config.bin %> policy show --host $(hostname)',
+    },
   ]
-  static override flags = {
-    disk: string({ summary: 'Name of the disk.', helpValue: 'DISK' }),
-    vm: string({ summary: 'Name or UUID of the VM.', helpValue: 'VM', exclusive: ['disk'] }),
+  static override flags = policyTargetFlags
+
+  async run(): Promise<PolicyDocument & (DiskPolicy | VmPolicyInForce | object)> {
+    const target = requiredPolicyTarget('policy show', await this.parse(PolicyShow))
+    const policy = await this.ask('policy.show', target)
+    const result = { ...policy, ...(await this.#ofObject(target)) }
+    return this.print(result, (screen) => policyTable(policy, screen))
   }
 
-  async run(): Promise<DiskPolicy | VmPolicyInForce> {
-    const { flags } = await this.parse(PolicyShow)
-    if (flags.vm !== undefined) {
-      const { name, policy, reservation } = await this.ask('vm.show', { name: flags.vm })
-      return this.print({ name, policy, reservation }, (screen) => vmPolicy({ name, policy, reservation }, screen))
+  /** What the documents of disks and VMs say of it, under the same keys. */
+  async #ofObject({
+    level,
+    name,
+  }: Pick<PolicyDocument, 'level' | 'name'>): Promise<DiskPolicy | VmPolicyInForce | object> {
+    if (level === 'vm') {
+      const { policy, reservation } = await this.ask('vm.show', { name })
+      return { policy, reservation }
     }
-    if (flags.disk === undefined) throw missing('policy show', ['--disk or --vm'])
-    const disk = await this.ask('disk.show', { name: flags.disk })
-    const { disk: name, mode, replacement, minBytes, maxBytes, shares, writeBack } = disk
-    const policy = { disk: name, mode, replacement, minBytes, maxBytes, shares, writeBack }
-    return this.print(policy, (screen) => diskPolicy(policy, screen))
+    if (level !== 'disk') return {}
+    const { disk, mode, replacement, minBytes, maxBytes, shares, writeBack } = await this.ask('disk.show', { name })
+    return { disk, mode, replacement, minBytes, maxBytes, shares, writeBack }
   }
 }

@@ -11,7 +11,6 @@ import { sieve } from './sieve.js'
 
 /** Every replacement policy that comes with vmcache. */
 export const REPLACEMENT_MODULES: readonly ReplacementModule[] = [s3Fifo, arc, clock, fifo, lru, sieve]
-export const DEFAULT_REPLACEMENT = s3Fifo.name
 
 /**
  * The policy of that name, or the default export of the module at that absolute path (a third party's policy). BAD_CONFIG

@@ -6,9 +6,11 @@
  */
 import type { CheckpointState, ShownPlace } from '../../model/checkpoint.js'
 import type { DiskPhase } from '../../model/phase.js'
-import type { Mode, ModeState } from '../../model/mode.js'
+import type { ModeState } from '../../model/mode.js'
+import type { Level, Policy, SettingKey, SettingValue } from '../../model/policy.js'
+import type { Source } from '../../model/resolve-policy.js'
 import type { DriverName, ImageFormat, VmDefinition, VmState } from '../../model/vm.js'
-import type { VmPolicy } from '../../model/vm-policy.js'
+import type { RapidSuspend, VmPolicy } from '../../model/vm-policy.js'
 import type { WriteBackSettings } from '../../model/write-back.js'
 
 export interface DeviceDocument {
@@ -253,18 +255,54 @@ export interface CreateCacheRequest {
   dryRun: boolean
 }
 
-export interface AttachRequest {
+/** How a disk is to be cached; what is absent stays, or is inherited. */
+export interface GivenDiskSettings {
+  mode?: string
+  replacement?: string
+  minBytes?: number
+  /** Null: the whole cache. */
+  maxBytes?: number | null
+  shares?: number
+  writeBack?: Partial<WriteBackSettings>
+}
+
+/** The same with what is wanted of a VM. */
+export interface GivenSettings extends GivenDiskSettings {
+  rapidSuspend?: RapidSuspend
+  idleTimeoutSeconds?: number | null
+  suspendAt?: string | null
+  resumeAt?: string | null
+  timeZone?: string | null
+}
+
+/** What is wanted of an object, as the levels say together. */
+export interface PolicyDocument {
+  level: Level
+  name: string
+  settings: SettingDocument[]
+}
+
+export interface SettingDocument {
+  setting: SettingKey
+  wanted: SettingValue
+  source: Source
+  /** Null where the object has it for others alone, or nobody serves it; `reason` where it is not what is wanted. */
+  inForce: { value: SettingValue; reason: string | null } | null
+}
+
+/** What is set of one object itself. */
+export interface SetPolicyDocument {
+  level: Level
+  name: string
+  settings: Policy
+}
+
+/** What is not given of its settings is inherited. */
+export interface AttachRequest extends GivenDiskSettings {
   cache: string
   origin: string
   /** Null: the base name of the image. */
   name: string | null
-  mode: Mode
-  replacement: string
-  minBytes: number
-  /** Null: the whole cache. */
-  maxBytes: number | null
-  shares: number
-  writeBack: WriteBackSettings
   readOnly: boolean
   exclusive: boolean
   dryRun: boolean

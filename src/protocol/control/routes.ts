@@ -1,6 +1,6 @@
 import type { CheckpointDestination } from '../../model/checkpoint.js'
-import type { RapidSuspend } from '../../model/vm-policy.js'
-import type { DiskPart, WriteBackSettings } from '../../model/write-back.js'
+import type { DiskSettings, Level, SettingKey } from '../../model/policy.js'
+import type { DiskPart } from '../../model/write-back.js'
 import type * as documents from './documents.js'
 
 /**
@@ -32,6 +32,9 @@ export interface Routes {
     { sinceAt: string | null; vm: string | null; disk: string | null },
     { events: documents.EventDocument[] }
   >
+  /** What is set anywhere on this host. */
+  'policy.list': Get<object, { policies: documents.SetPolicyDocument[] }>
+  'policy.show': Get<{ level: Level; name: string }, documents.PolicyDocument>
   'lease.list': Get<object, { leases: documents.LeaseDocument[] }>
   'lease.show': Get<{ origin: string }, documents.LeaseDocument>
   'config.show': Get<object, { values: { key: string; value: unknown; source: string }[] }>
@@ -66,18 +69,20 @@ export interface Routes {
   /** `holdSeconds`: so long a write is answered when the origin has it, so that the origin stays current. */
   'disk.flush': Post<Changing<documents.Targets & { holdSeconds?: number }>, Results>
   'disk.invalidate': Post<Changing<documents.Targets>, Results>
-  /** Live change of a disk's own settings; a key that is absent stays. */
+  /** Live change of what is set of a disk itself; a key that is absent stays, one in `unset` is inherited again. */
   'disk.set': Post<
-    Changing<{
-      name: string
-      mode?: string
-      replacement?: string
-      minBytes?: number
-      maxBytes?: number | null
-      shares?: number
-      writeBack?: Partial<WriteBackSettings>
-    }>,
+    Changing<{ name: string; unset?: (keyof DiskSettings)[] } & documents.GivenDiskSettings>,
     documents.ChangeResult & { disk: documents.DiskDocument }
+  >
+  /** The same for all disks of a cache that inherit from it. */
+  'cache.set': Post<
+    Changing<{ name: string; unset?: (keyof DiskSettings)[] } & documents.GivenDiskSettings>,
+    documents.ChangeResult & { cache: documents.CacheDocument }
+  >
+  /** The same for all disks and VMs of this host, which `name` must be: its name, or its id. */
+  'host.set': Post<
+    Changing<{ name: string; unset?: SettingKey[] } & documents.GivenSettings>,
+    documents.ChangeResult & { host: string }
   >
   /** Without `discardDirty` `origin` is kept only where nothing is lost. */
   'disk.resolve': Post<
@@ -108,16 +113,9 @@ export interface Routes {
     Changing<documents.Targets & { idleSeconds: number | null; to?: CheckpointDestination } & Pace>,
     Results
   >
-  /** What is wanted of a VM; a key that is absent stays. */
+  /** What is wanted of a VM, and of its disks; as `disk.set`. */
   'vm.set': Post<
-    Changing<{
-      name: string
-      rapidSuspend?: RapidSuspend
-      idleTimeoutSeconds?: number | null
-      suspendAt?: string | null
-      resumeAt?: string | null
-      timeZone?: string | null
-    }>,
+    Changing<{ name: string; unset?: SettingKey[] } & documents.GivenSettings>,
     documents.ChangeResult & { vm: documents.VmDocument }
   >
   'vm.resume': Post<Changing<documents.Targets & Pace>, Results>
@@ -175,6 +173,8 @@ export const READS: readonly Operation[] = [
   'job.list',
   'job.show',
   'event.list',
+  'policy.list',
+  'policy.show',
   'lease.list',
   'lease.show',
   'config.show',

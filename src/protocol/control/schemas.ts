@@ -1,10 +1,11 @@
 import * as z from 'zod'
 import { VmcacheError } from '../../base/errors.js'
 import { MODES } from '../../model/mode.js'
+import { DISK_SETTING_KEYS, LEVELS, VM_SETTING_KEYS, type SettingKey } from '../../model/policy.js'
 import { ACCELERATORS, IMAGE_FORMATS } from '../../model/vm.js'
 import { CHECKPOINT_DESTINATIONS } from '../../model/checkpoint.js'
 import { RAPID_SUSPEND } from '../../model/vm-policy.js'
-import { DEFAULT_WRITE_BACK, DESTAGE_BARRIERS, DESTAGE_ORDERS, DISK_PARTS } from '../../model/write-back.js'
+import { DESTAGE_BARRIERS, DESTAGE_ORDERS, DISK_PARTS } from '../../model/write-back.js'
 import { methodOf, type Operation, type RequestOf } from './routes.js'
 
 /**
@@ -29,14 +30,18 @@ const writeBack = {
   dirtyAgeSeconds: z.number().int().min(0),
 }
 
+const diskSettings = {
+  replacement: name.optional(),
+  minBytes: bytes.optional(),
+  maxBytes: bytes.nullable().optional(),
+  shares: shares.optional(),
+  writeBack: z.strictObject(writeBack).partial().optional(),
+}
+
 const attachment = {
   cache: name,
-  mode: z.enum(MODES),
-  replacement: name,
-  minBytes: bytes,
-  maxBytes: bytes.nullable(),
-  shares,
-  writeBack: z.strictObject(writeBack).default(DEFAULT_WRITE_BACK),
+  mode: z.enum(MODES).optional(),
+  ...diskSettings,
   exclusive: flag,
   dryRun: flag,
 }
@@ -44,6 +49,17 @@ const attachment = {
 const device = z.strictObject({ path: name, sizeBytes: bytes.nullable().default(null) })
 const targets = { names: texts.default([]), all: flag, exclude: texts.default([]) }
 const schedule = name.max(200).nullable().optional()
+const unset = <Key extends SettingKey>(keys: readonly Key[]) => z.array(z.enum(keys)).max(100).optional()
+const diskSet = { mode: name.optional(), ...diskSettings, unset: unset(DISK_SETTING_KEYS) }
+const vmSet = {
+  ...diskSet,
+  rapidSuspend: z.enum(RAPID_SUSPEND).optional(),
+  idleTimeoutSeconds: z.number().int().min(1).nullable().optional(),
+  suspendAt: schedule,
+  resumeAt: schedule,
+  timeZone: name.max(100).nullable().optional(),
+  unset: unset([...DISK_SETTING_KEYS, ...VM_SETTING_KEYS]),
+}
 const pace = {
   perHour: z.number().int().min(1).max(1_000_000).nullable().default(null),
   atOnce: z.number().int().min(1).max(1000).nullable().default(null),
@@ -87,6 +103,8 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
     vm: name.nullable().default(null),
     disk: name.nullable().default(null),
   }),
+  'policy.list': nothing,
+  'policy.show': z.strictObject({ level: z.enum(LEVELS), name }),
   'lease.list': nothing,
   'lease.show': z.strictObject({ origin: name }),
   'config.show': nothing,
@@ -118,16 +136,9 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
     dryRun: flag,
   }),
   'disk.invalidate': z.strictObject({ ...targets, dryRun: flag }),
-  'disk.set': z.strictObject({
-    name,
-    mode: name.optional(),
-    replacement: name.optional(),
-    minBytes: bytes.optional(),
-    maxBytes: bytes.nullable().optional(),
-    shares: shares.optional(),
-    writeBack: z.strictObject(writeBack).partial().optional(),
-    dryRun: flag,
-  }),
+  'disk.set': z.strictObject({ name, ...diskSet, dryRun: flag }),
+  'cache.set': z.strictObject({ name, ...diskSet, dryRun: flag }),
+  'host.set': z.strictObject({ name, ...vmSet, dryRun: flag }),
   'disk.resolve': z.strictObject({ name, keep: z.enum(DISK_PARTS), discardDirty: flag, dryRun: flag }),
   'lease.take': z.strictObject({ origin: name, fenced: flag, discardDirty: flag, dryRun: flag }),
   'vm.define': z.strictObject({
@@ -154,15 +165,7 @@ const schemas: { readonly [O in Operation]: z.ZodType<RequestOf<O>> } = {
     ...pace,
     dryRun: flag,
   }),
-  'vm.set': z.strictObject({
-    name,
-    rapidSuspend: z.enum(RAPID_SUSPEND).optional(),
-    idleTimeoutSeconds: z.number().int().min(1).nullable().optional(),
-    suspendAt: schedule,
-    resumeAt: schedule,
-    timeZone: name.max(100).nullable().optional(),
-    dryRun: flag,
-  }),
+  'vm.set': z.strictObject({ name, ...vmSet, dryRun: flag }),
   'vm.resume': z.strictObject({ ...targets, ...pace, dryRun: flag }),
   'checkpoint.move': z.strictObject({ ...targets, to: z.enum(CHECKPOINT_DESTINATIONS), dryRun: flag }),
   'checkpoint.delete': z.strictObject({ ...targets, discardMemory: flag, dryRun: flag }),

@@ -10,6 +10,7 @@ import { writeBack } from './0003-write-back.js'
 import { vms } from './0004-vms.js'
 import { checkpoints } from './0005-checkpoints.js'
 import { checkpointDefinition } from './0006-checkpoint-definition.js'
+import { policies } from './0007-policies.js'
 import { checkpointPlaces } from './0008-checkpoint-places.js'
 
 export interface SchemaMigration {
@@ -26,5 +27,6 @@ export const MIGRATIONS: readonly SchemaMigration[] = [
   { name: '0004-vms', up: vms },
   { name: '0005-checkpoints', up: checkpoints },
   { name: '0006-checkpoint-definition', up: checkpointDefinition },
+  { name: '0007-policies', up: policies },
   { name: '0008-checkpoint-places', up: checkpointPlaces },
 ]

@@ -2,11 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import {
-  DEFAULT_REPLACEMENT,
-  REPLACEMENT_MODULES,
-  loadReplacement,
-} from '../../../../src/engine/replacement/modules.js'
+import { REPLACEMENT_MODULES, loadReplacement } from '../../../../src/engine/replacement/modules.js'
+import { DEFAULT_DISK_SETTINGS } from '../../../../src/model/policy.js'
 import { replacementContract } from '../../../contract/replacement.js'
 
 const directory = mkdtempSync(join(tmpdir(), 'vmcache-replacement-'))
@@ -45,8 +42,8 @@ describe('loadReplacement', () => {
     expect((await loadReplacement(name)).name).toBe(name)
   })
 
-  it('has s3-fifo as its default, and a summary of one line for each', () => {
-    expect(DEFAULT_REPLACEMENT).toBe('s3-fifo')
+  it('has the policy that is the default of disks, and a summary of one line for each', () => {
+    expect(REPLACEMENT_MODULES.map(({ name }) => name)).toContain(DEFAULT_DISK_SETTINGS.replacement)
     for (const { summary } of REPLACEMENT_MODULES) expect(summary).toMatch(/^[^\n]{10,90}$/)
   })
 
