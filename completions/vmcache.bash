@@ -66,7 +66,7 @@ _vmcache_flags() {
     'lease show') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
     'lease take') echo '--config --discard-dirty --dry-run --fenced --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --yes --help' ;;
     'policy list') echo '--config --host --json --no-color --quiet --run-dir --state-dir --timeout --user --help' ;;
-    'policy set') echo '--cache --config --destage --destage-barrier --dirty-age --dirty-high --dirty-low --disk --dry-run --host --idle-timeout --json --max --min --mode --no-color --no-wait --quiet --rapid-suspend --replacement --resume-at --run-dir --shares --state-dir --suspend-at --time-zone --timeout --user --vm --yes --help' ;;
+    'policy set') echo '--cache --config --destage --destage-barrier --dirty-age --dirty-high --dirty-low --disk --dry-run --host --idle-timeout --json --max --min --mode --no-color --no-wait --quiet --rapid-suspend --replacement --resume-at --run-dir --shares --state-dir --storage-after --suspend-at --time-zone --timeout --user --vm --yes --help' ;;
     'policy show') echo '--cache --config --disk --host --json --no-color --quiet --run-dir --state-dir --timeout --user --vm --help' ;;
     'policy unset') echo '--cache --config --disk --dry-run --host --json --no-color --no-wait --quiet --run-dir --state-dir --timeout --user --vm --yes --help' ;;
     'stats') echo '--config --host --json --latency --no-color --quiet --run-dir --state-dir --timeout --user --watch --window --help' ;;
@@ -156,7 +156,7 @@ _vmcache_argument() {
 
 _vmcache_takes_value() {
   case $1 in
-    --accel|--append|--at-once|--block-size|--cache|--chunk-size|--config|--connect|--cpus|--destage|--destage-barrier|--device|--dirty-age|--dirty-high|--dirty-low|--disk|--exclude|--hold|--host|--idle|--idle-timeout|--initrd|--keep|--kernel|--max|--memory|--min|--mode|--name|--rapid-suspend|--rate|--replacement|--resume-at|--root|--run-dir|--shares|--since|--state-dir|--suspend-at|--target|--time-zone|--timeout|--to|--vm|--window) return 0 ;;
+    --accel|--append|--at-once|--block-size|--cache|--chunk-size|--config|--connect|--cpus|--destage|--destage-barrier|--device|--dirty-age|--dirty-high|--dirty-low|--disk|--exclude|--hold|--host|--idle|--idle-timeout|--initrd|--keep|--kernel|--max|--memory|--min|--mode|--name|--rapid-suspend|--rate|--replacement|--resume-at|--root|--run-dir|--shares|--since|--state-dir|--storage-after|--suspend-at|--target|--time-zone|--timeout|--to|--vm|--window) return 0 ;;
     *) return 1 ;;
   esac
 }

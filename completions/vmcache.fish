@@ -10,7 +10,7 @@ function __vmcache_words
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --accel --append --at-once --block-size --cache --chunk-size --config --connect --cpus --destage --destage-barrier --device --dirty-age --dirty-high --dirty-low --disk --exclude --hold --host --idle --idle-timeout --initrd --keep --kernel --max --memory --min --mode --name --rapid-suspend --rate --replacement --resume-at --root --run-dir --shares --since --state-dir --suspend-at --target --time-zone --timeout --to --vm --window
+        else if contains -- $word --accel --append --at-once --block-size --cache --chunk-size --config --connect --cpus --destage --destage-barrier --device --dirty-age --dirty-high --dirty-low --disk --exclude --hold --host --idle --idle-timeout --initrd --keep --kernel --max --memory --min --mode --name --rapid-suspend --rate --replacement --resume-at --root --run-dir --shares --since --state-dir --storage-after --suspend-at --target --time-zone --timeout --to --vm --window
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -637,6 +637,7 @@ complete -c vmcache -n '__vmcache_in policy set' -l resume-at -r -f -d 'VMs: res
 complete -c vmcache -n '__vmcache_in policy set' -l run-dir -r -f -a '(__fish_complete_directories)' -d 'Directory of the sockets (/run/vmcache).'
 complete -c vmcache -n '__vmcache_in policy set' -l shares -r -f -d 'Weight of the disk where several compete for the cache.'
 complete -c vmcache -n '__vmcache_in policy set' -l state-dir -r -f -a '(__fish_complete_directories)' -d 'Directory of the state (/var/lib/vmcache).'
+complete -c vmcache -n '__vmcache_in policy set' -l storage-after -r -f -d 'VMs: move the memory of one to storage when it has been suspended for so long, and back before its resume time; off: never.'
 complete -c vmcache -n '__vmcache_in policy set' -l suspend-at -r -f -d 'VMs: suspend them at these times, whatever they do; off: never.'
 complete -c vmcache -n '__vmcache_in policy set' -l time-zone -r -f -d 'VMs: time zone of these times, such as Europe/Berlin; off: that of the engine.'
 complete -c vmcache -n '__vmcache_in policy set' -l timeout -r -f -d 'Wait no longer than this (30s, 10m, 1h); what was begun goes on.'

@@ -19,6 +19,10 @@ export const vmSettingFlags = {
     summary: 'VMs: resume them at these times, if they are suspended; off: never.',
     helpValue: 'CRON|off',
   }),
+  'storage-after': timeoutFlag({
+    summary:
+      'VMs: move the memory of one to storage when it has been suspended for so long, and back before its resume time; off: never.',
+  }),
   'time-zone': textOrOff({
     summary: 'VMs: time zone of these times, such as Europe/Berlin; off: that of the engine.',
     helpValue: 'ZONE|off',
@@ -28,12 +32,14 @@ export const vmSettingFlags = {
 /** The settings of VMs that were given. */
 export function givenVmSettings(flags: Partial<InferredFlags<typeof vmSettingFlags>>): GivenSettings {
   const { 'rapid-suspend': rapidSuspend, 'idle-timeout': idleTimeoutSeconds } = flags
+  const { 'storage-after': storageAfterSeconds } = flags
   const { 'suspend-at': suspendAt, 'resume-at': resumeAt, 'time-zone': timeZone } = flags
   return {
     ...(rapidSuspend === undefined ? {} : { rapidSuspend }),
     ...(idleTimeoutSeconds === undefined ? {} : { idleTimeoutSeconds }),
     ...(suspendAt === undefined ? {} : { suspendAt }),
     ...(resumeAt === undefined ? {} : { resumeAt }),
+    ...(storageAfterSeconds === undefined ? {} : { storageAfterSeconds }),
     ...(timeZone === undefined ? {} : { timeZone }),
   }
 }

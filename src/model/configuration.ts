@@ -149,7 +149,8 @@ const settings = {
     parse: seconds,
   }),
   'hang-timeout': setting({
-    summary: 'An engine that says nothing for so long is killed, and the next one takes over (nothing is lost by that).',
+    summary:
+      'An engine that says nothing for so long is killed, and the next one takes over (nothing is lost by that).',
     expected: 'a duration of at least 3s, such as 30s',
     initial: () => 30,
     parse: (seen) => {

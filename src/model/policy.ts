@@ -66,6 +66,7 @@ export const VM_SETTINGS: Readonly<Record<keyof VmPolicy, string>> = {
   idleTimeoutSeconds: 'idle-timeout',
   suspendAt: 'suspend-at',
   resumeAt: 'resume-at',
+  storageAfterSeconds: 'storage-after',
   timeZone: 'time-zone',
 }
 const SETTINGS: Readonly<Record<SettingKey, string>> = { ...DISK_SETTINGS, ...VM_SETTINGS }

@@ -12,6 +12,8 @@ export interface VmPolicy {
   /** When it is suspended, and resumed: as cron says it, in the time zone; null: never. */
   readonly suspendAt: string | null
   readonly resumeAt: string | null
+  /** Its memory goes to storage when it has been suspended for so long, and is back in the cache when it is resumed by time; null: never. */
+  readonly storageAfterSeconds: number | null
   /** `Europe/Berlin`; null for that of the engine. */
   readonly timeZone: string | null
 }
@@ -21,6 +23,7 @@ export const DEFAULT_VM_POLICY: VmPolicy = {
   idleTimeoutSeconds: null,
   suspendAt: null,
   resumeAt: null,
+  storageAfterSeconds: null,
   timeZone: null,
 }
 
@@ -30,6 +33,7 @@ export function policyText({
   idleTimeoutSeconds,
   suspendAt,
   resumeAt,
+  storageAfterSeconds,
   timeZone,
 }: VmPolicy): string | null {
   const parts = [
@@ -37,6 +41,7 @@ export function policyText({
     ...(idleTimeoutSeconds === null ? [] : [`suspended when idle for ${formatDuration(idleTimeoutSeconds)}`]),
     ...(suspendAt === null ? [] : [`suspended at ${suspendAt}`]),
     ...(resumeAt === null ? [] : [`resumed at ${resumeAt}`]),
+    ...(storageAfterSeconds === null ? [] : [`on storage after ${formatDuration(storageAfterSeconds)}`]),
     ...(timeZone === null ? [] : [`time zone ${timeZone}`]),
   ]
   return parts.length === 0 ? null : parts.join(', ')

@@ -20,6 +20,7 @@ import type { DiskRecord } from '../state/disk-store.js'
 import type { VmRecord } from '../state/vm-store.js'
 import { allocationOf, shareOf } from './allocation.js'
 import { asVmcacheError } from './as-vmcache-error.js'
+import { storageDirectory } from './checkpoint-place.js'
 import type { ControlPlane } from './control-plane.js'
 import { drainDisk } from './drain-disk.js'
 import { disksOf, exclusively, knownCache } from './inventory.js'
@@ -197,9 +198,10 @@ function checkPromise(
   )
 }
 
-function checkSchedules({ clock }: ControlPlane, { suspendAt, resumeAt, timeZone }: VmPolicy): void {
+function checkSchedules(plane: ControlPlane, { suspendAt, resumeAt, storageAfterSeconds, timeZone }: VmPolicy): void {
+  if (storageAfterSeconds !== null) storageDirectory(plane)
   for (const expression of [suspendAt, resumeAt]) {
-    if (expression !== null) nextTime({ expression, timeZone }, clock.now())
+    if (expression !== null) nextTime({ expression, timeZone }, plane.clock.now())
   }
 }
 

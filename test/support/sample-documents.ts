@@ -226,7 +226,7 @@ export const vms: VmDocument[] = [
     resumesAt: '2026-11-24T07:30:00.000Z',
     policy: {
       ...{ rapidSuspend: 'on', idleTimeoutSeconds: 3600, suspendAt: null },
-      ...{ resumeAt: '30 7 * * 1-5', timeZone: 'Europe/Berlin' },
+      ...{ resumeAt: '30 7 * * 1-5', storageAfterSeconds: null, timeZone: 'Europe/Berlin' },
     },
   },
   {

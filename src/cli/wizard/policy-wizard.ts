@@ -120,13 +120,13 @@ async function askSetting(key: SettingKey, is: SettingValue): Promise<SettingVal
 /** What is typed for null. */
 const NOTHING: Partial<Record<SettingKey, string>> = {
   ...{ maxBytes: 'all', dirtyLowBytes: 'default', dirtyHighBytes: 'default' },
-  ...{ idleTimeoutSeconds: 'off', suspendAt: 'off', resumeAt: 'off', timeZone: 'off' },
+  ...{ idleTimeoutSeconds: 'off', suspendAt: 'off', resumeAt: 'off', storageAfterSeconds: 'off', timeZone: 'off' },
 }
 const EXPECTED: Partial<Record<SettingKey, string>> = {
   ...{ replacement: 'a name', minBytes: 'a size', maxBytes: 'a size', shares: 'a number' },
   ...{ dirtyLowBytes: 'a size', dirtyHighBytes: 'a size', dirtyAgeSeconds: 'a duration' },
   ...{ idleTimeoutSeconds: 'a duration', suspendAt: 'as cron has it', resumeAt: 'as cron has it' },
-  timeZone: 'such as Europe/Berlin',
+  ...{ storageAfterSeconds: 'a duration', timeZone: 'such as Europe/Berlin' },
 }
 
 /** USAGE where it cannot be the value of the setting. */

@@ -4,7 +4,7 @@ import { typedDuration, typedSize } from './ask.js'
 /** The flags that give these settings. */
 export function settingArguments(settings: GivenSettings): string[] {
   const { mode, replacement, minBytes, maxBytes, shares, writeBack = {} } = settings
-  const { rapidSuspend, idleTimeoutSeconds, suspendAt, resumeAt, timeZone } = settings
+  const { rapidSuspend, idleTimeoutSeconds, suspendAt, resumeAt, storageAfterSeconds, timeZone } = settings
   const { order, barrier, dirtyLowBytes, dirtyHighBytes, dirtyAgeSeconds } = writeBack
   const texts: Record<string, string | undefined> = {
     '--mode': mode,
@@ -21,6 +21,7 @@ export function settingArguments(settings: GivenSettings): string[] {
     '--idle-timeout': typed(idleTimeoutSeconds, typedDuration),
     '--suspend-at': typed(suspendAt, String),
     '--resume-at': typed(resumeAt, String),
+    '--storage-after': typed(storageAfterSeconds, typedDuration),
     '--time-zone': typed(timeZone, String),
   }
   return Object.entries(texts).flatMap(([flag, text]) => (text === undefined ? [] : [flag, text]))

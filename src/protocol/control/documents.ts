@@ -272,6 +272,7 @@ export interface GivenSettings extends GivenDiskSettings {
   idleTimeoutSeconds?: number | null
   suspendAt?: string | null
   resumeAt?: string | null
+  storageAfterSeconds?: number | null
   timeZone?: string | null
 }
 

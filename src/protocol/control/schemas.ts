@@ -57,6 +57,7 @@ const vmSet = {
   idleTimeoutSeconds: z.number().int().min(1).nullable().optional(),
   suspendAt: schedule,
   resumeAt: schedule,
+  storageAfterSeconds: z.number().int().min(1).nullable().optional(),
   timeZone: name.max(100).nullable().optional(),
   unset: unset([...DISK_SETTING_KEYS, ...VM_SETTING_KEYS]),
 }

@@ -147,7 +147,9 @@ describe('doctor', () => {
     const host = await hostWithDisk()
     host.checkpointDirectory = '/storage/checkpoints'
     const verdict = async (isWritable: boolean) => {
-      await host.start(await host.close(), { isWritable: async (path) => isWritable || path !== '/storage/checkpoints' })
+      await host.start(await host.close(), {
+        isWritable: async (path) => isWritable || path !== '/storage/checkpoints',
+      })
       return (await doctor(host)).find(({ id }) => id === 'checkpoint-directory')
     }
     expect(await verdict(true)).toMatchObject({ state: 'ok' })

@@ -196,6 +196,19 @@ describe('schedule', () => {
       await host.handle.observeActivities()
     }
   }
+  /** To a time of day, when it is next. */
+  async function passTo(time: string, step = 600_000): Promise<void> {
+    const now = () => Date.now() + host.ahead
+    const until = new Date(now())
+    until.setUTCHours(Number(time.slice(0, 2)), Number(time.slice(3)), 0, 0)
+    if (until.getTime() <= now()) until.setUTCDate(until.getUTCDate() + 1)
+    while (now() < until.getTime()) {
+      const passed = Math.min(step, until.getTime() - now() + 1)
+      host.ahead += passed
+      host.aheadMonotonic += passed
+      await host.handle.observeActivities()
+    }
+  }
   const states = async () => [(await show('web01')).state, (await show('web02')).state]
 
   beforeEach(async () => {
@@ -216,6 +229,54 @@ describe('schedule', () => {
     await passUntil('07:30')
     await expect.poll(states).toEqual(['running', 'running'])
     expect((await show()).resumesAt).toBeNull()
+  })
+
+  describe('with storage for what is suspended for long', () => {
+    const location = async () => (await show()).checkpoint?.location
+
+    beforeEach(async () => {
+      await expect(set('web01', { storageAfterSeconds: 3600 })).rejects.toMatchObject({ code: 'BAD_CONFIG' })
+      host.checkpointDirectory = '/storage/checkpoints'
+      await host.start(await host.kill())
+      await set('web01', { storageAfterSeconds: 3600 })
+      await passTo('21:50')
+      await passTo('22:00')
+      await expect.poll(location).toBe('cache')
+    })
+
+    test('it goes there, and is back in the cache for its time', async () => {
+      await passTo('22:50')
+      expect(await location()).toBe('cache')
+      await passTo('23:10')
+      await expect.poll(location).toBe('storage')
+      await passTo('07:20')
+      expect(await location()).toBe('storage')
+      await passTo('07:28', 15_000)
+      await expect.poll(location).toBe('cache')
+      await passTo('07:30', 15_000)
+      await expect.poll(states).toEqual(['running', 'running'])
+    })
+
+    test('resumed before its time it comes from there', async () => {
+      await passTo('23:10')
+      await expect.poll(location).toBe('storage')
+      expect(await resume('web01')).toMatchObject({ changed: true, results: [{ ok: true }] })
+      expect(await states()).toEqual(['running', 'running'])
+    })
+
+    test('without room to come back it comes from there, and that is tried once', async () => {
+      await passTo('23:10')
+      await expect.poll(location).toBe('storage')
+      const copies = () => host.engine.calls.filter(({ method }) => method === 'copyCheckpoint').length
+      const before = copies()
+      host.engine.failNext('copyCheckpoint', new VmcacheError('NO_SPACE', 'no room'))
+      await passTo('07:20')
+      await passTo('07:29', 15_000)
+      await expect.poll(() => copies() - before).toBe(1)
+      expect(await location()).toBe('storage')
+      await passTo('07:30', 15_000)
+      await expect.poll(states).toEqual(['running', 'running'])
+    })
   })
 
   test('one that runs already is not resumed, one that is off not suspended, and nobody is told of a failure', async () => {
