@@ -29,7 +29,7 @@ import { ROOT } from '../../support/vmcache.js'
 const MIB = 2 ** 20
 const TIMEOUT = 300_000
 const STAMPED = { first: 256, blocks: 101 }
-const KILLS = Number(process.env['VMCACHE_TEST_KILLS'] ?? 4)
+const KILLS = Number(process.env['VMCACHE_TEST_KILLS'] ?? 2)
 const SEED = Number(process.env['VMCACHE_TEST_SEED'] ?? 4711)
 const noGuest = await whyNoGuest()
 
