@@ -542,7 +542,8 @@ class IoEngine implements Engine {
     const { sharedChunks, chunkBytes } = cache.pool
     const shares = disks.map(({ settings: { minBytes, shares } }) => ({
       minimum: Math.ceil(minBytes / chunkBytes),
-      shares,
+      // Where all of them rest, what they have is kept all the same.
+      shares: Math.max(shares, 1),
     }))
     // Logs that are not served keep what they have; threads keep a few free chunks each.
     const room = [...cache.pool.logs.values()].reduce((left, { length }) => left - length, sharedChunks)

@@ -16,5 +16,5 @@ export function partsOf(disks: readonly Share[], chunks: number): number[] | und
   const rest = chunks - promised.reduce((sum, each) => sum + each, 0)
   if (rest < 0) return undefined
   const shares = disks.reduce((sum, disk) => sum + disk.shares, 0)
-  return disks.map((disk, index) => promised[index]! + (shares > 0 ? Math.floor((rest * disk.shares) / shares) : 0))
+  return disks.map((disk, index) => promised[index]! + Math.floor((rest * disk.shares) / shares))
 }
