@@ -16,6 +16,8 @@ const OPEN_SECONDS = 3
 const RECONNECT_SECONDS = 5
 /** Requests in flight are waited for, and they may wait for a server that comes back, or for slow storage. */
 const DRAIN_MILLISECONDS = 30_000
+/** Of QEMU: from it on nodes may be added above what an I/O thread is using. */
+const FIRST_SAFE_MAJOR = 10
 
 export interface NbdServer {
   /** Path of the unix socket. */
@@ -54,6 +56,7 @@ async function insertWithLayer(
   layers: DiskLayers,
   node: string,
 ): Promise<void> {
+  await refuseBusyThread(monitor, disk)
   const { format, storage } = layers
   const interim = interimName(layers)
   const reopened = reopenedName(layers)
@@ -78,9 +81,26 @@ async function insertWithLayer(
 
 /** The device uses the interim layer above a server: it gets the one that stays. */
 async function endInterim(monitor: VmMonitor, disk: ObservedDisk, layers: DiskLayers, node: string): Promise<void> {
+  await refuseBusyThread(monitor, disk)
   await monitor.execute('blockdev-add', rawOptions(layers, layers.name, node))
   await drive(monitor, disk, layers.name)
   await removeNode(monitor, interimName(layers))
+}
+
+/**
+ * QEMU 7.2 dies now and then where a node is added above one whose requests come from an I/O thread; 10.0 does not. A guest that stands still sends
+ * none. REFUSED where it might.
+ */
+async function refuseBusyThread(monitor: VmMonitor, { target }: ObservedDisk): Promise<void> {
+  const { qemu } = (await monitor.execute('query-version')) as { qemu: { major: number; minor: number } }
+  if (qemu.major >= FIRST_SAFE_MAJOR) return
+  const { running } = (await monitor.execute('query-status')) as { running: boolean }
+  if (!running || ((await monitor.execute('query-iothreads')) as unknown[]).length === 0) return
+  throw new VmcacheError(
+    'REFUSED',
+    `disk ${target} cannot be put behind a cache while its guest runs: QEMU ${qemu.major}.${qemu.minor} may die of that where disks have I/O threads`,
+    { hint: 'start the VM by vmcache vm start, or let it stand still for a moment (virsh suspend), or use QEMU 10' },
+  )
 }
 
 /**

@@ -8,6 +8,7 @@ import type { DeclaredDisk, VmIdentity } from '../../src/hypervisor/driver.js'
 import { createQemuDriver } from '../../src/hypervisor/qemu/qemu-driver.js'
 import { whyNoGuest } from '../support/guest/kernel.js'
 import { describeWith } from '../support/packages.js'
+import { run } from '../support/processes.js'
 import { vmDriverContract, type GuestVm, type GuestVmDisk } from './vm-driver.js'
 
 const UUID = '6f1c0a9e-2b7d-4c3f-8a5e-1d2c3b4a5968'
@@ -56,6 +57,8 @@ describeWith(
   await whyNoGuest(),
 )
 
+const qemuMajor = Number(/version (\d+)/.exec((await run('qemu-system-x86_64', ['--version'])).stdout)?.[1] ?? 0)
+
 /** As libvirt starts raw images from version 10 on. */
 function withoutLayer({ target, path }: GuestVmDisk): string[] {
   const storage = { driver: 'file', 'node-name': `${target}-storage`, filename: path, cache: { direct: true } }
@@ -89,6 +92,7 @@ describeWith(
           const others = vm.disks.filter(({ format }) => format !== 'raw')
           return identity({ ...vm, disks: others }, ...raw.flatMap(withoutLayer))
         },
+        standsStill: qemuMajor < 10,
         stop: async () => {},
       }
     })
